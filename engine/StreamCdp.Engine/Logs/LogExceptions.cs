@@ -1,0 +1,25 @@
+namespace StreamCdp.Engine.Logs;
+
+/// <summary>The log cannot be written or read now: broker away, disk full. The message says what to do; the stage waits or stops.</summary>
+public class LogUnavailableException : IOException
+{
+    /// <summary>Made by the log that is away.</summary>
+    public LogUnavailableException(string message, Exception? inner = null) : base(message, inner)
+    {
+    }
+}
+
+/// <summary>The wanted records were deleted (retention): what depends on them must be restored another way.</summary>
+public sealed class LogTruncatedException(string log, int partition, long wanted, long begin)
+    : IOException($"Log {log}, partition {partition}: offset {wanted} was deleted, the first record kept is {begin}. Restore from a newer checkpoint, or rebuild from the start of the log.")
+{
+    /// <summary>The first offset that still exists.</summary>
+    public long Begin => begin;
+}
+
+/// <summary>A stored record fails its checksum, and it is not the torn tail that a crash leaves.</summary>
+public sealed class LogCorruptException(string log, int partition, long offset, string detail)
+    : IOException($"Log {log}, partition {partition}, offset {offset}: {detail}. The disk returned other bytes than were written; restore this log from a copy.");
+
+/// <summary>An existing log has settings that would lose or mix up data.</summary>
+public sealed class LogUnfitException(string message) : IOException(message);

@@ -1,0 +1,667 @@
+using System.Buffers.Binary;
+
+namespace StreamCdp.Engine.Pipeline.Profiles;
+
+/// <summary>Bytes inside the arena of a <see cref="ProfileState"/>.</summary>
+internal readonly record struct Slice(int Offset, int Length);
+
+/// <summary>An identifier of a profile.</summary>
+internal struct IdentifierEntry
+{
+    /// <summary>Type, UTF-8.</summary>
+    public Slice Type;
+
+    /// <summary>Normalised value, UTF-8.</summary>
+    public Slice Value;
+
+    /// <summary>Source of the earliest event that names it.</summary>
+    public Slice Source;
+
+    /// <summary>Earliest event time, Unix ms.</summary>
+    public long FirstSeen;
+
+    /// <summary>Latest event time, Unix ms.</summary>
+    public long LastSeen;
+}
+
+/// <summary>A sent trait, with the write that gave it.</summary>
+internal struct TraitEntry
+{
+    /// <summary>Top-level key, UTF-8, unescaped.</summary>
+    public Slice Name;
+
+    /// <summary>JSON text of the value; empty: removed by a null (kept so that an older write does not bring it back).</summary>
+    public Slice Value;
+
+    /// <summary>Source of the write.</summary>
+    public Slice Source;
+
+    /// <summary>Order of the write.</summary>
+    public EventOrder Order;
+}
+
+/// <summary>State of one event function.</summary>
+internal struct FunctionEntry
+{
+    /// <summary>Key of the function in the model (hash of its normal text).</summary>
+    public uint Key;
+
+    /// <summary>Its state, in a layout that only the function knows.</summary>
+    public Slice State;
+}
+
+/// <summary>A membership.</summary>
+internal struct MembershipEntry
+{
+    /// <summary>Key of the segment (hash of its id).</summary>
+    public uint Key;
+
+    /// <summary>Since when, Unix ms.</summary>
+    public long Since;
+}
+
+/// <summary>An event of the profile, by its place in the log <c>events</c>.</summary>
+internal readonly record struct RecentEvent(int Partition, long Offset);
+
+/// <summary>One profile, decoded for a change: a worker has a few and uses them again for each event.</summary>
+/// <remarks>
+/// Layout of the record: one format byte, then variable-length integers and length-prefixed bytes, in the order of <see cref="Write"/>.
+/// Decoding copies the record once into the arena and keeps slices; values that change are appended to the arena and the old bytes are left
+/// behind, until encoding writes what is live. Cost: no allocation once the arrays have grown.
+/// </remarks>
+internal sealed class ProfileState
+{
+    /// <summary>Events kept by place for <c>GET …/events</c>: enough for a support screen, 6 to 8 bytes each.</summary>
+    public const int MaxRecent = 32;
+
+    private const byte Format = 1;
+
+    private byte[] _arena = new byte[4096];
+    private int _used;
+    private IdentifierEntry[] _identifiers = new IdentifierEntry[8];
+    private TraitEntry[] _traits = new TraitEntry[16];
+    private FunctionEntry[] _functions = new FunctionEntry[32];
+    private MembershipEntry[] _memberships = new MembershipEntry[16];
+    private UInt128[] _mergedFrom = new UInt128[4];
+    private readonly RecentEvent[] _recent = new RecentEvent[MaxRecent];
+    private int _identifierCount;
+    private int _traitCount;
+    private int _functionCount;
+    private int _membershipCount;
+    private int _mergedFromCount;
+    private int _recentCount;
+
+    /// <summary>Canonical id.</summary>
+    public UInt128 Id { get; set; }
+
+    /// <summary>Grows by one with each change of the profile or of a membership.</summary>
+    public long Version { get; set; }
+
+    /// <summary>Applied events.</summary>
+    public long EventCount { get; set; }
+
+    /// <summary>Earliest event time, Unix ms; meaningless while <see cref="EventCount"/> is 0.</summary>
+    public long FirstSeen { get; set; }
+
+    /// <summary>Latest event time, Unix ms.</summary>
+    public long LastSeen { get; set; }
+
+    /// <summary>Instant at which the profile last changed (the shard's now), Unix ms.</summary>
+    public long UpdatedAt { get; set; }
+
+    /// <summary>Everything that time changed before this instant is done, Unix ms.</summary>
+    public long AdvancedTo { get; set; }
+
+    /// <summary>The timer that the shard holds for this profile, Unix ms; <see cref="long.MaxValue"/>: none.</summary>
+    public long ArmedDeadline { get; set; }
+
+    /// <summary>Offset in <c>identity-links</c> of the last merge applied, −1 for none.</summary>
+    public long LastLink { get; set; }
+
+    /// <summary>Offset in <c>profile-events</c> of the last record applied.</summary>
+    public long SourceOffset { get; set; }
+
+    /// <summary>Identifiers in order of joining.</summary>
+    public Span<IdentifierEntry> Identifiers => _identifiers.AsSpan(0, _identifierCount);
+
+    /// <summary>Sent traits, in order of first arrival; removed ones have an empty value.</summary>
+    public Span<TraitEntry> Traits => _traits.AsSpan(0, _traitCount);
+
+    /// <summary>Function states, sorted by key.</summary>
+    public Span<FunctionEntry> Functions => _functions.AsSpan(0, _functionCount);
+
+    /// <summary>Memberships, sorted by key.</summary>
+    public Span<MembershipEntry> Memberships => _memberships.AsSpan(0, _membershipCount);
+
+    /// <summary>Profiles that this one took over, oldest first.</summary>
+    public ReadOnlySpan<UInt128> MergedFrom => _mergedFrom.AsSpan(0, _mergedFromCount);
+
+    /// <summary>The latest events, oldest first, at most <see cref="MaxRecent"/>.</summary>
+    public ReadOnlySpan<RecentEvent> Recent => _recent.AsSpan(0, _recentCount);
+
+    /// <summary>The bytes of a slice; valid until the next change of this profile.</summary>
+    public ReadOnlySpan<byte> Bytes(Slice slice) => _arena.AsSpan(slice.Offset, slice.Length);
+
+    /// <summary>Makes it a new, empty profile.</summary>
+    public void Reset(UInt128 id)
+    {
+        Id = id;
+        Version = EventCount = FirstSeen = LastSeen = UpdatedAt = 0;
+        AdvancedTo = long.MinValue;
+        ArmedDeadline = long.MaxValue;
+        LastLink = SourceOffset = -1;
+        _used = _identifierCount = _traitCount = _functionCount = _membershipCount = _mergedFromCount = _recentCount = 0;
+    }
+
+    /// <summary>Copies bytes into the arena.</summary>
+    public Slice Add(ReadOnlySpan<byte> bytes)
+    {
+        Slice slice = Reserve(bytes.Length);
+        bytes.CopyTo(_arena.AsSpan(slice.Offset));
+        return slice;
+    }
+
+    /// <summary>Adds an identifier at the end.</summary>
+    public ref IdentifierEntry AddIdentifier(ReadOnlySpan<byte> type, ReadOnlySpan<byte> value, ReadOnlySpan<byte> source)
+    {
+        Grow(ref _identifiers, _identifierCount);
+        ref IdentifierEntry entry = ref _identifiers[_identifierCount++];
+        entry = new IdentifierEntry { Type = Add(type), Value = Add(value), Source = Add(source) };
+        return ref entry;
+    }
+
+    /// <summary>Position of an identifier in <see cref="Identifiers"/>, −1 where the profile lacks it.</summary>
+    public int IndexOfIdentifier(ReadOnlySpan<byte> type, ReadOnlySpan<byte> value)
+    {
+        for (int i = 0; i < _identifierCount; i++)
+        {
+            if (Bytes(_identifiers[i].Value).SequenceEqual(value) && Bytes(_identifiers[i].Type).SequenceEqual(type))
+            {
+                return i;
+            }
+        }
+
+        return -1;
+    }
+
+    /// <summary>Position of a trait in <see cref="Traits"/>, −1 where it was never written.</summary>
+    public int IndexOfTrait(ReadOnlySpan<byte> name)
+    {
+        for (int i = 0; i < _traitCount; i++)
+        {
+            if (Bytes(_traits[i].Name).SequenceEqual(name))
+            {
+                return i;
+            }
+        }
+
+        return -1;
+    }
+
+    /// <summary>The JSON text of a trait; empty where it is missing or removed.</summary>
+    public ReadOnlySpan<byte> Trait(ReadOnlySpan<byte> name)
+    {
+        int index = IndexOfTrait(name);
+        return index < 0 ? default : Bytes(_traits[index].Value);
+    }
+
+    /// <summary>Adds a trait that the profile lacks.</summary>
+    public ref TraitEntry AddTrait(ReadOnlySpan<byte> name)
+    {
+        Grow(ref _traits, _traitCount);
+        ref TraitEntry entry = ref _traits[_traitCount++];
+        entry = new TraitEntry { Name = Add(name) };
+        return ref entry;
+    }
+
+    /// <summary>The state of a function; empty where it has none.</summary>
+    public ReadOnlySpan<byte> Function(uint key)
+    {
+        int index = IndexOfFunction(key);
+        return index < 0 ? default : Bytes(_functions[index].State);
+    }
+
+    /// <summary>Makes room for a function's state and returns it for writing: the old bytes, cut or filled up with zeros to the new length.</summary>
+    public Span<byte> FunctionForWrite(uint key, int length)
+    {
+        int index = IndexOfFunction(key);
+        if (index < 0)
+        {
+            index = ~index;
+            Grow(ref _functions, _functionCount);
+            _functions.AsSpan(index, _functionCount - index).CopyTo(_functions.AsSpan(index + 1));
+            _functionCount++;
+            _functions[index] = new FunctionEntry { Key = key };
+        }
+
+        ref FunctionEntry entry = ref _functions[index];
+        if (entry.State.Length < length)
+        {
+            Slice old = entry.State;
+            entry.State = Reserve(length);
+            Span<byte> bytes = _arena.AsSpan(entry.State.Offset, length);
+            _arena.AsSpan(old.Offset, old.Length).CopyTo(bytes);
+            bytes[old.Length..].Clear();
+        }
+        else
+        {
+            entry.State = entry.State with { Length = length };
+        }
+
+        return _arena.AsSpan(entry.State.Offset, length);
+    }
+
+    /// <summary>Forgets a function's state (its model is gone).</summary>
+    public void RemoveFunction(uint key)
+    {
+        int index = IndexOfFunction(key);
+        if (index >= 0)
+        {
+            _functions.AsSpan(index + 1, _functionCount - index - 1).CopyTo(_functions.AsSpan(index));
+            _functionCount--;
+        }
+    }
+
+    /// <summary>Whether the profile is in a segment, and since when.</summary>
+    public bool IsMember(uint key, out long since)
+    {
+        int index = IndexOfMembership(key);
+        since = index < 0 ? 0 : _memberships[index].Since;
+        return index >= 0;
+    }
+
+    /// <summary>Enters a segment; false where it is in it.</summary>
+    public bool Enter(uint key, long since)
+    {
+        int index = IndexOfMembership(key);
+        if (index >= 0)
+        {
+            return false;
+        }
+
+        index = ~index;
+        Grow(ref _memberships, _membershipCount);
+        _memberships.AsSpan(index, _membershipCount - index).CopyTo(_memberships.AsSpan(index + 1));
+        _membershipCount++;
+        _memberships[index] = new MembershipEntry { Key = key, Since = since };
+        return true;
+    }
+
+    /// <summary>Leaves a segment; false where it is not in it.</summary>
+    public bool Exit(uint key)
+    {
+        int index = IndexOfMembership(key);
+        if (index < 0)
+        {
+            return false;
+        }
+
+        _memberships.AsSpan(index + 1, _membershipCount - index - 1).CopyTo(_memberships.AsSpan(index));
+        _membershipCount--;
+        return true;
+    }
+
+    /// <summary>Notes a profile that this one took over.</summary>
+    public void AddMergedFrom(UInt128 id)
+    {
+        Grow(ref _mergedFrom, _mergedFromCount);
+        _mergedFrom[_mergedFromCount++] = id;
+    }
+
+    /// <summary>Notes an event; the oldest goes when there are <see cref="MaxRecent"/>.</summary>
+    public void AddRecent(int partition, long offset)
+    {
+        if (_recentCount == MaxRecent)
+        {
+            _recent.AsSpan(1).CopyTo(_recent);
+            _recentCount--;
+        }
+
+        _recent[_recentCount++] = new RecentEvent(partition, offset);
+    }
+
+    /// <summary>Replaces the recent events; at most <see cref="MaxRecent"/>.</summary>
+    public void SetRecent(ReadOnlySpan<RecentEvent> events)
+    {
+        events.CopyTo(_recent);
+        _recentCount = events.Length;
+    }
+
+    /// <summary>Decodes a record written by <see cref="Write"/>.</summary>
+    /// <exception cref="InvalidDataException">The bytes are no profile record of this format.</exception>
+    public void Read(UInt128 id, ReadOnlySpan<byte> record)
+    {
+        Reset(id);
+        if (_arena.Length < record.Length)
+        {
+            _arena = new byte[Math.Max(record.Length * 2, 4096)];
+        }
+
+        record.CopyTo(_arena);
+        _used = record.Length;
+        var reader = new RecordReader(_arena.AsSpan(0, _used));
+        if (reader.Byte() != Format)
+        {
+            throw new InvalidDataException($"A profile record has format {record[0]}, this version reads {Format}.");
+        }
+
+        Version = reader.Unsigned();
+        EventCount = reader.Unsigned();
+        FirstSeen = reader.Signed();
+        LastSeen = reader.Signed();
+        UpdatedAt = reader.Signed();
+        AdvancedTo = reader.Fixed();
+        ArmedDeadline = reader.Fixed();
+        LastLink = reader.Signed();
+        SourceOffset = reader.Signed();
+
+        int count = (int)reader.Unsigned();
+        Grow(ref _identifiers, count);
+        for (_identifierCount = 0; _identifierCount < count; _identifierCount++)
+        {
+            long first = reader.Signed();
+            _identifiers[_identifierCount] = new IdentifierEntry { FirstSeen = first, LastSeen = first + reader.Signed(), Type = reader.Slice(), Value = reader.Slice(), Source = reader.Slice() };
+        }
+
+        count = (int)reader.Unsigned();
+        Grow(ref _traits, count);
+        for (_traitCount = 0; _traitCount < count; _traitCount++)
+        {
+            _traits[_traitCount] = new TraitEntry
+            {
+                Order = new EventOrder(reader.Signed(), reader.Signed(), (int)reader.Signed()),
+                Name = reader.Slice(),
+                Value = reader.Slice(),
+                Source = reader.Slice(),
+            };
+        }
+
+        count = (int)reader.Unsigned();
+        Grow(ref _functions, count);
+        for (_functionCount = 0; _functionCount < count; _functionCount++)
+        {
+            _functions[_functionCount] = new FunctionEntry { Key = reader.Key(), State = reader.Slice() };
+        }
+
+        count = (int)reader.Unsigned();
+        Grow(ref _memberships, count);
+        for (_membershipCount = 0; _membershipCount < count; _membershipCount++)
+        {
+            _memberships[_membershipCount] = new MembershipEntry { Key = reader.Key(), Since = reader.Signed() };
+        }
+
+        count = (int)reader.Unsigned();
+        Grow(ref _mergedFrom, count);
+        for (_mergedFromCount = 0; _mergedFromCount < count; _mergedFromCount++)
+        {
+            _mergedFrom[_mergedFromCount] = reader.Id();
+        }
+
+        count = (int)reader.Unsigned();
+        for (_recentCount = 0; _recentCount < count; _recentCount++)
+        {
+            _recent[_recentCount] = new RecentEvent((int)reader.Unsigned(), reader.Unsigned());
+        }
+    }
+
+    /// <summary>Encodes the profile.</summary>
+    /// <param name="buffer">Grown where it is too small.</param>
+    /// <returns>Bytes written.</returns>
+    public int Write(ref byte[] buffer)
+    {
+        int most = _used + 160 + (_identifierCount * 40) + (_traitCount * 50) + (_functionCount * 12) + (_membershipCount * 16) + (_mergedFromCount * 16) + (_recentCount * 20);
+        if (buffer.Length < most)
+        {
+            buffer = new byte[most * 2];
+        }
+
+        var writer = new RecordWriter(buffer);
+        writer.Byte(Format);
+        writer.Unsigned(Version);
+        writer.Unsigned(EventCount);
+        writer.Signed(FirstSeen);
+        writer.Signed(LastSeen);
+        writer.Signed(UpdatedAt);
+        writer.Fixed(AdvancedTo);
+        writer.Fixed(ArmedDeadline);
+        writer.Signed(LastLink);
+        writer.Signed(SourceOffset);
+
+        writer.Unsigned(_identifierCount);
+        foreach (ref IdentifierEntry entry in Identifiers)
+        {
+            writer.Signed(entry.FirstSeen);
+            writer.Signed(entry.LastSeen - entry.FirstSeen);
+            writer.Bytes(Bytes(entry.Type));
+            writer.Bytes(Bytes(entry.Value));
+            writer.Bytes(Bytes(entry.Source));
+        }
+
+        writer.Unsigned(_traitCount);
+        foreach (ref TraitEntry entry in Traits)
+        {
+            writer.Signed(entry.Order.TimeMs);
+            writer.Signed(entry.Order.Offset);
+            writer.Signed(entry.Order.Partition);
+            writer.Bytes(Bytes(entry.Name));
+            writer.Bytes(Bytes(entry.Value));
+            writer.Bytes(Bytes(entry.Source));
+        }
+
+        writer.Unsigned(_functionCount);
+        foreach (ref FunctionEntry entry in Functions)
+        {
+            writer.Key(entry.Key);
+            writer.Bytes(Bytes(entry.State));
+        }
+
+        writer.Unsigned(_membershipCount);
+        foreach (ref MembershipEntry entry in Memberships)
+        {
+            writer.Key(entry.Key);
+            writer.Signed(entry.Since);
+        }
+
+        writer.Unsigned(_mergedFromCount);
+        foreach (UInt128 id in MergedFrom)
+        {
+            writer.Id(id);
+        }
+
+        writer.Unsigned(_recentCount);
+        foreach (RecentEvent recent in Recent)
+        {
+            writer.Unsigned(recent.Partition);
+            writer.Unsigned(recent.Offset);
+        }
+
+        return writer.Position;
+    }
+
+    private int IndexOfFunction(uint key)
+    {
+        int low = 0;
+        int high = _functionCount - 1;
+        while (low <= high)
+        {
+            int middle = (low + high) >>> 1;
+            uint found = _functions[middle].Key;
+            if (found == key)
+            {
+                return middle;
+            }
+
+            if (found < key)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle - 1;
+            }
+        }
+
+        return ~low;
+    }
+
+    private int IndexOfMembership(uint key)
+    {
+        for (int i = 0; i < _membershipCount; i++)
+        {
+            if (_memberships[i].Key >= key)
+            {
+                return _memberships[i].Key == key ? i : ~i;
+            }
+        }
+
+        return ~_membershipCount;
+    }
+
+    private Slice Reserve(int length)
+    {
+        if (_used + length > _arena.Length)
+        {
+            Array.Resize(ref _arena, Math.Max(_arena.Length * 2, _used + length));
+        }
+
+        var slice = new Slice(_used, length);
+        _used += length;
+        return slice;
+    }
+
+    private static void Grow<T>(ref T[] array, int needed)
+    {
+        if (needed >= array.Length)
+        {
+            Array.Resize(ref array, Math.Max(array.Length * 2, needed + 1));
+        }
+    }
+}
+
+/// <summary>Reads the parts of a profile record; offsets are those of the span it was given.</summary>
+internal ref struct RecordReader(ReadOnlySpan<byte> bytes)
+{
+    private readonly ReadOnlySpan<byte> _bytes = bytes;
+    private int _position;
+
+    /// <summary>One byte.</summary>
+    public byte Byte() => _bytes[_position++];
+
+    /// <summary>LEB128, 0 or more.</summary>
+    public long Unsigned()
+    {
+        ulong value = 0;
+        int shift = 0;
+        byte next;
+        do
+        {
+            next = _bytes[_position++];
+            value |= (ulong)(next & 0x7F) << shift;
+            shift += 7;
+        }
+        while (next >= 0x80);
+        return (long)value;
+    }
+
+    /// <summary>Zigzag LEB128.</summary>
+    public long Signed()
+    {
+        ulong value = (ulong)Unsigned();
+        return (long)(value >> 1) ^ -(long)(value & 1);
+    }
+
+    /// <summary>8 bytes, for values that are mostly extremes.</summary>
+    public long Fixed()
+    {
+        long value = BinaryPrimitives.ReadInt64LittleEndian(_bytes[_position..]);
+        _position += 8;
+        return value;
+    }
+
+    /// <summary>4 bytes.</summary>
+    public uint Key()
+    {
+        uint value = BinaryPrimitives.ReadUInt32LittleEndian(_bytes[_position..]);
+        _position += 4;
+        return value;
+    }
+
+    /// <summary>16 bytes.</summary>
+    public UInt128 Id()
+    {
+        UInt128 value = BinaryPrimitives.ReadUInt128BigEndian(_bytes[_position..]);
+        _position += 16;
+        return value;
+    }
+
+    /// <summary>Length-prefixed bytes.</summary>
+    public Slice Slice()
+    {
+        int length = (int)Unsigned();
+        if ((uint)length > (uint)(_bytes.Length - _position))
+        {
+            throw new InvalidDataException("A profile record is cut.");
+        }
+
+        var slice = new Slice(_position, length);
+        _position += length;
+        return slice;
+    }
+}
+
+/// <summary>Writes the parts of a profile record into a buffer that is large enough.</summary>
+internal ref struct RecordWriter(Span<byte> buffer)
+{
+    private readonly Span<byte> _buffer = buffer;
+
+    /// <summary>Bytes written.</summary>
+    public int Position { get; private set; }
+
+    /// <summary>One byte.</summary>
+    public void Byte(byte value) => _buffer[Position++] = value;
+
+    /// <summary>LEB128, 0 or more.</summary>
+    public void Unsigned(long value)
+    {
+        ulong rest = (ulong)value;
+        while (rest >= 0x80)
+        {
+            _buffer[Position++] = (byte)(rest | 0x80);
+            rest >>= 7;
+        }
+
+        _buffer[Position++] = (byte)rest;
+    }
+
+    /// <summary>Zigzag LEB128.</summary>
+    public void Signed(long value) => Unsigned((value << 1) ^ (value >> 63));
+
+    /// <summary>8 bytes.</summary>
+    public void Fixed(long value)
+    {
+        BinaryPrimitives.WriteInt64LittleEndian(_buffer[Position..], value);
+        Position += 8;
+    }
+
+    /// <summary>4 bytes.</summary>
+    public void Key(uint value)
+    {
+        BinaryPrimitives.WriteUInt32LittleEndian(_buffer[Position..], value);
+        Position += 4;
+    }
+
+    /// <summary>16 bytes.</summary>
+    public void Id(UInt128 value)
+    {
+        BinaryPrimitives.WriteUInt128BigEndian(_buffer[Position..], value);
+        Position += 16;
+    }
+
+    /// <summary>Length-prefixed bytes.</summary>
+    public void Bytes(ReadOnlySpan<byte> value)
+    {
+        Unsigned(value.Length);
+        value.CopyTo(_buffer[Position..]);
+        Position += value.Length;
+    }
+}

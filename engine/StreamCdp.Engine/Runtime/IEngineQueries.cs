@@ -1,0 +1,100 @@
+using System.Text.Json;
+
+namespace StreamCdp.Engine.Runtime;
+
+/// <summary>What the query API and the command line may ask a running engine. Safe for many threads; answers come from the shards' own threads.</summary>
+public interface IEngineQueries
+{
+    /// <summary>The profile that an identifier points to, as the JSON of DESIGN §5.3.</summary>
+    /// <param name="type">Identifier type of the model, or <c>id</c> for a canonical id.</param>
+    /// <param name="value">As sent; it is normalised as in an event.</param>
+    /// <param name="include">Which parts.</param>
+    /// <param name="cancellationToken">Stops waiting.</param>
+    /// <returns>UTF-8 JSON, or null where nobody has that identifier.</returns>
+    ValueTask<byte[]?> ProfileAsync(string type, string value, ProfileParts include, CancellationToken cancellationToken);
+
+    /// <summary>The latest events of a profile, newest first: a JSON array of <c>{"offset":"p:o","received_at":…,"event":{as sent}}</c>, or null for an unknown profile.</summary>
+    ValueTask<byte[]?> EventsAsync(string type, string value, int limit, CancellationToken cancellationToken);
+
+    /// <summary>What became of a messageId, stage by stage: a JSON object, or null where no kept event of the dedup window has it.</summary>
+    ValueTask<byte[]?> TraceAsync(string messageId, CancellationToken cancellationToken);
+
+    /// <summary>All segments, in the model's order.</summary>
+    IReadOnlyList<SegmentStatus> Segments();
+
+    /// <summary>One page of members, ordered by profile id.</summary>
+    /// <param name="segmentId">Id of the model.</param>
+    /// <param name="cursor">Null for the first page, else <see cref="MembersPage.Next"/>.</param>
+    /// <param name="limit">1 to 1000.</param>
+    /// <param name="cancellationToken">Stops waiting.</param>
+    /// <returns>Null for an unknown segment.</returns>
+    /// <exception cref="FormatException">The cursor is not one of ours.</exception>
+    ValueTask<MembersPage?> MembersAsync(string segmentId, string? cursor, int limit, CancellationToken cancellationToken);
+
+    /// <summary>Waits until every event acknowledged before this call is applied, and the clock of the shards is not behind them (RULES.md §4.3).</summary>
+    /// <exception cref="TimeoutException">Not within the time; the message says which stage is behind.</exception>
+    Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken);
+
+    /// <summary>State of each part: name, ok, and if not, why and what to do.</summary>
+    IReadOnlyList<PartHealth> Health();
+}
+
+/// <summary>Parts of a profile document; the default of the API is all but <see cref="History"/>.</summary>
+[Flags]
+public enum ProfileParts
+{
+    /// <summary>Only id, version and times.</summary>
+    None = 0,
+
+    /// <summary>Sent traits and their provenance.</summary>
+    Traits = 1,
+
+    /// <summary>Computed traits.</summary>
+    Computed = 2,
+
+    /// <summary>Memberships.</summary>
+    Segments = 4,
+
+    /// <summary>Identifiers.</summary>
+    Identifiers = 8,
+
+    /// <summary>Latest events.</summary>
+    Events = 16,
+
+    /// <summary>CRM records.</summary>
+    Crm = 32,
+
+    /// <summary>merged_from.</summary>
+    History = 64,
+
+    /// <summary>Everything but events.</summary>
+    Default = Traits | Computed | Segments | Identifiers | Crm | History,
+}
+
+/// <summary>A segment as it is served.</summary>
+/// <param name="Id">Id of the model.</param>
+/// <param name="Name">For people.</param>
+/// <param name="When">Normal text of the rule.</param>
+/// <param name="Version">Version of the rule, 16 hex digits.</param>
+/// <param name="Members">Now.</param>
+/// <param name="ExactSince">Members are exact for history from here on, Unix ms: 0 where the rule has seen everything.</param>
+/// <param name="NeedsBackfill">It was added or changed later and uses event history that it has not seen.</param>
+public sealed record SegmentStatus(string Id, string Name, string When, string Version, long Members, long ExactSince, bool NeedsBackfill);
+
+/// <summary>A page of members.</summary>
+/// <param name="Members">In order of profile id.</param>
+/// <param name="Next">Cursor of the next page; null at the end.</param>
+public sealed record MembersPage(IReadOnlyList<SegmentMember> Members, string? Next);
+
+/// <summary>A member of a segment.</summary>
+/// <param name="Id">Canonical id.</param>
+/// <param name="Since">Unix ms.</param>
+/// <param name="Identifiers">JSON array as in the profile document.</param>
+public sealed record SegmentMember(string Id, long Since, JsonElement Identifiers);
+
+/// <summary>Health of one part of the process.</summary>
+/// <param name="Part">For example <c>collect</c>, <c>route</c>, <c>log events</c>.</param>
+/// <param name="IsLive">False: it cannot recover by itself; restart the process.</param>
+/// <param name="IsReady">False: do not send traffic now.</param>
+/// <param name="Reason">What is wrong and what to do; empty when ready.</param>
+public sealed record PartHealth(string Part, bool IsLive, bool IsReady, string Reason);
