@@ -24,12 +24,12 @@ internal sealed class Resolver
     private readonly IStateStore _identifiers;
     private readonly IStateStore _profiles;
     private readonly IEffects _effects;
+    private readonly SchemaIds _schemas;
     private readonly DerivedId _ids;
     private readonly int _shards;
     private readonly int _maxIdentifiers;
     private readonly Func<ulong, CdpModel> _models;
     private CdpModel _model;
-    private byte[][] _types = [];
     private readonly Dictionary<(int Partition, long Offset), Outcome> _outcomes = [];
     private readonly Queue<(int Partition, long Offset)> _outcomeOrder = [];
     private readonly List<Wanted> _wanted = [];
@@ -47,20 +47,21 @@ internal sealed class Resolver
     /// <param name="identifiers">Identifier hash → canonical id.</param>
     /// <param name="profiles">Canonical id → <see cref="IdentityRecord"/>.</param>
     /// <param name="effects">Where decisions and commands go.</param>
+    /// <param name="schemas">Schema ids to write with.</param>
     /// <param name="ids">Ids of new profiles.</param>
     /// <param name="shards">Partitions of profile-events.</param>
     /// <param name="maxIdentifiers">Cap of a profile.</param>
-    public Resolver(CdpModel model, Func<ulong, CdpModel> models, IStateStore identifiers, IStateStore profiles, IEffects effects, DerivedId ids, int shards, int maxIdentifiers = DefaultMaxIdentifiers)
+    public Resolver(CdpModel model, Func<ulong, CdpModel> models, IStateStore identifiers, IStateStore profiles, IEffects effects, SchemaIds schemas, DerivedId ids, int shards, int maxIdentifiers = DefaultMaxIdentifiers)
     {
         _models = models;
         _identifiers = identifiers;
         _profiles = profiles;
         _effects = effects;
+        _schemas = schemas;
         _ids = ids;
         _shards = shards;
         _maxIdentifiers = maxIdentifiers;
         _model = model;
-        UseModel(model);
     }
 
     /// <summary>Offset in identity-links of the last link decided on; −1 for none.</summary>
@@ -105,7 +106,7 @@ internal sealed class Resolver
                 break;
             case DecisionKind.Model:
                 LastLink = record.LinkOffset;
-                UseModel(_models((ulong)record.Epoch));
+                _model = _models((ulong)record.Epoch);
                 break;
             default:
                 LastLink = Math.Max(LastLink, record.LinkOffset);
@@ -136,7 +137,7 @@ internal sealed class Resolver
         LastLink = link.Offset;
         if (record.Kind == LinkKind.Model)
         {
-            UseModel(_models((ulong)record.ModelVersion));
+            _model = _models((ulong)record.ModelVersion);
             var change = new IdentityDecision { Kind = DecisionKind.Model, Epoch = record.ModelVersion, LinkOffset = link.Offset };
             Queue("#model"u8, change);
             return;
@@ -477,7 +478,7 @@ internal sealed class Resolver
             OriginOffset = link.OriginOffset,
             MessageId = link.MessageId,
         };
-        int end = command.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, SchemaId.ProfileEvent));
+        int end = command.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.ProfileEvent]));
         Span<byte> key = stackalloc byte[16];
         CanonicalId.Write(key, loser);
         _effects.Append(StageLog.ProfileEvents, CanonicalId.Shard(loser, _shards), key, _write.AsSpan(0, end), timestampMs);
@@ -549,7 +550,7 @@ internal sealed class Resolver
 
     private void Queue(ReadOnlySpan<byte> key, in IdentityDecision decision)
     {
-        int end = decision.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, SchemaId.IdentityDecision));
+        int end = decision.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.IdentityDecision]));
         _pending.Add((key.ToArray(), _write.AsSpan(0, end).ToArray()));
     }
 
@@ -565,12 +566,6 @@ internal sealed class Resolver
         {
             _outcomes.Remove(_outcomeOrder.Dequeue());
         }
-    }
-
-    private void UseModel(CdpModel model)
-    {
-        _model = model;
-        _types = [.. model.Identifiers.Select(identifier => Encoding.UTF8.GetBytes(identifier.Type))];
     }
 
     private int TypeOrder(string type)

@@ -58,6 +58,7 @@ internal sealed class Router
     private readonly HashSet<UInt128> _blocked = [];
     private byte[] _read = new byte[64];
     private byte[] _write = new byte[2048];
+    private Waiting _current = new();
     private bool _answered;
 
     /// <param name="model">Identifiers and sources.</param>
@@ -256,17 +257,21 @@ internal sealed class Router
             return;
         }
 
-        var current = new Waiting { Partition = record.Partition, Offset = record.Offset, TimestampMs = record.TimestampMs, Now = _clockMode == ClockMode.Event ? Clock : 0 };
+        Waiting current = _current;
+        current.Partition = record.Partition;
+        current.Offset = record.Offset;
+        current.TimestampMs = record.TimestampMs;
+        current.Now = _clockMode == ClockMode.Event ? Clock : 0;
         FindProfiles();
         if (_waiting.Count > 0 && IsBlocked())
         {
-            Wait(ref current, record);
+            Wait(current, record);
             return;
         }
 
         if (!TryRoute(current, envelope, messageId, eventTime))
         {
-            Wait(ref current, record);
+            Wait(current, record);
         }
     }
 
@@ -309,7 +314,7 @@ internal sealed class Router
             return false;
         }
 
-        if (EventTimestamp.TryRead(record.Value, _jsonSlots[0], out long receivedAt))
+        if (EventTimestamp.TryRead(_jsonSlots[0].In(record.Value), _jsonSlots[0].Kind, out long receivedAt))
         {
             envelope.ReceivedAt = receivedAt;
             envelope.Import = false;
@@ -385,8 +390,9 @@ internal sealed class Router
         }
     }
 
-    private void Wait(ref Waiting waiting, in LogRecord record)
+    private void Wait(Waiting waiting, in LogRecord record)
     {
+        _current = new Waiting();
         waiting.Value = record.Value.ToArray();
         _waiting.Add(waiting);
         if (waiting.IsAsked)
