@@ -11,7 +11,7 @@ internal static class JsonText
     /// <param name="escaped">Between the quotes.</param>
     /// <param name="buffer">Grown where it is too small; the result lies in it.</param>
     /// <remarks>Half a surrogate pair, which UTF-8 cannot express, becomes U+FFFD.</remarks>
-    public static ReadOnlySpan<byte> Unescape(ReadOnlySpan<byte> escaped, ref byte[] buffer)
+    public static ReadOnlySpan<byte> Unescape(ReadOnlySpan<byte> escaped, scoped ref byte[] buffer)
     {
         if (buffer.Length < escaped.Length)
         {
