@@ -174,6 +174,7 @@ internal static class YamlTree
         string message = exception.Message;
         int colon = message.StartsWith('(') ? message.IndexOf("): ", StringComparison.Ordinal) : -1;
         message = (colon < 0 ? message : message[(colon + 3)..]).TrimEnd('.', ' ');
-        return message.Length == 0 ? "it cannot be read" : message;
+        message = message.Length == 0 ? "it cannot be read" : message;
+        return message.Contains("mapping", StringComparison.OrdinalIgnoreCase) ? $"{message}; text with \": \" in it, such as an expression, stands in quotes: when: '…'" : message;
     }
 }
