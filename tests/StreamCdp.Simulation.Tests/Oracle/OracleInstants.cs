@@ -8,7 +8,7 @@ internal static class OracleInstants
     /// <summary>In order, after <paramref name="afterMs"/>, up to and with <paramref name="throughMs"/>.</summary>
     public static List<long> Of(CdpModel model, OraclePerson person, long afterMs, long throughMs)
     {
-        List<Expression> all = [.. model.Segments.SelectMany(segment => Parts(segment.When)), .. model.Computed.SelectMany(computed => Parts(computed.Value))];
+        List<Expression> all = [.. PartsOf(model)];
         HashSet<long> instants = [];
 
         foreach (FunctionExpression function in all.OfType<FunctionExpression>().Where(function => function.WindowMs > 0))
@@ -41,6 +41,10 @@ internal static class OracleInstants
 
         return [.. instants.Where(instant => instant > afterMs && instant <= throughMs).Order()];
     }
+
+    /// <summary>Every expression of the model, and every part of each.</summary>
+    public static IEnumerable<Expression> PartsOf(CdpModel model) =>
+        model.Segments.SelectMany(segment => Parts(segment.When)).Concat(model.Computed.SelectMany(computed => Parts(computed.Value)));
 
     private static IEnumerable<Expression> Parts(Expression? expression)
     {
