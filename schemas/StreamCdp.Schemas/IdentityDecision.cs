@@ -49,6 +49,9 @@ public ref struct IdentityDecision
     /// <summary>Outcome: number of profiles that were merged into this one.</summary>
     public int Merged { get; set; }
 
+    /// <summary>Outcome: link offset of the merge before this one into the same profile, which must be applied first; −1 for none.</summary>
+    public long RequiresLink { get; set; }
+
     /// <summary>Outcome: bit i is set where the event's i-th identifier was kept.</summary>
     public long Kept { get; set; }
 
@@ -72,6 +75,7 @@ public ref struct IdentityDecision
             OriginPartition = reader.ReadInt(),
             OriginOffset = reader.ReadLong(),
             Merged = reader.ReadInt(),
+            RequiresLink = reader.ReadLong(),
             Kept = reader.ReadLong(),
             AliasIsUser = reader.ReadBoolean(),
         };
@@ -91,7 +95,7 @@ public ref struct IdentityDecision
     public readonly int WriteTo(ref byte[] buffer, int position)
     {
         var writer = new AvroWriter(ref buffer, position);
-        writer.Reserve(117 + Type.Length + Value.Length);
+        writer.Reserve(127 + Type.Length + Value.Length);
         writer.WriteLong((long)Kind);
         writer.WriteBytes(Type);
         writer.WriteBytes(Value);
@@ -102,6 +106,7 @@ public ref struct IdentityDecision
         writer.WriteLong(OriginPartition);
         writer.WriteLong(OriginOffset);
         writer.WriteLong(Merged);
+        writer.WriteLong(RequiresLink);
         writer.WriteLong(Kept);
         writer.WriteBoolean(AliasIsUser);
         return writer.Position;

@@ -53,6 +53,9 @@ public ref struct ProfileEvent
     /// <summary>Generation of the writer; an older one is ignored.</summary>
     public long Generation { get; set; }
 
+    /// <summary>Type of the event: 1 track, 2 identify, 3 page, 4 screen, 5 group, 6 alias; 0 for commands.</summary>
+    public int EventType { get; set; }
+
     /// <summary>Offset in identity-links of the decision behind it; −1 for none.</summary>
     public long LinkOffset { get; set; }
 
@@ -107,6 +110,7 @@ public ref struct ProfileEvent
             OriginPartition = reader.ReadInt(),
             OriginOffset = reader.ReadLong(),
             Generation = reader.ReadLong(),
+            EventType = reader.ReadInt(),
             LinkOffset = reader.ReadLong(),
             Merged = reader.ReadInt(),
             Now = reader.ReadLong(),
@@ -138,12 +142,13 @@ public ref struct ProfileEvent
     public readonly int WriteTo(ref byte[] buffer, int position)
     {
         var writer = new AvroWriter(ref buffer, position);
-        writer.Reserve(202 + Source.Length + MessageId.Length + Context.Length + Payload.Length + Identifiers.Encoded.Length);
+        writer.Reserve(212 + Source.Length + MessageId.Length + Context.Length + Payload.Length + Identifiers.Encoded.Length);
         writer.WriteLong((long)Kind);
         writer.WriteFixedId(ProfileId);
         writer.WriteLong(OriginPartition);
         writer.WriteLong(OriginOffset);
         writer.WriteLong(Generation);
+        writer.WriteLong(EventType);
         writer.WriteLong(LinkOffset);
         writer.WriteLong(Merged);
         writer.WriteLong(Now);
