@@ -156,6 +156,9 @@ public class EventReaderTests
     [InlineData("\"0171\"", null)]
     [InlineData("\"call me\"", null)]
     [InlineData("\"+12025550123\"", "phone:+12025550123")]
+    [InlineData("\"+1234567\"", "phone:+1234567")]
+    [InlineData("\"+49 171 2345678 ext. 5\"", "phone:+491712345678")]
+    [InlineData("\"+0171\"", null)]
     [InlineData("1712345678", "phone:+491712345678")]
     public void With_a_default_country_other_numbers_are_read_and_must_be_valid(string value, string? expected)
     {

@@ -30,15 +30,14 @@ internal sealed class Collector : IDisposable
     private static readonly (byte[] Reason, byte[] Field, byte[] Detail)[] s_problems =
         [.. Enum.GetValues<EventProblem>().Select(problem => (Encoding.UTF8.GetBytes(problem.Reason()), Encoding.UTF8.GetBytes(problem.Field()), Encoding.UTF8.GetBytes(problem.Message())))];
 
-    private readonly ILogWriter _events;
     private readonly int _partitions;
-    private readonly ILogWriter _deadLetters;
     private readonly TimeProvider _time;
     private readonly CollectOptions _options;
     private readonly CollectCounters _counters;
     private readonly SchemaIds _schemas;
     private readonly SemaphoreSlim _working = new(Environment.ProcessorCount * 2); // An append may block while the log is slow: never all threads of the pool.
     private volatile Workplace _workplace;
+    private volatile Writers _writers;
     private long _bytesInFlight;
     private int _waiting;
 
@@ -52,9 +51,8 @@ internal sealed class Collector : IDisposable
     /// <param name="schemas">Ids of the records' schemas.</param>
     public Collector(CdpModel model, ILogWriter events, int partitions, ILogWriter deadLetters, TimeProvider time, CollectOptions options, CollectCounters counters, SchemaIds schemas)
     {
-        _events = events;
+        _writers = new Writers(events, deadLetters);
         _partitions = partitions;
-        _deadLetters = deadLetters;
         _time = time;
         _options = options;
         _counters = counters;
@@ -67,6 +65,9 @@ internal sealed class Collector : IDisposable
 
     /// <summary>From the next request on, another model holds.</summary>
     public void UseModel(CdpModel model) => _workplace = new Workplace(model, MakeSources(model));
+
+    /// <summary>From the next request on, events go to these writers: the old ones faulted and their logs were opened anew. The old ones stay the caller's to dispose.</summary>
+    public void UseWriters(ILogWriter events, ILogWriter deadLetters) => _writers = new Writers(events, deadLetters);
 
     /// <summary>Answers a request on a path of <see cref="CollectRoute"/>.</summary>
     public async Task HandleAsync(HttpContext context, CollectRoute route)
@@ -138,6 +139,7 @@ internal sealed class Collector : IDisposable
         }
 
         Workplace workplace = _workplace;
+        Writers writers = _writers;
         CollectSource? source = null;
         bool hasHeaderKey = TryReadHeaderKey(context.Request, out string key);
         if (hasHeaderKey && (source = workplace.FindSource(key)) is null)
@@ -145,7 +147,7 @@ internal sealed class Collector : IDisposable
             return await CollectAnswers.RefuseAsync(context, Refusal.WrongKey).ConfigureAwait(false);
         }
 
-        if (_events.Fault is not null || _deadLetters.Fault is not null)
+        if (writers.Events.Fault is not null || writers.DeadLetters.Fault is not null)
         {
             return await CollectAnswers.RefuseAsync(context, Refusal.LogAway, RetryAfter()).ConfigureAwait(false);
         }
@@ -191,7 +193,7 @@ internal sealed class Collector : IDisposable
                     return await RefuseBodyAsync(context, body).ConfigureAwait(false);
                 }
 
-                taken = Take(context.Request, route, workplace, source, hasHeaderKey, body.Bytes, receivedAt);
+                taken = Take(context.Request, route, workplace, writers, source, hasHeaderKey, body.Bytes, receivedAt);
             }
             finally
             {
@@ -204,7 +206,7 @@ internal sealed class Collector : IDisposable
                 return await CollectAnswers.RefuseAsync(context, refusal, refusal.Status == StatusCodes.Status429TooManyRequests ? RetryAfter(taken.RetryAfter) : null).ConfigureAwait(false);
             }
 
-            return await WaitDurableAsync(taken, context.RequestAborted).ConfigureAwait(false)
+            return await WaitDurableAsync(writers, taken, context.RequestAborted).ConfigureAwait(false)
                 ? await SucceedAsync(context, CollectOutcome.Taken).ConfigureAwait(false)
                 : await CollectAnswers.RefuseAsync(context, Refusal.LogAway, RetryAfter()).ConfigureAwait(false);
         }
@@ -226,7 +228,7 @@ internal sealed class Collector : IDisposable
     };
 
     /// <summary>Reads the body and appends its events: synchronous, on one thread.</summary>
-    private Taken Take(HttpRequest request, CollectRoute route, Workplace workplace, CollectSource? source, bool hasHeaderKey, ReadOnlySpan<byte> body, long receivedAt)
+    private Taken Take(HttpRequest request, CollectRoute route, Workplace workplace, Writers writers, CollectSource? source, bool hasHeaderKey, ReadOnlySpan<byte> body, long receivedAt)
     {
         bool isBatch = route.Kind == CollectKind.Batch;
         if (body.StartsWith("\uFEFF"u8))
@@ -270,6 +272,7 @@ internal sealed class Collector : IDisposable
 
             var envelope = new Envelope
             {
+                Writers = writers,
                 Source = source,
                 ReceivedAt = receivedAt,
                 SentAt = isBatch ? parts.SentAt(body) : null,
@@ -348,7 +351,7 @@ internal sealed class Collector : IDisposable
             Context = reader.UsesBatchContext ? envelope.Context : default,
             Payload = payload,
         }.WriteTo(ref worker.Record, WireFormat.WriteHeader(ref worker.Record, 0, _schemas[RecordType.CustomerEvent]));
-        return _events.Append(EventPartition.Of(reader.SenderHash, _partitions), reader.SenderKey, worker.Record.AsSpan(0, length), envelope.ReceivedAt);
+        return envelope.Writers.Events.Append(EventPartition.Of(reader.SenderHash, _partitions), reader.SenderKey, worker.Record.AsSpan(0, length), envelope.ReceivedAt);
     }
 
     private long AppendDeadLetter(Worker worker, ReadOnlySpan<byte> payload, EventProblem problem, in Envelope envelope)
@@ -378,12 +381,12 @@ internal sealed class Collector : IDisposable
             SentAt = envelope.SentAt,
             Import = envelope.Import,
         }.WriteTo(ref worker.Record, WireFormat.WriteHeader(ref worker.Record, 0, _schemas[RecordType.DeadLetter]));
-        return _deadLetters.Append(0, default, worker.Record.AsSpan(0, length), envelope.ReceivedAt);
+        return envelope.Writers.DeadLetters.Append(0, default, worker.Record.AsSpan(0, length), envelope.ReceivedAt);
     }
 
-    private async ValueTask<bool> WaitDurableAsync(Taken taken, CancellationToken aborted)
+    private async ValueTask<bool> WaitDurableAsync(Writers writers, Taken taken, CancellationToken aborted)
     {
-        if (_events.Durable >= taken.EventTicket && _deadLetters.Durable >= taken.DeadLetterTicket)
+        if (writers.Events.Durable >= taken.EventTicket && writers.DeadLetters.Durable >= taken.DeadLetterTicket)
         {
             return true;
         }
@@ -394,12 +397,12 @@ internal sealed class Collector : IDisposable
         {
             if (taken.EventTicket > 0)
             {
-                await _events.WaitDurableAsync(taken.EventTicket, either.Token).ConfigureAwait(false);
+                await writers.Events.WaitDurableAsync(taken.EventTicket, either.Token).ConfigureAwait(false);
             }
 
             if (taken.DeadLetterTicket > 0)
             {
-                await _deadLetters.WaitDurableAsync(taken.DeadLetterTicket, either.Token).ConfigureAwait(false);
+                await writers.DeadLetters.WaitDurableAsync(taken.DeadLetterTicket, either.Token).ConfigureAwait(false);
             }
 
             return true;
@@ -504,6 +507,8 @@ internal sealed class Collector : IDisposable
         string.Equals(request.Headers["X-Import"], "true", StringComparison.OrdinalIgnoreCase) ||
         (request.QueryString.HasValue && request.Query["clock"] == "as_is");
 
+    private sealed record Writers(ILogWriter Events, ILogWriter DeadLetters);
+
     /// <summary>What became of a body.</summary>
     private readonly record struct Taken(Refusal? Refusal)
     {
@@ -516,6 +521,8 @@ internal sealed class Collector : IDisposable
 
     private readonly ref struct Envelope
     {
+        public required Writers Writers { get; init; }
+
         public required CollectSource Source { get; init; }
 
         public required long ReceivedAt { get; init; }

@@ -129,7 +129,8 @@ internal sealed class EventReader
     /// <summary>Hash of the sender: its partition, and the sender of RULES.md §2.</summary>
     public UInt128 SenderHash => Hash128.Of(SenderKey);
 
-    /// <summary>An alias whose <c>previousId</c> can be a user_id or an anonymous_id: decide which and call <see cref="AddPreviousId"/>.</summary>
+    /// <summary>An alias whose <c>previousId</c> can be a user_id or an anonymous_id: decide which and call <see cref="AddPreviousId"/>.
+    /// Where that adds nothing and <see cref="IdentifierCount"/> is 0, the event is a dead letter after all (<see cref="EventProblem.NoIdentifier"/>).</summary>
     public bool HasPreviousId { get; private set; }
 
     /// <summary>The <c>previousId</c> as a user_id, normalised; empty where it cannot be one (invalid, blocked, no such type in the model).</summary>

@@ -5,8 +5,8 @@ namespace StreamCdp.Engine.Pipeline.Collect;
 /// <summary>Reads the time fields of events: ISO 8601 text or a whole number of milliseconds (RULES.md §1.5, §4.1).</summary>
 /// <remarks>
 /// Text: a date <c>2026-01-31</c> (its midnight UTC), or date and time to the minute, second or any number of decimals (after <c>.</c> or <c>,</c>), with
-/// <c>T</c>, <c>t</c> or a space between, and <c>Z</c>, <c>z</c>, <c>±hh</c>, <c>±hhmm</c>, <c>±hh:mm</c> or nothing (UTC) at the end. Number: a JSON integer
-/// of Unix milliseconds. Years 1 to 9999. Decimals beyond the millisecond are cut off.
+/// <c>T</c> between, and <c>Z</c>, <c>±hh</c>, <c>±hhmm</c>, <c>±hh:mm</c> or nothing (UTC) at the end. Number: a JSON integer of Unix milliseconds. Years 1 to 9999.
+/// Decimals beyond the millisecond are cut off. A space or a small letter for T or Z is RFC 3339, not ISO 8601: unreadable.
 /// </remarks>
 internal static class EventTimestamp
 {
@@ -21,7 +21,7 @@ internal static class EventTimestamp
     /// <summary>Reads a value.</summary>
     /// <param name="value">Bytes of the value; text without quotes and unescaped.</param>
     /// <param name="kind">Its kind.</param>
-    /// <param name="unixMs">The instant.</param>
+    /// <param name="unixMs">The instant; with an offset up to a day outside the years 1 to 9999.</param>
     /// <returns>False where it is neither of the two.</returns>
     public static bool TryRead(ReadOnlySpan<byte> value, JsonTokenType kind, out long unixMs)
     {
@@ -76,7 +76,7 @@ internal static class EventTimestamp
             return true;
         }
 
-        if (text[0] is not ((byte)'T' or (byte)'t' or (byte)' ') || text.Length < 6 || text[3] != (byte)':' ||
+        if (text[0] != (byte)'T' || text.Length < 6 || text[3] != (byte)':' ||
             !Digits(text, 1, 2, out int hour) || !Digits(text, 4, 2, out int minute) || hour > 23 || minute > 59)
         {
             return false;
@@ -116,13 +116,13 @@ internal static class EventTimestamp
         }
 
         unixMs = ms - ((long)offsetMinutes * MsPerMinute);
-        return unixMs is >= MinMs and <= MaxMs;
+        return true;
     }
 
     private static bool TryReadOffset(ReadOnlySpan<byte> text, out int minutes)
     {
         minutes = 0;
-        if (text.IsEmpty || (text.Length == 1 && text[0] is (byte)'Z' or (byte)'z'))
+        if (text.IsEmpty || (text.Length == 1 && text[0] == (byte)'Z'))
         {
             return true;
         }

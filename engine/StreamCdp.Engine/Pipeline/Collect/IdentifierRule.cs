@@ -170,17 +170,17 @@ internal sealed class IdentifierRule
             number = number[1..];
         }
 
-        if (number.IsEmpty || number[0] != (byte)'+')
+        ReadOnlySpan<byte> digits = number.IsEmpty ? number : number[1..];
+        if (digits.Length is >= 7 and <= 15 && number[0] == (byte)'+' && digits[0] != (byte)'0' && !digits.ContainsAnyExceptInRange((byte)'0', (byte)'9'))
         {
-            return TryReadNational(number, ref value);
+            value = number;
+            return true;
         }
 
-        value = number;
-        ReadOnlySpan<byte> digits = number[1..];
-        return digits.Length is >= 7 and <= 15 && digits[0] != (byte)'0' && !digits.ContainsAnyExceptInRange((byte)'0', (byte)'9');
+        return TryReadOther(number, ref value);
     }
 
-    private bool TryReadNational(ReadOnlySpan<byte> number, ref ReadOnlySpan<byte> value)
+    private bool TryReadOther(ReadOnlySpan<byte> number, ref ReadOnlySpan<byte> value)
     {
         if (_definition.DefaultCountry is null || number.Length is 0 or > MaxPhoneText)
         {
