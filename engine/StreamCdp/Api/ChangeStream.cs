@@ -138,6 +138,8 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
         }
     }
 
+    private static readonly string[] JsonMembershipNames = ["segment", "segment_version", "change", "at", "cause", "reason", "version"];
+
     /// <summary>One client.</summary>
     private sealed class Connection : IDisposable
     {
@@ -272,6 +274,11 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
 
         private bool TryWriteMembership(in LogRecord record)
         {
+            if (record.Value[0] == (byte)'{')
+            {
+                return TryWriteJsonMembership(record);
+            }
+
             if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !SegmentMembership.TryRead(body, out SegmentMembership membership))
             {
                 throw Unreadable("memberships", record);
@@ -314,6 +321,11 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
 
         private bool TryWriteMerge(in LogRecord record)
         {
+            if (record.Value[0] == (byte)'{')
+            {
+                return TryWriteJsonMerge(record);
+            }
+
             if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !Profile.TryRead(body, out Profile profile))
             {
                 throw Unreadable("profiles", record);
@@ -334,6 +346,74 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
             _json.WriteEndObject();
             WriteEvent("merged"u8);
             return true;
+        }
+
+        /// <summary>The same from <see cref="JsonFormat"/>: its members of these names are taken as they are.</summary>
+        private bool TryWriteJsonMembership(in LogRecord record)
+        {
+            using JsonDocument document = ParseJson("memberships", record);
+            JsonElement membership = document.RootElement;
+            if (_segment.Length > 0 && !membership.GetProperty("segment"u8).ValueEquals(_segment))
+            {
+                return false;
+            }
+
+            bool entered = membership.GetProperty("change"u8).ValueEquals("entered"u8);
+            _json.WriteStartObject();
+            Copy(membership, "profile_id", "profile");
+            foreach (string name in JsonMembershipNames)
+            {
+                Copy(membership, name, name);
+            }
+
+            _json.WriteEndObject();
+            WriteEvent(entered ? "entered"u8 : "exited"u8);
+            return true;
+        }
+
+        private bool TryWriteJsonMerge(in LogRecord record)
+        {
+            using JsonDocument document = ParseJson("profiles", record);
+            JsonElement profile = document.RootElement;
+            if (!profile.TryGetProperty("merged_into"u8, out JsonElement survivor) || survivor.ValueKind == JsonValueKind.Null)
+            {
+                return false;
+            }
+
+            _json.WriteStartObject();
+            Copy(profile, "id", "profile");
+            Copy(profile, "merged_into", "merged_into");
+            _json.WriteString("change"u8, "merged"u8);
+            Copy(profile, "updated_at", "at");
+            _json.WriteString("reason"u8, "merge"u8);
+            Copy(profile, "version", "version");
+            _json.WriteEndObject();
+            WriteEvent("merged"u8);
+            return true;
+        }
+
+        private void Copy(JsonElement record, string from, string to)
+        {
+            _json.WritePropertyName(to);
+            record.GetProperty(from).WriteTo(_json);
+        }
+
+        private static JsonDocument ParseJson(string log, in LogRecord record)
+        {
+            var reader = new Utf8JsonReader(record.Value);
+            try
+            {
+                if (JsonDocument.TryParseValue(ref reader, out JsonDocument? document))
+                {
+                    return document;
+                }
+            }
+            catch (JsonException)
+            {
+                // Reported below, with its place.
+            }
+
+            throw Unreadable(log, record);
         }
 
         private static InvalidDataException Unreadable(string log, in LogRecord record) =>
