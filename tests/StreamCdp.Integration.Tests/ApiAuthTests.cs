@@ -29,12 +29,12 @@ public sealed class ApiAuthTests
                 request.Headers.TryAddWithoutValidation("Authorization", authorization);
             }
 
-            using HttpResponseMessage response = await client.SendAsync(request);
+            using HttpResponseMessage response = await client.SendAsync(request, TestContext.Current.CancellationToken);
 
             Assert.Equal(status, response.StatusCode);
             if (code is not null)
             {
-                using JsonDocument body = JsonDocument.Parse(await response.Content.ReadAsStringAsync());
+                using JsonDocument body = JsonDocument.Parse(await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
                 Assert.Equal(code, body.RootElement.GetProperty("code").GetString());
                 Assert.Contains(challenge!, response.Headers.WwwAuthenticate.ToString());
             }
@@ -50,7 +50,7 @@ public sealed class ApiAuthTests
         {
             string path = route.RoutePattern.RawText!.Replace("{identifier}", "user_id:42").Replace("{id}", "big_spenders").Replace("{messageId}", "m");
             using var request = new HttpRequestMessage(path.EndsWith("lookup", StringComparison.Ordinal) ? HttpMethod.Post : HttpMethod.Get, new Uri(host.Address, path));
-            using HttpResponseMessage response = await client.SendAsync(request);
+            using HttpResponseMessage response = await client.SendAsync(request, TestContext.Current.CancellationToken);
 
             Assert.Equal(path.StartsWith("/v1/", StringComparison.Ordinal) ? HttpStatusCode.Unauthorized : HttpStatusCode.OK, response.StatusCode);
         }
@@ -86,8 +86,8 @@ public sealed class ApiAuthTests
         await using ApiHost host = await ApiHost.StartAsync(new ApiOptions { MetricsNeedKey = true });
         using var stranger = new HttpClient();
 
-        using HttpResponseMessage refused = await stranger.GetAsync(new Uri(host.Address, "metrics"));
-        using HttpResponseMessage answered = await host.Client.GetAsync("metrics");
+        using HttpResponseMessage refused = await stranger.GetAsync(new Uri(host.Address, "metrics"), TestContext.Current.CancellationToken);
+        using HttpResponseMessage answered = await host.Client.GetAsync("metrics", TestContext.Current.CancellationToken);
 
         Assert.Equal(HttpStatusCode.Unauthorized, refused.StatusCode);
         Assert.Equal(HttpStatusCode.OK, answered.StatusCode);
@@ -103,7 +103,7 @@ public sealed class ApiAuthTests
         List<HttpResponseMessage> responses = [];
         for (int i = 0; i < 6; i++)
         {
-            responses.Add(await host.Client.GetAsync("v1/segments"));
+            responses.Add(await host.Client.GetAsync("v1/segments", TestContext.Current.CancellationToken));
         }
 
         HttpResponseMessage refused = responses.First(r => r.StatusCode == HttpStatusCode.TooManyRequests);

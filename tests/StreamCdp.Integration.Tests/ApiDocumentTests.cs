@@ -40,14 +40,14 @@ public sealed class ApiDocumentTests
     public async Task The_front_page_leads_only_to_paths_that_answer()
     {
         await using ApiHost host = await ApiHost.StartAsync();
-        string page = await host.Client.GetStringAsync("/");
+        string page = await host.Client.GetStringAsync("/", TestContext.Current.CancellationToken);
 
         string[] links = [.. page.Split("href=\"").Skip(1).Select(l => l[..l.IndexOf('"', StringComparison.Ordinal)])];
 
         Assert.NotEmpty(links);
         foreach (string link in links)
         {
-            using HttpResponseMessage response = await host.Client.GetAsync(link);
+            using HttpResponseMessage response = await host.Client.GetAsync(link, TestContext.Current.CancellationToken);
             Assert.Equal(HttpStatusCode.OK, response.StatusCode);
         }
     }
@@ -65,7 +65,7 @@ public sealed class ApiDocumentTests
         Assert.Equal(HttpStatusCode.ServiceUnavailable, ready);
         Assert.Equal("""{"status":"not ready","reasons":[{"part":"log profiles","reason":"The disk is full: free 1 GiB."}]}""", reasons.GetRawText());
         Assert.Equal(HttpStatusCode.OK, live);
-        string metrics = await host.Client.GetStringAsync("metrics");
+        string metrics = await host.Client.GetStringAsync("metrics", TestContext.Current.CancellationToken);
         Assert.Contains("streamcdp_part_ready{part=\"log profiles\"} 0", metrics);
         Assert.Contains("streamcdp_part_ready{part=\"collect\"} 1", metrics);
     }

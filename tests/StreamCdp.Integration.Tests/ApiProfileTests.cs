@@ -49,12 +49,12 @@ public sealed class ApiProfileTests
     {
         await using ApiHost host = await ApiHost.StartAsync();
         using var socket = new TcpClient();
-        await socket.ConnectAsync(host.Address.Host, host.Address.Port);
+        await socket.ConnectAsync(host.Address.Host, host.Address.Port, TestContext.Current.CancellationToken);
         await using NetworkStream stream = socket.GetStream();
 
-        await stream.WriteAsync(Encoding.ASCII.GetBytes($"GET {target} HTTP/1.1\r\nHost: whatever\r\nAuthorization: Bearer {ApiHost.ReadKey}\r\nConnection: close\r\n\r\n"));
+        await stream.WriteAsync(Encoding.ASCII.GetBytes($"GET {target} HTTP/1.1\r\nHost: whatever\r\nAuthorization: Bearer {ApiHost.ReadKey}\r\nConnection: close\r\n\r\n"), TestContext.Current.CancellationToken);
         using var reader = new StreamReader(stream);
-        string line = await reader.ReadLineAsync() ?? "";
+        string line = await reader.ReadLineAsync(TestContext.Current.CancellationToken) ?? "";
 
         Assert.StartsWith($"HTTP/1.1 {status} ", line);
     }
@@ -256,7 +256,7 @@ public sealed class ApiProfileTests
         Assert.Equal("internal_error", body.GetProperty("code").GetString());
         Assert.Contains("InvalidOperationException", host.Log.All);
         Assert.DoesNotContain("secret.person", host.Log.All);
-        Assert.DoesNotContain("secret.person", await host.Client.GetStringAsync("metrics"));
+        Assert.DoesNotContain("secret.person", await host.Client.GetStringAsync("metrics", TestContext.Current.CancellationToken));
     }
 
     [Fact]
@@ -264,7 +264,7 @@ public sealed class ApiProfileTests
     {
         await using ApiHost host = await ApiHost.StartAsync();
 
-        using HttpResponseMessage response = await host.Client.GetAsync("v1/profiles/user_id:42");
+        using HttpResponseMessage response = await host.Client.GetAsync("v1/profiles/user_id:42", TestContext.Current.CancellationToken);
 
         Assert.True(response.Headers.CacheControl!.NoStore);
         Assert.Equal("nosniff", response.Headers.GetValues("X-Content-Type-Options").Single());

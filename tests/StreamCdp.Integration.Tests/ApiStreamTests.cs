@@ -176,7 +176,7 @@ public sealed class ApiStreamTests
 
         Assert.Equal("cut", item.EventType);
         Assert.Contains("\"code\":\"stopping\"", item.Data);
-        await stopping.WaitAsync(Patience);
+        await stopping.WaitAsync(Patience, TestContext.Current.CancellationToken);
     }
 
     [Fact]
@@ -184,9 +184,9 @@ public sealed class ApiStreamTests
     {
         await using ApiHost host = await ApiHost.StartAsync(new ApiOptions { StreamWriteTimeoutMs = 1500 });
         using var client = new TcpClient { ReceiveBufferSize = 4096 };
-        await client.ConnectAsync(host.Address.Host, host.Address.Port);
+        await client.ConnectAsync(host.Address.Host, host.Address.Port, TestContext.Current.CancellationToken);
         await using NetworkStream network = client.GetStream();
-        await network.WriteAsync(Encoding.ASCII.GetBytes($"GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ApiHost.ReadKey}\r\n\r\n"));
+        await network.WriteAsync(Encoding.ASCII.GetBytes($"GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ApiHost.ReadKey}\r\n\r\n"), TestContext.Current.CancellationToken);
         await UntilAsync(() => host.Hub.Open == 1);
 
         string cause = new('c', 8000);
@@ -209,9 +209,9 @@ public sealed class ApiStreamTests
     {
         await using ApiHost host = await ApiHost.StartAsync(new ApiOptions { StreamWriteTimeoutMs = 50 });
         using var client = new TcpClient { ReceiveBufferSize = 4096 };
-        await client.ConnectAsync(host.Address.Host, host.Address.Port);
+        await client.ConnectAsync(host.Address.Host, host.Address.Port, TestContext.Current.CancellationToken);
         await using NetworkStream network = client.GetStream();
-        await network.WriteAsync(Encoding.ASCII.GetBytes($"GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ApiHost.ReadKey}\r\n\r\n"));
+        await network.WriteAsync(Encoding.ASCII.GetBytes($"GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ApiHost.ReadKey}\r\n\r\n"), TestContext.Current.CancellationToken);
         await UntilAsync(() => host.Hub.Open == 1);
 
         string cause = new('c', 8000);

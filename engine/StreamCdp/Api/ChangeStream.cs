@@ -88,16 +88,14 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
             for (int i = 0; i < _readers.Length; i++)
             {
                 (ILog log, int partition) = i < memberships ? (hub.Memberships, i) : (hub.Profiles, i - memberships);
-                long end = log.EndOffset(partition);
-                if (resume && _positions[i] > end)
-                {
-                    return ApiProblem.BadRequest("bad_last_event_id", $"Last-Event-ID is behind the end of the log {log.Name}: the log was made anew. Read the state by GET /v1/segments/{{id}}/members, then open the stream without it.");
-                }
-
                 try
                 {
-                    _positions[i] = resume ? _positions[i] : end;
+                    _positions[i] = resume ? _positions[i] : log.EndOffset(partition);
                     _readers[i] = log.OpenReader(partition, _positions[i], hub.Signal);
+                }
+                catch (LogBehindException)
+                {
+                    return ApiProblem.BadRequest("bad_last_event_id", $"Last-Event-ID is beyond the end of the log {log.Name}: the log was made anew. Read the state by GET /v1/segments/{{id}}/members, then open the stream without it.");
                 }
                 catch (LogTruncatedException)
                 {
