@@ -1,4 +1,6 @@
 using System.Net;
+using System.Security.Cryptography;
+using System.Security.Cryptography.X509Certificates;
 using System.Text.Json;
 using Microsoft.AspNetCore.Routing;
 using StreamCdp.Api;
@@ -77,6 +79,23 @@ public sealed class ApiDocumentTests
         host.Queries.Parts.Add(new PartHealth("shard 3", IsLive: false, IsReady: false, "Restart."));
 
         Assert.Equal(HttpStatusCode.ServiceUnavailable, (await host.GetAsync("healthz")).Status);
+    }
+
+    [Fact]
+    public async Task An_https_address_uses_the_certificate_of_the_options()
+    {
+        string directory = Directory.CreateTempSubdirectory("streamcdp-tls-").FullName;
+        using var key = ECDsa.Create();
+        using X509Certificate2 certificate = new CertificateRequest("CN=localhost", key, HashAlgorithmName.SHA256).CreateSelfSigned(DateTimeOffset.UnixEpoch, DateTimeOffset.UnixEpoch.AddYears(200));
+        var options = new ApiOptions { CertificatePath = Path.Combine(directory, "c.pem"), CertificateKeyPath = Path.Combine(directory, "k.pem") };
+        await File.WriteAllTextAsync(options.CertificatePath, certificate.ExportCertificatePem(), TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(options.CertificateKeyPath, key.ExportPkcs8PrivateKeyPem(), TestContext.Current.CancellationToken);
+        await using ApiHost host = await ApiHost.StartAsync(options);
+
+        Assert.Empty(options.Errors());
+        Assert.Equal("https", host.Address.Scheme);
+        Assert.Equal(HttpStatusCode.OK, (await host.GetAsync("healthz")).Status);
+        Directory.Delete(directory, recursive: true);
     }
 
     [Fact]

@@ -45,7 +45,7 @@ internal sealed class ApiHost : IAsyncDisposable
         _gate = new ApiGate(new ApiKeys(model.ApiKeys), options);
 
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
-        builder.AddApi(options with { Urls = "http://127.0.0.1:0" });
+        builder.AddApi(options with { Urls = options.CertificatePath.Length > 0 ? "https://127.0.0.1:0" : "http://127.0.0.1:0" });
         builder.Logging.ClearProviders().SetMinimumLevel(LogLevel.Trace).AddProvider(Log);
         _app = builder.Build();
         _app.UseApiProblems();
@@ -64,7 +64,7 @@ internal sealed class ApiHost : IAsyncDisposable
 
     public StreamHub Hub { get; }
 
-    public HttpClient Client { get; } = new();
+    public HttpClient Client { get; } = new(new HttpClientHandler { ServerCertificateCustomValidationCallback = HttpClientHandler.DangerousAcceptAnyServerCertificateValidator });
 
     public Uri Address => Client.BaseAddress!;
 

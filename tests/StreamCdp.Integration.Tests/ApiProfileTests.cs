@@ -137,10 +137,13 @@ public sealed class ApiProfileTests
         await using ApiHost host = await ApiHost.StartAsync();
         host.Queries.NeverApplied = true;
 
-        (HttpStatusCode status, JsonElement body) = await host.GetAsync("v1/profiles/user_id:42?wait=true&timeout=10");
+        foreach (string path in new[] { "profiles/user_id:42", "profiles/user_id:42/events", "trace/m", "segments", "segments/hot_lead", "segments/big_spenders/members" })
+        {
+            (HttpStatusCode status, JsonElement body) = await host.GetAsync($"v1/{path}?wait=true&timeout=10");
 
-        Assert.Equal(HttpStatusCode.GatewayTimeout, status);
-        Assert.Contains("stage profile", body.GetProperty("message").GetString());
+            Assert.Equal(HttpStatusCode.GatewayTimeout, status);
+            Assert.Contains("stage profile", body.GetProperty("message").GetString());
+        }
     }
 
     [Fact]
@@ -169,6 +172,7 @@ public sealed class ApiProfileTests
     [InlineData("{\"identifiers\":[{\"type\":\"email\",\"value\":\"\"}]}", "bad_identifier")]
     [InlineData("{\"identifiers\":[{\"type\":\"fax\",\"value\":\"1\"}]}", "unknown_identifier_type")]
     [InlineData("{\"identifiers\":[]}", "bad_identifier_count")]
+    [InlineData("{\"identifiers\":[{\"type\":\"user_id\",\"value\":\"\\ud800\"}]}", "bad_json")]
     public async Task A_wrong_lookup_says_what_is_wrong(string body, string code)
     {
         await using ApiHost host = await ApiHost.StartAsync();

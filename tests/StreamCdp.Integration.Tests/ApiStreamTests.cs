@@ -182,7 +182,7 @@ public sealed class ApiStreamTests
     [Fact]
     public async Task A_slow_client_is_cut_with_a_last_event()
     {
-        await using ApiHost host = await ApiHost.StartAsync(new ApiOptions { StreamWriteTimeoutMs = 1500 });
+        await using ApiHost host = await ApiHost.StartAsync(new ApiOptions { StreamWriteTimeoutMs = 2500 });
         using var client = new TcpClient { ReceiveBufferSize = 4096 };
         await client.ConnectAsync(host.Address.Host, host.Address.Port, TestContext.Current.CancellationToken);
         await using NetworkStream network = client.GetStream();
@@ -223,14 +223,17 @@ public sealed class ApiStreamTests
         await UntilAsync(() => host.Hub.Cut == 1 && host.Hub.Open == 0);
     }
 
-    [Fact]
-    public async Task An_unreadable_record_ends_the_stream_with_its_place()
+    [Theory]
+    [InlineData("no record")]
+    [InlineData("{\"segment\":")]
+    [InlineData("{\"change\":\"entered\"}")]
+    public async Task An_unreadable_record_ends_the_stream_with_its_place(string record)
     {
         await using ApiHost host = await ApiHost.StartAsync();
         using var stream = await Listener.OpenAsync(host);
 
         using ILogWriter writer = host.Memberships.OpenWriter();
-        writer.WaitDurable(writer.Append(1, "k"u8, "no record"u8, 0));
+        writer.WaitDurable(writer.Append(1, "k"u8, Encoding.UTF8.GetBytes(record), 0));
         SseItem<string> item = await stream.NextAsync();
 
         Assert.Equal("cut", item.EventType);

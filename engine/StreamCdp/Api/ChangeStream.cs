@@ -18,8 +18,11 @@ namespace StreamCdp.Api;
 /// </remarks>
 internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOptions options)
 {
-    /// <summary>Records of one partition in a row: keeps the unsent bytes of a stream below about 200 KB, whatever the log holds.</summary>
+    /// <summary>Records of one partition in a row, so that each partition gets its turn.</summary>
     private const int BatchRecords = 256;
+
+    /// <summary>Bytes after which a batch is sent: with the one record more that may be in it, the memory of a stream whose client reads nothing.</summary>
+    private const int BatchBytes = 64 << 10;
 
     /// <summary>Serves one stream until the client goes, the process stops, or it is cut.</summary>
     public async Task<ApiProblem?> ServeAsync(HttpContext context)
@@ -151,6 +154,7 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
         private readonly ArrayBufferWriter<byte> _data = new(512);
         private readonly Utf8JsonWriter _json;
         private Task<FlushResult>? _pendingFlush;
+        private long _unsent;
 
         public Connection(HttpContext context, StreamHub hub, StreamReaders readers, ApiOptions options, string segment)
         {
@@ -176,9 +180,9 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
                 await FlushAsync(ending);
                 await CopyAsync(ending);
             }
-            catch (OperationCanceledException) when (ending.IsCancellationRequested)
+            catch (OperationCanceledException)
             {
-                if (!_context.RequestAborted.IsCancellationRequested)
+                if (_hub.Stopping.IsCancellationRequested && !_context.RequestAborted.IsCancellationRequested)
                 {
                     await CutAsync("stopping", "The process stops; come back with Last-Event-ID.");
                 }
@@ -253,7 +257,7 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
         {
             int read = 0;
             int written = 0;
-            while (read < BatchRecords && _readers.TryRead(reader, out LogRecord record))
+            while (read < BatchRecords && _unsent < BatchBytes && _readers.TryRead(reader, out LogRecord record))
             {
                 read++;
                 if (record.Value.Length == 0)
@@ -261,9 +265,14 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
                     continue; // Tombstone: erased.
                 }
 
-                if (_readers.IsMembership(reader) ? TryWriteMembership(record) : TryWriteMerge(record))
+                bool membership = _readers.IsMembership(reader);
+                try
                 {
-                    written++;
+                    written += (membership ? TryWriteMembership(record) : TryWriteMerge(record)) ? 1 : 0;
+                }
+                catch (Exception e) when (e is KeyNotFoundException or InvalidOperationException)
+                {
+                    throw Unreadable(membership ? "memberships" : "profiles", record); // JSON with other names or types.
                 }
             }
 
@@ -447,7 +456,11 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
             Write("\n"u8);
         }
 
-        private void Write(ReadOnlySpan<byte> bytes) => _writer.Write(bytes);
+        private void Write(ReadOnlySpan<byte> bytes)
+        {
+            _writer.Write(bytes);
+            _unsent += bytes.Length;
+        }
 
         /// <summary>Hands the bytes to the connection.</summary>
         /// <exception cref="TimeoutException">The client takes none.</exception>
@@ -455,6 +468,7 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
         private async ValueTask FlushAsync(CancellationToken ending)
         {
             ValueTask<FlushResult> flush = _writer.FlushAsync(CancellationToken.None); // With a token, Kestrel would cut the connection and the last event with it.
+            _unsent = 0;
             FlushResult result;
             if (flush.IsCompletedSuccessfully)
             {
@@ -484,6 +498,8 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
                     _pendingFlush = null;
                 }
 
+                _data.ResetWrittenCount(); // What a broken record left half written.
+                _json.Reset();
                 _json.WriteStartObject();
                 _json.WriteString("code"u8, code);
                 _json.WriteString("message"u8, message);
