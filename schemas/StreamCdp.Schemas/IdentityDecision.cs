@@ -49,6 +49,9 @@ public ref struct IdentityDecision
     /// <summary>Outcome: number of profiles that were merged into this one.</summary>
     public int Merged { get; set; }
 
+    /// <summary>Outcome: link offset of the merge before this one into the same profile, which must be applied first; −1 for none.</summary>
+    public long RequiresLink { get; set; }
+
     /// <summary>Outcome: bit i is set where the event's i-th identifier was kept.</summary>
     public long Kept { get; set; }
 
@@ -60,21 +63,20 @@ public ref struct IdentityDecision
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out IdentityDecision record)
     {
         var reader = new AvroReader(avroBody);
-        record = new IdentityDecision
-        {
-            Kind = (DecisionKind)reader.ReadEnum(3),
-            Type = reader.ReadBytes(),
-            Value = reader.ReadBytes(),
-            ProfileId = reader.ReadFixedId(),
-            Epoch = reader.ReadLong(),
-            LinkOffset = reader.ReadLong(),
-            Position = reader.ReadInt(),
-            OriginPartition = reader.ReadInt(),
-            OriginOffset = reader.ReadLong(),
-            Merged = reader.ReadInt(),
-            Kept = reader.ReadLong(),
-            AliasIsUser = reader.ReadBoolean(),
-        };
+        record = default;
+        record.Kind = (DecisionKind)reader.ReadEnum(3);
+        record.Type = reader.ReadBytes();
+        record.Value = reader.ReadBytes();
+        record.ProfileId = reader.ReadFixedId();
+        record.Epoch = reader.ReadLong();
+        record.LinkOffset = reader.ReadLong();
+        record.Position = reader.ReadInt();
+        record.OriginPartition = reader.ReadInt();
+        record.OriginOffset = reader.ReadLong();
+        record.Merged = reader.ReadInt();
+        record.RequiresLink = reader.ReadLong();
+        record.Kept = reader.ReadLong();
+        record.AliasIsUser = reader.ReadBoolean();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -86,12 +88,12 @@ public ref struct IdentityDecision
 
     /// <summary>Writes the Avro body.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <returns>The position behind the last byte.</returns>
     public readonly int WriteTo(ref byte[] buffer, int position)
     {
         var writer = new AvroWriter(ref buffer, position);
-        writer.Reserve(117 + Type.Length + Value.Length);
+        writer.Reserve(127 + Type.Length + Value.Length);
         writer.WriteLong((long)Kind);
         writer.WriteBytes(Type);
         writer.WriteBytes(Value);
@@ -102,6 +104,7 @@ public ref struct IdentityDecision
         writer.WriteLong(OriginPartition);
         writer.WriteLong(OriginOffset);
         writer.WriteLong(Merged);
+        writer.WriteLong(RequiresLink);
         writer.WriteLong(Kept);
         writer.WriteBoolean(AliasIsUser);
         return writer.Position;

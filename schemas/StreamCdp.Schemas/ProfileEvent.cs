@@ -53,6 +53,9 @@ public ref struct ProfileEvent
     /// <summary>Generation of the writer; an older one is ignored.</summary>
     public long Generation { get; set; }
 
+    /// <summary>Type of the event: 1 track, 2 identify, 3 page, 4 screen, 5 group, 6 alias; 0 for commands.</summary>
+    public int EventType { get; set; }
+
     /// <summary>Offset in identity-links of the decision behind it; −1 for none.</summary>
     public long LinkOffset { get; set; }
 
@@ -100,28 +103,27 @@ public ref struct ProfileEvent
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out ProfileEvent record)
     {
         var reader = new AvroReader(avroBody);
-        record = new ProfileEvent
-        {
-            Kind = (ProfileEventKind)reader.ReadEnum(7),
-            ProfileId = reader.ReadFixedId(),
-            OriginPartition = reader.ReadInt(),
-            OriginOffset = reader.ReadLong(),
-            Generation = reader.ReadLong(),
-            LinkOffset = reader.ReadLong(),
-            Merged = reader.ReadInt(),
-            Now = reader.ReadLong(),
-            EventTime = reader.ReadLong(),
-            ReceivedAt = reader.ReadLong(),
-            RequiresLink = reader.ReadLong(),
-            Into = reader.ReadFixedId(),
-            SourceShard = reader.ReadInt(),
-            SourceOffset = reader.ReadLong(),
-            Source = reader.ReadBytes(),
-            MessageId = reader.ReadBytes(),
-            Identifiers = reader.ReadList<Identifier>(),
-            Context = reader.ReadBytes(),
-            Payload = reader.ReadBytes(),
-        };
+        record = default;
+        record.Kind = (ProfileEventKind)reader.ReadEnum(7);
+        record.ProfileId = reader.ReadFixedId();
+        record.OriginPartition = reader.ReadInt();
+        record.OriginOffset = reader.ReadLong();
+        record.Generation = reader.ReadLong();
+        record.EventType = reader.ReadInt();
+        record.LinkOffset = reader.ReadLong();
+        record.Merged = reader.ReadInt();
+        record.Now = reader.ReadLong();
+        record.EventTime = reader.ReadLong();
+        record.ReceivedAt = reader.ReadLong();
+        record.RequiresLink = reader.ReadLong();
+        record.Into = reader.ReadFixedId();
+        record.SourceShard = reader.ReadInt();
+        record.SourceOffset = reader.ReadLong();
+        record.Source = reader.ReadBytes();
+        record.MessageId = reader.ReadBytes();
+        record.Identifiers = reader.ReadList<Identifier>();
+        record.Context = reader.ReadBytes();
+        record.Payload = reader.ReadBytes();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -133,17 +135,18 @@ public ref struct ProfileEvent
 
     /// <summary>Writes the Avro body.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <returns>The position behind the last byte.</returns>
     public readonly int WriteTo(ref byte[] buffer, int position)
     {
         var writer = new AvroWriter(ref buffer, position);
-        writer.Reserve(202 + Source.Length + MessageId.Length + Context.Length + Payload.Length + Identifiers.Encoded.Length);
+        writer.Reserve(212 + Source.Length + MessageId.Length + Context.Length + Payload.Length + Identifiers.Encoded.Length);
         writer.WriteLong((long)Kind);
         writer.WriteFixedId(ProfileId);
         writer.WriteLong(OriginPartition);
         writer.WriteLong(OriginOffset);
         writer.WriteLong(Generation);
+        writer.WriteLong(EventType);
         writer.WriteLong(LinkOffset);
         writer.WriteLong(Merged);
         writer.WriteLong(Now);

@@ -1,0 +1,109 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using StreamCdp.Engine.Model;
+
+namespace StreamCdp.Simulation.Tests.Oracle;
+
+/// <summary>A person as the profile JSON of DESIGN §5.3, without id, version, updated_at, merged_from and crm.</summary>
+/// <remarks>Values that are null are left out, as are empty <c>notes</c>. A union is an array in order of adding: compare it as a set. Numbers compare as numbers.</remarks>
+internal static class OracleDocument
+{
+    /// <param name="world">The model, and now.</param>
+    /// <param name="person">One that is nobody else by now.</param>
+    /// <param name="nowMs">For computed values; null: now.</param>
+    public static JsonObject Of(OracleWorld world, OraclePerson person, long? nowMs = null)
+    {
+        Dictionary<string, OracleTrait> traits = OracleTraits.Of(world.Model, person);
+        var document = new JsonObject
+        {
+            ["created_at"] = OracleTime.Format(person.CreatedAtMs),
+            ["identifiers"] = new JsonArray([.. person.Identifiers.Select(identifier => Identifier(person, identifier))]),
+            ["traits"] = new JsonObject(traits.Select(trait => KeyValuePair.Create(trait.Key, Json(trait.Value)))),
+            ["provenance"] = new JsonObject(traits.Select(trait => KeyValuePair.Create(trait.Key, (JsonNode?)new JsonObject
+            {
+                ["source"] = trait.Value.By.SourceId,
+                ["at"] = OracleTime.Format(trait.Value.By.TimeMs),
+            }))),
+            ["computed"] = Computed(world.Model, person, nowMs ?? world.NowMs),
+            ["segments"] = new JsonArray([.. world.Model.Segments.Where(segment => person.Memberships.ContainsKey(segment.Id)).Select(segment => new JsonObject
+            {
+                ["id"] = segment.Id,
+                ["since"] = OracleTime.Format(person.Memberships[segment.Id]),
+            })]),
+            ["activity"] = new JsonObject
+            {
+                ["first_seen"] = OracleTime.Format(person.CreatedAtMs),
+                ["last_seen"] = OracleTime.Format(person.LastSeenMs),
+                ["events"] = person.Events.Count,
+            },
+        };
+        JsonObject notes = Notes(world.Model, person, nowMs ?? world.NowMs);
+        if (notes.Count > 0)
+        {
+            document["notes"] = notes;
+        }
+
+        return document;
+    }
+
+    private static JsonObject Identifier(OraclePerson person, OracleIdentifier identifier)
+    {
+        (long first, long last, string source) = person.Seen(identifier);
+        return new JsonObject
+        {
+            ["type"] = identifier.Type,
+            ["value"] = identifier.Value,
+            ["first_seen"] = OracleTime.Format(first),
+            ["last_seen"] = OracleTime.Format(last),
+            ["source"] = source,
+        };
+    }
+
+    private static JsonNode? Json(OracleTrait trait) =>
+        trait.IsUnion ? new JsonArray([.. trait.Items.Select(item => JsonNode.Parse(item.GetRawText()))]) : JsonNode.Parse(trait.Items[0].GetRawText());
+
+    private static JsonObject Computed(CdpModel model, OraclePerson person, long nowMs)
+    {
+        var evaluation = new OracleEvaluation(model, person, nowMs);
+        var computed = new JsonObject();
+        foreach (ComputedDefinition definition in model.Computed)
+        {
+            JsonNode? value = evaluation.Raw(definition.Value) switch
+            {
+                bool boolean => JsonValue.Create(boolean),
+                double number => JsonValue.Create(number),
+                decimal number => JsonValue.Create(number / 1.0000000000000000000000000000m), // Trailing zeros go.
+                string text => JsonValue.Create(text),
+                OracleInstant instant => JsonValue.Create(OracleTime.Format(instant.UnixMs)),
+                List<object?> list => JsonSerializer.SerializeToNode(list),
+                JsonElement { ValueKind: not (JsonValueKind.Undefined or JsonValueKind.Null) } json => JsonNode.Parse(json.GetRawText()),
+                _ => null,
+            };
+            if (value is not null)
+            {
+                computed.Add(definition.Name, value);
+            }
+        }
+
+        return computed;
+    }
+
+    private static JsonObject Notes(CdpModel model, OraclePerson person, long nowMs)
+    {
+        var evaluation = new OracleEvaluation(model, person, nowMs);
+        var notes = new JsonObject();
+        foreach (ComputedDefinition definition in model.Computed)
+        {
+            if (definition.Value is FunctionExpression { Kind: EventFunction.UniqueCount } unique && evaluation.DifferentValues(unique) > 256)
+            {
+                notes.Add(definition.Name, "saturated");
+            }
+            else if (definition.Value is FunctionExpression { Kind: EventFunction.MostFrequent } frequent && evaluation.DifferentValues(frequent) > 64)
+            {
+                notes.Add(definition.Name, "approximate");
+            }
+        }
+
+        return notes;
+    }
+}
