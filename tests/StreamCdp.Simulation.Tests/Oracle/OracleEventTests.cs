@@ -89,7 +89,7 @@ public class OracleEventTests
     [Fact]
     public void The_size_limit_is_on_bytes()
     {
-        string Sized(int bytes) => "{'type':'page','userId':'1','x':'" + new string('x', bytes - 34) + "'}";
+        string Sized(int bytes) => "{'type':'page','userId':'1','x':'" + new string('x', bytes - 35) + "'}";
         Assert.Equal(32_768, Sized(32_768).Length);
         Assert.Equal(OracleVerdict.Applied, World(Model()).Send(0, Sized(32_768)).Verdict);
         Assert.Equal(OracleVerdict.DeadLetter, World(Model()).Send(0, Sized(32_769)).Verdict);
