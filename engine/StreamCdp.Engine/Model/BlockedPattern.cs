@@ -1,0 +1,30 @@
+using System.Text.RegularExpressions;
+
+namespace StreamCdp.Engine.Model;
+
+/// <summary>Patterns of <c>blocked:</c> (RULES.md §1.4), which must match a whole value.</summary>
+internal static class BlockedPattern
+{
+    /// <summary>Linear in the value's length, whatever the pattern: NonBacktracking.</summary>
+    public static Regex Compile(string pattern) => new($@"\A(?:{pattern})\z", RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+
+    /// <summary>Why a pattern cannot be used; null: it can.</summary>
+    public static string? Error(string pattern)
+    {
+        try
+        {
+            // Alone first: "a)(b" would compile inside the brackets of Compile.
+            _ = new Regex(pattern, RegexOptions.NonBacktracking | RegexOptions.CultureInvariant);
+            _ = Compile(pattern);
+            return null;
+        }
+        catch (RegexParseException exception)
+        {
+            return $"{exception.Error} at {exception.Offset + 1}";
+        }
+        catch (NotSupportedException)
+        {
+            return "lookarounds, back references and atomic groups are not supported, or it is too large";
+        }
+    }
+}

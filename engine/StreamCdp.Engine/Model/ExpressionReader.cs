@@ -1,0 +1,61 @@
+namespace StreamCdp.Engine.Model;
+
+/// <summary>Reads one expression on its own: the API's segments, the preview, tests.</summary>
+public static class ExpressionReader
+{
+    /// <summary>Reads a segment's rule: it must be a condition.</summary>
+    /// <param name="text">The expression.</param>
+    /// <param name="model">Where computed traits, segments and identifier types are looked up; null: every name is taken as known.</param>
+    /// <param name="fileName">Only for messages.</param>
+    public static ExpressionResult ReadCondition(string text, CdpModel? model = null, string fileName = "expression") => Read(text, model, fileName, isCondition: true);
+
+    /// <summary>Reads a computed trait's value.</summary>
+    /// <inheritdoc cref="ReadCondition"/>
+    public static ExpressionResult ReadValue(string text, CdpModel? model = null, string fileName = "expression") => Read(text, model, fileName, isCondition: false);
+
+    private static ExpressionResult Read(string text, CdpModel? model, string fileName, bool isCondition)
+    {
+        ArgumentNullException.ThrowIfNull(text);
+        List<ExpressionError> errors = [];
+        ParsedExpression? parsed = ExpressionParser.Parse(text, errors);
+        if (parsed is not null)
+        {
+            if (model is not null)
+            {
+                CheckNames(parsed, model, isCondition, errors);
+            }
+
+            Func<string, ExpressionType> computedType = name => model?.Computed.FirstOrDefault(computed => computed.Name == name)?.Value.Type ?? ExpressionType.Any;
+            if (isCondition)
+            {
+                ExpressionChecker.CheckCondition(parsed, computedType, errors);
+            }
+            else
+            {
+                ExpressionChecker.CheckValue(parsed, computedType, errors);
+            }
+        }
+
+        SourceText source = new(text);
+        ModelError[] found = [.. errors
+            .Select(error => (Place: source.Place(error.Offset), error.Message))
+            .OrderBy(error => error.Place)
+            .Select(error => new ModelError(fileName, error.Place.Line, error.Place.Column, error.Message))];
+        return new ExpressionResult(found.Length == 0 ? parsed!.Root : null, found);
+    }
+
+    private static void CheckNames(ParsedExpression parsed, CdpModel model, bool isCondition, List<ExpressionError> errors)
+    {
+        ExpressionNames names = new(
+            [.. model.Computed.Select(computed => computed.Name)],
+            [.. model.Segments.Select(segment => segment.Id)],
+            [.. model.Identifiers.Select(identifier => identifier.Type)]);
+        foreach (ExpressionReference reference in parsed.References)
+        {
+            if (names.Error(reference, isCondition) is { } error)
+            {
+                errors.Add(new ExpressionError(reference.Offset, error));
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
+
+namespace StreamCdp.Engine.Model;
+
+/// <summary>Reads cdp.yaml: a checked model, or all errors with their places.</summary>
+public static class ModelReader
+{
+    /// <summary>Longest model, UTF-16 code units: 1 Mi, thousands of segments.</summary>
+    public const int MaxLength = 1 << 20;
+
+    private static readonly string[] Sections = ["sources", "api_keys", "identifiers", "traits", "computed", "segments", "destinations", "privacy"];
+
+    /// <summary>Reads a model.</summary>
+    /// <param name="fileName">Only for messages.</param>
+    /// <param name="yamlText">The whole text; a byte order mark is allowed.</param>
+    /// <param name="environment">Value of an environment variable, or null: for <c>env:NAME</c>.</param>
+    /// <returns>Never throws for a text, whatever it holds.</returns>
+    public static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment)
+    {
+        ArgumentNullException.ThrowIfNull(yamlText);
+        ArgumentNullException.ThrowIfNull(environment);
+
+        ModelDraft draft = new(fileName, new SourceText(yamlText.Replace('\uFEFF', ' ')));
+        if (yamlText.Length > MaxLength)
+        {
+            draft.Error(0, $"the model has {yamlText.Length} characters; allowed are {MaxLength}");
+            return draft.Result(null);
+        }
+
+        YamlNode? root = YamlTree.Read(draft.Source.Text, draft.Error);
+        if (draft.HasErrors)
+        {
+            return draft.Result(null);
+        }
+
+        if (root is null or YamlScalar { IsNull: true })
+        {
+            draft.Error(0, "the model is empty; expected sections such as sources, identifiers, segments");
+            return draft.Result(null);
+        }
+
+        if (root is not YamlMap map)
+        {
+            draft.Error(root.Offset, "expected a mapping of sections such as sources, identifiers, segments");
+            return draft.Result(null);
+        }
+
+        return ReadSections(draft, map, yamlText, environment);
+    }
+
+    internal static ulong VersionOf(string text) => BinaryPrimitives.ReadUInt64BigEndian(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+
+    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string yamlText, Func<string, string?> environment)
+    {
+        IReadOnlyDictionary<string, YamlNode> sections = draft.Keys(map, "the model", Sections);
+        foreach (string unused in (ReadOnlySpan<string>)["destinations", "privacy"])
+        {
+            if (sections.ContainsKey(unused))
+            {
+                draft.Note(ModelDraft.KeyOffset(map, unused), $"{unused} is not yet used by this version");
+            }
+        }
+
+        ModelSections reader = new(draft, environment);
+        IReadOnlyList<SourceDefinition> sources = reader.Sources(sections.GetValueOrDefault("sources"));
+        IReadOnlyList<ApiKeyDefinition> keys = reader.ApiKeys(sections.GetValueOrDefault("api_keys"));
+        IReadOnlyList<IdentifierDefinition> identifiers = reader.Identifiers(sections.GetValueOrDefault("identifiers"));
+        IReadOnlyList<TraitDefinition> traits = reader.Traits(sections.GetValueOrDefault("traits"), sources);
+        ModelExpressions expressions = new(draft, [.. identifiers.Select(identifier => identifier.Type)]);
+        expressions.ReadComputed(sections.GetValueOrDefault("computed"));
+        expressions.ReadSegments(sections.GetValueOrDefault("segments"));
+        (IReadOnlyList<ComputedDefinition> computed, IReadOnlyList<SegmentDefinition> segments) = expressions.Check();
+        if (draft.HasErrors)
+        {
+            return draft.Result(null);
+        }
+
+        return draft.Result(new CdpModel
+        {
+            Text = yamlText,
+            Version = VersionOf(yamlText),
+            Sources = sources,
+            ApiKeys = keys,
+            Identifiers = identifiers,
+            Traits = traits,
+            Computed = computed,
+            Segments = segments,
+        });
+    }
+}
