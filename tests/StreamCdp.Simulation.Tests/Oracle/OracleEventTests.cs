@@ -71,8 +71,8 @@ public class OracleEventTests
     [InlineData("{'type':'page','userId':'1','context':1}", "context")]
     [InlineData("{'type':'page','userId':'1','timestamp':'yesterday'}", "timestamp")]
     [InlineData("{'type':'page','userId':'1','timestamp':1.5}", "timestamp")]
-    [InlineData("{'type':'page','userId':'null'}", "userId")]
-    [InlineData("{'type':'group','groupId':'1'}", "userId")]
+    [InlineData("{'type':'page','userId':'null'}", "userId, anonymousId")]
+    [InlineData("{'type':'group','groupId':'1'}", "userId, anonymousId")]
     [InlineData("[]", null)]
     [InlineData("{", null)]
     public void Dead_letters_name_the_field(string json, string? field)
