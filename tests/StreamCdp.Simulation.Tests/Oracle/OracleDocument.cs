@@ -40,6 +40,22 @@ internal static class OracleDocument
         };
     }
 
+    /// <summary>The same JSON: keys in any order, numbers by value (the last bits of a double may differ), and lists of scalars as sets, because a union has no order.</summary>
+    public static bool AreAlike(JsonNode? left, JsonNode? right) => (left, right) switch
+    {
+        (null, null) => true,
+        (JsonObject a, JsonObject b) => a.Count == b.Count && a.All(pair => b.TryGetPropertyValue(pair.Key, out JsonNode? other) && AreAlike(pair.Value, other)),
+        (JsonArray a, JsonArray b) when a.All(item => item is JsonValue) => a.Count == b.Count && a.All(item => b.Any(other => AreAlike(item, other))),
+        (JsonArray a, JsonArray b) => a.Count == b.Count && a.Zip(b).All(pair => AreAlike(pair.First, pair.Second)),
+        (JsonValue a, JsonValue b) when a.GetValueKind() == JsonValueKind.Number && b.GetValueKind() == JsonValueKind.Number => AreClose(Number(a), Number(b)),
+        (JsonValue a, JsonValue b) => a.GetValueKind() == b.GetValueKind() && (a.GetValueKind() != JsonValueKind.String || a.GetValue<string>() == b.GetValue<string>()),
+        _ => false,
+    };
+
+    private static double Number(JsonValue value) => double.Parse(value.ToJsonString());
+
+    private static bool AreClose(double a, double b) => Math.Abs(a - b) <= 1e-12 * Math.Max(Math.Abs(a), Math.Abs(b));
+
     private static JsonObject Identifier(OraclePerson person, OracleIdentifier identifier)
     {
         (long first, long last, string source) = person.Seen(identifier);
