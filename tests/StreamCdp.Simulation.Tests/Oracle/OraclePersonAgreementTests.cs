@@ -32,7 +32,7 @@ public class OraclePersonAgreementTests
             }
         },
         print: generated => $"seed {generated.Seed}",
-        iter: 300,
+        iter: 400,
         threads: 1);
 
     /// <summary>The same case with all events from one device.</summary>
