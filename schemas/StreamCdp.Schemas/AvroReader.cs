@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using System.Globalization;
+using System.Numerics;
 using System.Runtime.CompilerServices;
 
 namespace StreamCdp.Schemas;
@@ -188,8 +189,28 @@ public ref struct AvroReader(ReadOnlySpan<byte> bytes)
         Position = _bytes.Length;
     }
 
-    [MethodImpl(MethodImplOptions.NoInlining)]
     private long ReadLongerLong()
+    {
+        if (Remaining >= sizeof(ulong))
+        {
+            // Up to 8 bytes at once: cut behind the first byte without a continuation bit, then push the groups of 7 bits together.
+            ulong word = BinaryPrimitives.ReadUInt64LittleEndian(_bytes[Position..]);
+            ulong ends = ~word & 0x8080_8080_8080_8080;
+            if (ends != 0)
+            {
+                word &= ends ^ (ends - 1);
+                word = (word & 0x007F_007F_007F_007F) | ((word & 0x7F00_7F00_7F00_7F00) >> 1);
+                word = (word & 0x0000_3FFF_0000_3FFF) | ((word & 0x3FFF_0000_3FFF_0000) >> 2);
+                word = (word & 0x0000_0000_0FFF_FFFF) | ((word & 0x0FFF_FFFF_0000_0000) >> 4);
+                Position += (BitOperations.TrailingZeroCount(ends) + 1) / 8;
+                return (long)(word >> 1) ^ -(long)(word & 1);
+            }
+        }
+
+        return ReadLongByByte();
+    }
+
+    private long ReadLongByByte()
     {
         ulong value = 0;
         int position = Position;

@@ -36,17 +36,15 @@ public ref struct CustomerEvent
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out CustomerEvent record)
     {
         var reader = new AvroReader(avroBody);
-        record = new CustomerEvent
-        {
-            MessageId = reader.ReadBytes(),
-            Type = reader.ReadBytes(),
-            Source = reader.ReadBytes(),
-            ReceivedAt = reader.ReadLong(),
-            SentAt = reader.ReadOptionalLong(),
-            Import = reader.ReadBoolean(),
-            Context = reader.ReadOptionalBytes(),
-            Payload = reader.ReadBytes(),
-        };
+        record = default;
+        record.MessageId = reader.ReadBytes();
+        record.Type = reader.ReadBytes();
+        record.Source = reader.ReadBytes();
+        record.ReceivedAt = reader.ReadLong();
+        record.SentAt = reader.ReadOptionalLong();
+        record.Import = reader.ReadBoolean();
+        record.Context = reader.ReadOptionalBytes();
+        record.Payload = reader.ReadBytes();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -58,7 +56,7 @@ public ref struct CustomerEvent
 
     /// <summary>Writes the Avro body.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <returns>The position behind the last byte.</returns>
     public readonly int WriteTo(ref byte[] buffer, int position)
     {

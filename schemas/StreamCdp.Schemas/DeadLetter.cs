@@ -50,22 +50,20 @@ public ref struct DeadLetter
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out DeadLetter record)
     {
         var reader = new AvroReader(avroBody);
-        record = new DeadLetter
-        {
-            OriginLog = reader.ReadBytes(),
-            OriginPartition = reader.ReadInt(),
-            OriginOffset = reader.ReadLong(),
-            Source = reader.ReadBytes(),
-            At = reader.ReadLong(),
-            Reason = reader.ReadBytes(),
-            Field = reader.ReadBytes(),
-            Detail = reader.ReadBytes(),
-            Payload = reader.ReadBytes(),
-            Context = reader.ReadOptionalBytes(),
-            ReceivedAt = reader.ReadLong(),
-            SentAt = reader.ReadOptionalLong(),
-            Import = reader.ReadBoolean(),
-        };
+        record = default;
+        record.OriginLog = reader.ReadBytes();
+        record.OriginPartition = reader.ReadInt();
+        record.OriginOffset = reader.ReadLong();
+        record.Source = reader.ReadBytes();
+        record.At = reader.ReadLong();
+        record.Reason = reader.ReadBytes();
+        record.Field = reader.ReadBytes();
+        record.Detail = reader.ReadBytes();
+        record.Payload = reader.ReadBytes();
+        record.Context = reader.ReadOptionalBytes();
+        record.ReceivedAt = reader.ReadLong();
+        record.SentAt = reader.ReadOptionalLong();
+        record.Import = reader.ReadBoolean();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -77,7 +75,7 @@ public ref struct DeadLetter
 
     /// <summary>Writes the Avro body.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <returns>The position behind the last byte.</returns>
     public readonly int WriteTo(ref byte[] buffer, int position)
     {

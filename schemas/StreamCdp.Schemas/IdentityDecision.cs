@@ -63,22 +63,20 @@ public ref struct IdentityDecision
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out IdentityDecision record)
     {
         var reader = new AvroReader(avroBody);
-        record = new IdentityDecision
-        {
-            Kind = (DecisionKind)reader.ReadEnum(3),
-            Type = reader.ReadBytes(),
-            Value = reader.ReadBytes(),
-            ProfileId = reader.ReadFixedId(),
-            Epoch = reader.ReadLong(),
-            LinkOffset = reader.ReadLong(),
-            Position = reader.ReadInt(),
-            OriginPartition = reader.ReadInt(),
-            OriginOffset = reader.ReadLong(),
-            Merged = reader.ReadInt(),
-            RequiresLink = reader.ReadLong(),
-            Kept = reader.ReadLong(),
-            AliasIsUser = reader.ReadBoolean(),
-        };
+        record = default;
+        record.Kind = (DecisionKind)reader.ReadEnum(3);
+        record.Type = reader.ReadBytes();
+        record.Value = reader.ReadBytes();
+        record.ProfileId = reader.ReadFixedId();
+        record.Epoch = reader.ReadLong();
+        record.LinkOffset = reader.ReadLong();
+        record.Position = reader.ReadInt();
+        record.OriginPartition = reader.ReadInt();
+        record.OriginOffset = reader.ReadLong();
+        record.Merged = reader.ReadInt();
+        record.RequiresLink = reader.ReadLong();
+        record.Kept = reader.ReadLong();
+        record.AliasIsUser = reader.ReadBoolean();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -90,7 +88,7 @@ public ref struct IdentityDecision
 
     /// <summary>Writes the Avro body.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <returns>The position behind the last byte.</returns>
     public readonly int WriteTo(ref byte[] buffer, int position)
     {

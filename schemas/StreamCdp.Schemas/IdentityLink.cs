@@ -54,20 +54,18 @@ public ref struct IdentityLink
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out IdentityLink record)
     {
         var reader = new AvroReader(avroBody);
-        record = new IdentityLink
-        {
-            Kind = (LinkKind)reader.ReadEnum(2),
-            OriginPartition = reader.ReadInt(),
-            OriginOffset = reader.ReadLong(),
-            MessageId = reader.ReadBytes(),
-            Source = reader.ReadBytes(),
-            Trusted = reader.ReadBoolean(),
-            Now = reader.ReadLong(),
-            EventTime = reader.ReadLong(),
-            ModelVersion = reader.ReadLong(),
-            AliasPreviousId = reader.ReadOptionalBytes(),
-            Identifiers = reader.ReadList<Identifier>(),
-        };
+        record = default;
+        record.Kind = (LinkKind)reader.ReadEnum(2);
+        record.OriginPartition = reader.ReadInt();
+        record.OriginOffset = reader.ReadLong();
+        record.MessageId = reader.ReadBytes();
+        record.Source = reader.ReadBytes();
+        record.Trusted = reader.ReadBoolean();
+        record.Now = reader.ReadLong();
+        record.EventTime = reader.ReadLong();
+        record.ModelVersion = reader.ReadLong();
+        record.AliasPreviousId = reader.ReadOptionalBytes();
+        record.Identifiers = reader.ReadList<Identifier>();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -79,7 +77,7 @@ public ref struct IdentityLink
 
     /// <summary>Writes the Avro body.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <returns>The position behind the last byte.</returns>
     public readonly int WriteTo(ref byte[] buffer, int position)
     {

@@ -20,12 +20,10 @@ public ref struct ModelRecord
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out ModelRecord record)
     {
         var reader = new AvroReader(avroBody);
-        record = new ModelRecord
-        {
-            Version = reader.ReadBytes(),
-            Text = reader.ReadBytes(),
-            At = reader.ReadLong(),
-        };
+        record = default;
+        record.Version = reader.ReadBytes();
+        record.Text = reader.ReadBytes();
+        record.At = reader.ReadLong();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -37,7 +35,7 @@ public ref struct ModelRecord
 
     /// <summary>Writes the Avro body.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <returns>The position behind the last byte.</returns>
     public readonly int WriteTo(ref byte[] buffer, int position)
     {

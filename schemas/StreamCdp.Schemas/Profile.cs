@@ -60,25 +60,23 @@ public ref struct Profile
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out Profile record)
     {
         var reader = new AvroReader(avroBody);
-        record = new Profile
-        {
-            Id = reader.ReadTextId(),
-            Version = reader.ReadLong(),
-            CreatedAt = reader.ReadLong(),
-            UpdatedAt = reader.ReadLong(),
-            SourceOffset = reader.ReadLong(),
-            MergedInto = reader.ReadOptionalTextId(),
-            Identifiers = reader.ReadList<ProfileIdentifier>(),
-            Traits = reader.ReadBytes(),
-            Provenance = reader.ReadBytes(),
-            Computed = reader.ReadBytes(),
-            Segments = reader.ReadList<ProfileSegment>(),
-            FirstSeen = reader.ReadLong(),
-            LastSeen = reader.ReadLong(),
-            Events = reader.ReadLong(),
-            MergedFrom = reader.ReadList<ProfileReference>(),
-            State = reader.ReadBytes(),
-        };
+        record = default;
+        record.Id = reader.ReadTextId();
+        record.Version = reader.ReadLong();
+        record.CreatedAt = reader.ReadLong();
+        record.UpdatedAt = reader.ReadLong();
+        record.SourceOffset = reader.ReadLong();
+        record.MergedInto = reader.ReadOptionalTextId();
+        record.Identifiers = reader.ReadList<ProfileIdentifier>();
+        record.Traits = reader.ReadBytes();
+        record.Provenance = reader.ReadBytes();
+        record.Computed = reader.ReadBytes();
+        record.Segments = reader.ReadList<ProfileSegment>();
+        record.FirstSeen = reader.ReadLong();
+        record.LastSeen = reader.ReadLong();
+        record.Events = reader.ReadLong();
+        record.MergedFrom = reader.ReadList<ProfileReference>();
+        record.State = reader.ReadBytes();
         if (reader.IsCompleteAndValid)
         {
             return true;

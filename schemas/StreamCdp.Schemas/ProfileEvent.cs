@@ -103,29 +103,27 @@ public ref struct ProfileEvent
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out ProfileEvent record)
     {
         var reader = new AvroReader(avroBody);
-        record = new ProfileEvent
-        {
-            Kind = (ProfileEventKind)reader.ReadEnum(7),
-            ProfileId = reader.ReadFixedId(),
-            OriginPartition = reader.ReadInt(),
-            OriginOffset = reader.ReadLong(),
-            Generation = reader.ReadLong(),
-            EventType = reader.ReadInt(),
-            LinkOffset = reader.ReadLong(),
-            Merged = reader.ReadInt(),
-            Now = reader.ReadLong(),
-            EventTime = reader.ReadLong(),
-            ReceivedAt = reader.ReadLong(),
-            RequiresLink = reader.ReadLong(),
-            Into = reader.ReadFixedId(),
-            SourceShard = reader.ReadInt(),
-            SourceOffset = reader.ReadLong(),
-            Source = reader.ReadBytes(),
-            MessageId = reader.ReadBytes(),
-            Identifiers = reader.ReadList<Identifier>(),
-            Context = reader.ReadBytes(),
-            Payload = reader.ReadBytes(),
-        };
+        record = default;
+        record.Kind = (ProfileEventKind)reader.ReadEnum(7);
+        record.ProfileId = reader.ReadFixedId();
+        record.OriginPartition = reader.ReadInt();
+        record.OriginOffset = reader.ReadLong();
+        record.Generation = reader.ReadLong();
+        record.EventType = reader.ReadInt();
+        record.LinkOffset = reader.ReadLong();
+        record.Merged = reader.ReadInt();
+        record.Now = reader.ReadLong();
+        record.EventTime = reader.ReadLong();
+        record.ReceivedAt = reader.ReadLong();
+        record.RequiresLink = reader.ReadLong();
+        record.Into = reader.ReadFixedId();
+        record.SourceShard = reader.ReadInt();
+        record.SourceOffset = reader.ReadLong();
+        record.Source = reader.ReadBytes();
+        record.MessageId = reader.ReadBytes();
+        record.Identifiers = reader.ReadList<Identifier>();
+        record.Context = reader.ReadBytes();
+        record.Payload = reader.ReadBytes();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -137,7 +135,7 @@ public ref struct ProfileEvent
 
     /// <summary>Writes the Avro body.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <returns>The position behind the last byte.</returns>
     public readonly int WriteTo(ref byte[] buffer, int position)
     {

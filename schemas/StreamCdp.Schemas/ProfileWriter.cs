@@ -16,7 +16,7 @@ namespace StreamCdp.Schemas;
 /// int end = writer.End(state);
 /// </code></example>
 /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-/// <param name="position">Where to begin; the bytes before it are kept.</param>
+/// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
 public ref struct ProfileWriter(ref byte[] buffer, int position)
 {
     private AvroWriter _writer = new(ref buffer, position);

@@ -74,20 +74,18 @@ public ref struct SegmentMembership
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out SegmentMembership record)
     {
         var reader = new AvroReader(avroBody);
-        record = new SegmentMembership
-        {
-            ProfileId = reader.ReadTextId(),
-            Segment = reader.ReadBytes(),
-            SegmentVersion = reader.ReadBytes(),
-            Change = (MembershipChange)reader.ReadEnum(2),
-            At = reader.ReadLong(),
-            Cause = reader.ReadOptionalBytes(),
-            Reason = (MembershipReason)reader.ReadEnum(5),
-            SourceTs = reader.ReadLong(),
-            SourceOffset = reader.ReadLong(),
-            Version = reader.ReadLong(),
-            Backfill = reader.ReadBoolean(),
-        };
+        record = default;
+        record.ProfileId = reader.ReadTextId();
+        record.Segment = reader.ReadBytes();
+        record.SegmentVersion = reader.ReadBytes();
+        record.Change = (MembershipChange)reader.ReadEnum(2);
+        record.At = reader.ReadLong();
+        record.Cause = reader.ReadOptionalBytes();
+        record.Reason = (MembershipReason)reader.ReadEnum(5);
+        record.SourceTs = reader.ReadLong();
+        record.SourceOffset = reader.ReadLong();
+        record.Version = reader.ReadLong();
+        record.Backfill = reader.ReadBoolean();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -99,7 +97,7 @@ public ref struct SegmentMembership
 
     /// <summary>Writes the Avro body.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <returns>The position behind the last byte.</returns>
     public readonly int WriteTo(ref byte[] buffer, int position)
     {

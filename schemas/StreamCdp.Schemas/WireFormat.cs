@@ -10,7 +10,7 @@ public static class WireFormat
 
     /// <summary>Writes the header.</summary>
     /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
-    /// <param name="position">Where to begin; the bytes before it are kept.</param>
+    /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
     /// <param name="schemaId">Of <see cref="SchemaIds"/>.</param>
     /// <returns>Where the body begins.</returns>
     public static int WriteHeader(ref byte[] buffer, int position, int schemaId)

@@ -5,20 +5,28 @@ namespace StreamCdp.Integration.Tests;
 /// <summary>A real schema registry with Confluent's API for the tests of one class: <c>registry-up</c> of <c>../shared/schema-registry</c> beside the repository, or of SCHEMA_REGISTRY_HOME.</summary>
 public sealed class SchemaRegistryProcess : IAsyncLifetime
 {
+    public const string WhyNot = "No schema registry here: ../shared/schema-registry beside the repository is missing, and SCHEMA_REGISTRY_HOME is not set to a directory with registry-up.";
+
     private readonly string _directory = Path.Combine(Path.GetTempPath(), $"streamcdp-registry-{Environment.ProcessId}");
     private string? _home;
 
     /// <summary>Base address; null where there is no registry to start.</summary>
     public string? Url { get; private set; }
 
-    public string WhyNot => "No schema registry here: ../shared/schema-registry beside the repository is missing, and SCHEMA_REGISTRY_HOME is not set to a directory with registry-up.";
-
     public async ValueTask InitializeAsync()
     {
         _home = Candidates().FirstOrDefault(home => File.Exists(Path.Combine(home, "registry-up")));
         if (_home is not null)
         {
-            Url = await RunAsync("registry-up");
+            try
+            {
+                Url = await RunAsync("registry-up");
+            }
+            catch (InvalidOperationException)
+            {
+                await RunAsync("registry-down"); // It may be half up.
+                throw;
+            }
         }
     }
 

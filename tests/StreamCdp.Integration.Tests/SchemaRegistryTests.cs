@@ -149,7 +149,7 @@ public sealed class SchemaRegistryTests(SchemaRegistryProcess process) : IClassF
 
     private RestSchemaRegistry Registry()
     {
-        Assert.SkipWhen(process.Url is null, process.WhyNot);
+        Assert.SkipWhen(process.Url is null, SchemaRegistryProcess.WhyNot);
         return new(new SchemaRegistryOptions { Url = process.Url! });
     }
 }

@@ -138,6 +138,9 @@ internal sealed class EventReader
     /// <summary>The <c>previousId</c> as an anonymous_id, normalised; empty where it cannot be one.</summary>
     public ReadOnlySpan<byte> PreviousAnonymousId => _bytes.AsSpan(_previousAnonymousId);
 
+    /// <summary>The event has no <c>context</c> key, so that of its batch counts.</summary>
+    public bool UsesBatchContext { get; private set; }
+
     /// <summary>Index of user_id in the model's identifiers; −1 where it has none.</summary>
     public int UserIdType => _userIdType;
 
@@ -178,6 +181,7 @@ internal sealed class EventReader
             return EventProblem.Unreadable;
         }
 
+        UsesBatchContext = _slots[ContextSlot].Kind == JsonTokenType.None;
         _messageId = ReadText(payload, _slots[MessageIdSlot]);
         EventProblem problem = ReadType(payload, typeOfPath);
         problem = problem != EventProblem.None ? problem : CheckObjects();
@@ -259,6 +263,7 @@ internal sealed class EventReader
         Timestamp = null;
         OriginalTimestamp = null;
         SentAt = null;
+        UsesBatchContext = false;
     }
 
     private EventProblem ReadType(ReadOnlySpan<byte> payload, EventType typeOfPath)
@@ -304,7 +309,7 @@ internal sealed class EventReader
 
     private void ReadIdentifiers(ReadOnlySpan<byte> payload, ReadOnlySpan<byte> batchContext)
     {
-        bool fromBatch = _slots[ContextSlot].Kind == JsonTokenType.None && !batchContext.IsEmpty && _batchScanner.Scan(batchContext, _batchSlots);
+        bool fromBatch = UsesBatchContext && !batchContext.IsEmpty && _batchScanner.Scan(batchContext, _batchSlots);
         ReadOnlySpan<byte> externalSource = fromBatch ? batchContext : payload;
         ReadExternals(externalSource, fromBatch ? _batchSlots[0] : _slots[ExternalIdsSlot]);
         for (int type = 0; type < _types.Length; type++)

@@ -196,8 +196,7 @@ internal sealed class TraitRules
                 wins = order < entry.Order;
                 break;
             case TraitMerge.Min or TraitMerge.Max:
-                Utf8Parser.TryParse(profile.Bytes(entry.Value), out double old, out _);
-                wins = number == old ? order < entry.Order : merge == TraitMerge.Min ? number < old : number > old;
+                wins = !Utf8Parser.TryParse(profile.Bytes(entry.Value), out double old, out _) || (number == old ? order < entry.Order : merge == TraitMerge.Min ? number < old : number > old);
                 break;
             case TraitMerge.Union:
                 ReadOnlySpan<byte> union = Union(profile.Bytes(entry.Value), value, out bool grew);
