@@ -31,7 +31,7 @@ public sealed class KafkaLog : ILog
     /// <summary>Prefix and name.</summary>
     public string Topic { get; }
 
-    /// <summary>Why Kafka seems away, or null. Reading and writing go on by themselves when it is back.</summary>
+    /// <summary>Why Kafka seems away, or null. Reading and writing go on by themselves when it is back; cleared by the next record, confirmation, or question for offsets.</summary>
     public string? Trouble
     {
         get => _store.Trouble ?? _trouble;
@@ -140,6 +140,15 @@ public sealed class KafkaLog : ILog
         _store.Forget(this);
     }
 
+    /// <summary>Something came through: the trouble is over.</summary>
+    internal void Works()
+    {
+        if (_trouble is not null)
+        {
+            _trouble = null;
+        }
+    }
+
     internal void ThrowIfClosed() => ObjectDisposedException.ThrowIf(_closed, this);
 
     internal void CheckPartition(int partition)
@@ -221,14 +230,21 @@ public sealed class KafkaLog : ILog
         Volatile.Write(ref bounds.AskedMs, Environment.TickCount64);
         long begin;
         long end;
-        int timeoutMs = isNeeded ? (int)Options.RequestTimeout.TotalMilliseconds : 1000;
-        int error = Rdkafka.QueryWatermarks(_store.AnyConsumer.Handle, Topic, partition, &begin, &end, timeoutMs);
+        long deadline = Environment.TickCount64 + (isNeeded ? (long)Options.RequestTimeout.TotalMilliseconds : 1000);
+        int error = Rdkafka.QueryWatermarks(_store.AnyConsumer.Handle, Topic, partition, &begin, &end, (int)(deadline - Environment.TickCount64));
+        while (error is not (0 or Rdkafka.TopicAuthorizationFailed) && isNeeded && Environment.TickCount64 < deadline)
+        {
+            Thread.Sleep(20); // A new topic or a new leader: each broker learns of it in its own time.
+            error = Rdkafka.QueryWatermarks(_store.AnyConsumer.Handle, Topic, partition, &begin, &end, (int)Math.Max(1, deadline - Environment.TickCount64));
+        }
+
         if (error == 0)
         {
             Volatile.Write(ref bounds.Begin, begin);
             Volatile.Write(ref bounds.End, end);
             bounds.IsKnown = true;
-            _trouble = null;
+            Works();
+            _store.Works();
             return;
         }
 

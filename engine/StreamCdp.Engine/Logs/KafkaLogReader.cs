@@ -71,6 +71,8 @@ internal sealed unsafe class KafkaLogReader : ILogReader
                 continue;
             }
 
+            _consumer.Works();
+            _log.Works();
             _current = message;
             Position = message->Offset + 1;
             int type;
@@ -105,13 +107,7 @@ internal sealed unsafe class KafkaLogReader : ILogReader
 
         _next = 0;
         _count = Math.Max(0, (int)Rdkafka.ConsumeBatch(_queue, 0, _batch, BatchRecords));
-        if (_count == 0)
-        {
-            return false;
-        }
-
-        _consumer.Works();
-        return true;
+        return _count > 0;
     }
 
     private void TakeError(Rdkafka.Message* message)

@@ -57,7 +57,7 @@ internal sealed class KafkaLogWriter : ILogWriter
             long ticket = _appended + 1;
             if (ticket - Durable > KafkaProducer.Window)
             {
-                WaitForRoom(() => ticket - Durable <= KafkaProducer.Window);
+                WaitForConfirmations(ticket);
             }
 
             int error = _producer.Produce(_topic, partition, key, value, timestampMs, _slot, ticket);
@@ -290,10 +290,10 @@ internal sealed class KafkaLogWriter : ILogWriter
         }
     }
 
-    private void WaitForRoom(Func<bool> hasRoom)
+    private void WaitForConfirmations(long ticket)
     {
         long deadline = Environment.TickCount64 + (long)_log.Options.AppendWait.TotalMilliseconds;
-        while (!hasRoom())
+        while (ticket - Durable > KafkaProducer.Window)
         {
             WaitOrGiveUp(deadline);
         }

@@ -130,6 +130,19 @@ public sealed class KafkaLogs : ILogStore
         return ValueTask.CompletedTask;
     }
 
+    /// <summary>The cluster answered: no client's trouble is a true one any more.</summary>
+    internal void Works()
+    {
+        lock (_lock)
+        {
+            _producer?.Works();
+            foreach (KafkaConsumer consumer in _consumers)
+            {
+                consumer.Works();
+            }
+        }
+    }
+
     internal KafkaLogWriter MakeWriter(KafkaLog log)
     {
         KafkaProducer producer;
