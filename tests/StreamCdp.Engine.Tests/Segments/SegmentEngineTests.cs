@@ -80,7 +80,7 @@ public class SegmentEngineTests
             person.Apply(new("A", i * Second, i));
         }
 
-        Assert.InRange(person.Profile.Bytes(person.Profile.Functions[0].State).Length, 120, 260);
+        Assert.InRange(person.Profile.Bytes(person.Profile.Functions[0].State).Length, 240, 280);
         Assert.Equal(120, person.Computed("x", 9_999 * Second).GetInt32());
     }
 
