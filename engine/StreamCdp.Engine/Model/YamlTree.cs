@@ -41,7 +41,13 @@ internal static partial class YamlTree
         }
         catch (YamlException exception)
         {
-Report(text, exception, report);
+            Report(text, exception, report);
+            return null;
+        }
+        catch (Exception exception) when (exception is InvalidOperationException or ArgumentException or IndexOutOfRangeException or FormatException or OverflowException or NullReferenceException)
+        {
+            // YamlDotNet 18.1 answers some broken texts ("...\n😀") so instead of by a YamlException; the last good event is the nearest place it knows.
+            report((int)Math.Clamp(parser.Current?.End.Index ?? 0, 0, text.Length), "this is not YAML: it cannot be read after here");
             return null;
         }
     }
@@ -182,6 +188,12 @@ Report(text, exception, report);
         }
 
         string message = exception.Message;
+        if (message.Contains("tab", StringComparison.Ordinal) && TabIndent().Match(text, offset) is { Success: true } tab)
+        {
+            report(tab.Index + tab.Length - 1, "YAML is indented by spaces; here is a tab");
+            return;
+        }
+
         int colon = message.StartsWith('(') ? message.IndexOf("): ", StringComparison.Ordinal) : -1;
         message = (colon < 0 ? message : message[(colon + 3)..]).TrimEnd('.', ' ');
         string advice = message.Contains("invalid mapping", StringComparison.Ordinal) ? "; text with \": \" in it, such as an expression, stands in quotes: when: '…'" : "";
@@ -190,4 +202,7 @@ Report(text, exception, report);
 
     [GeneratedRegex(@"^[ ]*[A-Za-z0-9_.-]{1,100}:[{\['""]", RegexOptions.CultureInvariant)]
     private static partial Regex KeyWithoutSpace();
+
+    [GeneratedRegex(@"^[ ]*\t", RegexOptions.CultureInvariant | RegexOptions.Multiline)]
+    private static partial Regex TabIndent();
 }

@@ -56,7 +56,10 @@ internal readonly ref struct EventView
     /// <summary>The event's JSON.</summary>
     public ReadOnlySpan<byte> Payload { get; init; }
 
-    /// <summary>What the paths of <c>SegmentEngine.EventPaths</c> found in <see cref="Payload"/>, by slot.</summary>
+    /// <summary>The JSON that the slots of <c>context.*</c> paths refer to, where the context came with the batch; empty: <see cref="Payload"/>.</summary>
+    public ReadOnlySpan<byte> ContextPayload { get; init; }
+
+    /// <summary>What the paths of <c>SegmentEngine.EventPaths</c> found in <see cref="Payload"/> (paths under <c>context</c>: in <see cref="ContextPayload"/>), by slot.</summary>
     public ReadOnlySpan<JsonSlice> Slots { get; init; }
 
     /// <summary>Its type.</summary>

@@ -1,0 +1,511 @@
+using System.Diagnostics;
+using System.Text.Json;
+using StreamCdp.Engine.Model;
+
+namespace StreamCdp.Engine.Pipeline.Segments;
+
+/// <summary>What a <see cref="FunctionValue"/> is.</summary>
+internal enum FunctionValueKind : byte
+{
+    /// <summary>No event counts: null.</summary>
+    Null,
+
+    /// <summary>1 is true.</summary>
+    Boolean,
+
+    /// <summary>A double.</summary>
+    Number,
+
+    /// <summary>A number in <see cref="ExactNumber"/> units.</summary>
+    Exact,
+
+    /// <summary>JSON text inside the state.</summary>
+    Json,
+}
+
+/// <summary>Value of a function at an instant.</summary>
+internal struct FunctionValue
+{
+    public FunctionValueKind Kind;
+    public double Number;
+    public Int128 Units;
+    public int Offset;
+    public int Length;
+}
+
+/// <summary>Values that functions skipped (RULES.md §6.1).</summary>
+internal sealed class SkippedValues
+{
+    public long NotNumber;
+    public long OutOfRange;
+    public long TooLong;
+}
+
+/// <summary>One event function of a model: how its state grows by an event, joins another and becomes a value.</summary>
+/// <remarks>
+/// A state is a function of the set of its events, not of the order in which they came: an event is a state of its own (<see cref="TryMakeState"/>), and
+/// <see cref="Combine"/> is commutative and associative. So late events and merges of profiles (RULES.md §3.8) need no care of their own. No state: no event.
+/// <para>Payload by function: count a varint; sum units (<see cref="ExactNumber"/>); avg count and units; min and max a double; first and last order and JSON text.</para>
+/// <para>happened keeps the latest time alone, exact to the millisecond (RULES.md §6.2): some event is in the window while the latest is, because now is never before an event.
+/// last with a window keeps one value, too: the event highest in order has the latest time, so it lies in the newest bucket and leaves the window after all others.</para>
+/// <para>The others with a window keep their payload for each bucket that has events, newest first: the number of the bucket (zigzag), then for each next one the
+/// distance to it. Buckets that are out of the window when the newest begins can never count again (now only grows) and are cut: at most W / width stay.</para>
+/// </remarks>
+internal sealed class CompiledFunction
+{
+    /// <summary>Longest value that first and last keep, bytes of JSON: a record must stay small, and a longer text is no attribute of a person.</summary>
+    public const int MaxValueBytes = 1024;
+
+    /// <summary>A state of one event is not longer.</summary>
+    public const int MaxSingleBytes = MaxValueBytes + 64;
+
+    /// <summary>Combining two states does not add more than this.</summary>
+    public const int MaxCombineBytes = 32;
+
+    /// <summary>No window is longer: keeps sums of times within 64 bits (140,000 years).</summary>
+    private const long MaxWindowMs = 1L << 52;
+
+    /// <summary>A state is dropped only this long after it left its window: shards' clocks differ a little, and a merge moves a state from one to another.</summary>
+    private const long PruneSlackMs = 24 * 3_600_000;
+
+    private readonly EventFunction _kind;
+    private readonly int _valueSlot;
+    private readonly bool _valueInContext;
+    private readonly Node? _where;
+    private readonly long _windowMs;
+    private readonly long _widthMs;
+    private readonly long _bucketsInWindow;
+    private readonly bool _isBucketed;
+    private byte[] _buffer = [];
+
+    /// <param name="key">Key of the state in a profile.</param>
+    /// <param name="definition">From the model.</param>
+    /// <param name="valueSlot">Slot of the value's path, −1: it has none.</param>
+    /// <param name="where">Over the event alone, or null.</param>
+    public CompiledFunction(uint key, FunctionExpression definition, int valueSlot, Node? where)
+    {
+        Key = key;
+        Definition = definition;
+        _kind = definition.Kind;
+        _valueSlot = valueSlot;
+        _valueInContext = definition.ValuePath?.Root == PathRoot.Context;
+        _where = where;
+        _windowMs = Math.Min(definition.WindowMs, MaxWindowMs);
+        _widthMs = BucketWidthMs(_windowMs);
+        _bucketsInWindow = (_windowMs + _widthMs - 1) / _widthMs;
+        _isBucketed = _windowMs > 0 && _kind is not (EventFunction.Happened or EventFunction.Last);
+    }
+
+    /// <summary>Key of the state in a profile.</summary>
+    public uint Key { get; }
+
+    /// <summary>From the model.</summary>
+    public FunctionExpression Definition { get; }
+
+    /// <summary>Time alone can change its value.</summary>
+    public bool HasWindow => _windowMs > 0;
+
+    /// <summary>Width of the buckets of a window (RULES.md §6.3).</summary>
+    public static long BucketWidthMs(long windowMs) => windowMs switch
+    {
+        <= 2 * 60_000L => 1000,
+        <= 2 * 3_600_000L => 60_000,
+        <= 14 * 86_400_000L => 3_600_000,
+        _ => 86_400_000,
+    };
+
+    /// <summary>The state of one event; false where the event does not count.</summary>
+    public bool TryMakeState(scoped ref EvaluationContext context, SkippedValues skipped, ref StateWriter writer)
+    {
+        JsonSlice value = default;
+        if (_valueSlot >= 0)
+        {
+            value = context.Event.Slots[_valueSlot];
+            if (value.IsAbsent)
+            {
+                return false;
+            }
+        }
+
+        if (_where is not null && !_where.Test(ref context))
+        {
+            return false;
+        }
+
+        EventOrder order = context.Event.Order;
+        switch (_kind)
+        {
+            case EventFunction.Happened:
+                writer.Signed(_windowMs > 0 ? order.TimeMs : 0);
+                return true;
+
+            case EventFunction.Count:
+                WriteBucket(order, ref writer);
+                writer.Unsigned(1);
+                return true;
+
+            case EventFunction.Sum or EventFunction.Avg:
+                if (!TryNumber(context.Event, value, skipped, out ReadOnlySpan<byte> number))
+                {
+                    return false;
+                }
+
+                if (!ExactNumber.TryParse(number, out Int128 units))
+                {
+                    skipped.OutOfRange++;
+                    return false;
+                }
+
+                WriteBucket(order, ref writer);
+                if (_kind == EventFunction.Avg)
+                {
+                    writer.Unsigned(1);
+                }
+
+                writer.Wide(units);
+                return true;
+
+            case EventFunction.Min or EventFunction.Max:
+                if (!TryNumber(context.Event, value, skipped, out number))
+                {
+                    return false;
+                }
+
+                double parsed = Value.ParseDouble(number);
+                if (!double.IsFinite(parsed))
+                {
+                    skipped.OutOfRange++;
+                    return false;
+                }
+
+                WriteBucket(order, ref writer);
+                writer.Double(parsed == 0 ? 0 : parsed); // −0 becomes 0: which of two equal values is kept must not depend on the order.
+                return true;
+
+            case EventFunction.First or EventFunction.Last:
+                Span<byte> kept = stackalloc byte[MaxValueBytes];
+                int length = KeepValue(context.Event, value, kept);
+                if (length < 0)
+                {
+                    skipped.TooLong++;
+                    return false;
+                }
+
+                WriteBucket(order, ref writer);
+                writer.Order(order);
+                writer.Bytes(kept[..length]);
+                return true;
+
+            default:
+                throw new UnreachableException($"Function {_kind}.");
+        }
+    }
+
+    /// <summary>The state of the events of both.</summary>
+    /// <param name="left">Cheap where it is the longer one and has the newest bucket.</param>
+    /// <param name="right">Another.</param>
+    /// <param name="writer">Room for both and <see cref="MaxCombineBytes"/>.</param>
+    public void Combine(ReadOnlySpan<byte> left, ReadOnlySpan<byte> right, ref StateWriter writer)
+    {
+        if (left.IsEmpty || right.IsEmpty)
+        {
+            writer.Raw(left);
+            writer.Raw(right);
+            return;
+        }
+
+        var leftReader = new StateReader(left);
+        var rightReader = new StateReader(right);
+        if (!_isBucketed)
+        {
+            CombinePayload(ref leftReader, ref rightReader, left, right, ref writer);
+            return;
+        }
+
+        long leftBucket = leftReader.Signed();
+        long rightBucket = rightReader.Signed();
+        long leftNewest = leftBucket;
+        long newest = Math.Max(leftBucket, rightBucket);
+        long previous = long.MinValue;
+        bool hasLeft = true;
+        bool hasRight = true;
+        while (hasLeft || hasRight)
+        {
+            bool takeLeft = hasLeft && (!hasRight || leftBucket >= rightBucket);
+            bool takeRight = hasRight && (!hasLeft || rightBucket >= leftBucket);
+            long bucket = takeLeft ? leftBucket : rightBucket;
+            if (newest - bucket >= _bucketsInWindow)
+            {
+                return;
+            }
+
+            if (previous == long.MinValue)
+            {
+                writer.Signed(bucket);
+            }
+            else
+            {
+                writer.Unsigned((ulong)(previous - bucket));
+            }
+
+            previous = bucket;
+            if (takeLeft && takeRight)
+            {
+                CombinePayload(ref leftReader, ref rightReader, left, right, ref writer);
+            }
+            else if (takeLeft)
+            {
+                if (!hasRight && newest == leftNewest)
+                {
+                    writer.Raw(leftReader.Rest); // The distances between its buckets stay, and it was cut by the same newest bucket before.
+                    return;
+                }
+
+                CopyPayload(ref leftReader, left, ref writer);
+            }
+            else
+            {
+                CopyPayload(ref rightReader, right, ref writer);
+            }
+
+            if (takeLeft && (hasLeft = !leftReader.IsAtEnd))
+            {
+                leftBucket -= (long)leftReader.Unsigned();
+            }
+
+            if (takeRight && (hasRight = !rightReader.IsAtEnd))
+            {
+                rightBucket -= (long)rightReader.Unsigned();
+            }
+        }
+    }
+
+    /// <summary>The value at an instant.</summary>
+    public FunctionValue Evaluate(ReadOnlySpan<byte> state, long nowMs)
+    {
+        var total = new Total();
+        if (!state.IsEmpty)
+        {
+            var reader = new StateReader(state);
+            if (_isBucketed)
+            {
+                long nowBucket = Bucket(nowMs);
+                long bucket = reader.Signed();
+                while (nowBucket - bucket < _bucketsInWindow)
+                {
+                    AddPayload(ref reader, ref total);
+                    if (reader.IsAtEnd)
+                    {
+                        break;
+                    }
+
+                    bucket -= (long)reader.Unsigned();
+                }
+            }
+            else if (_windowMs == 0 || Counts(state, nowMs))
+            {
+                AddPayload(ref reader, ref total);
+            }
+        }
+
+        return _kind switch
+        {
+            EventFunction.Happened => new FunctionValue { Kind = FunctionValueKind.Boolean, Number = total.Count > 0 ? 1 : 0 },
+            EventFunction.Count => new FunctionValue { Kind = FunctionValueKind.Number, Number = total.Count },
+            EventFunction.Sum => new FunctionValue { Kind = FunctionValueKind.Exact, Units = total.Units },
+            _ when total.Count == 0 => default,
+            EventFunction.Avg => new FunctionValue { Kind = FunctionValueKind.Number, Number = ExactNumber.ToDouble(total.Units) / total.Count },
+            EventFunction.Min or EventFunction.Max => new FunctionValue { Kind = FunctionValueKind.Number, Number = total.Number },
+            _ => new FunctionValue { Kind = FunctionValueKind.Json, Offset = total.Offset, Length = total.Length },
+        };
+    }
+
+    /// <summary>The first instant after <paramref name="afterMs"/> at which an event that counts then counts no more; <see cref="long.MaxValue"/>: none.</summary>
+    public long NextDeadline(ReadOnlySpan<byte> state, long afterMs)
+    {
+        if (state.IsEmpty || _windowMs == 0)
+        {
+            return long.MaxValue;
+        }
+
+        var reader = new StateReader(state);
+        if (!_isBucketed)
+        {
+            return Counts(state, afterMs) ? EndOfLatest(reader.Signed()) : long.MaxValue;
+        }
+
+        long nowBucket = Bucket(afterMs);
+        long bucket = reader.Signed();
+        long oldest = long.MaxValue;
+        var ignored = new Total();
+        while (nowBucket - bucket < _bucketsInWindow)
+        {
+            oldest = bucket;
+            AddPayload(ref reader, ref ignored);
+            if (reader.IsAtEnd)
+            {
+                break;
+            }
+
+            bucket -= (long)reader.Unsigned();
+        }
+
+        return oldest == long.MaxValue ? long.MaxValue : (oldest + _bucketsInWindow) * _widthMs;
+    }
+
+    /// <summary>The state has left its window for good.</summary>
+    public bool IsDead(ReadOnlySpan<byte> state, long nowMs)
+    {
+        if (_windowMs == 0 || state.IsEmpty)
+        {
+            return false;
+        }
+
+        long newest = new StateReader(state).Signed();
+        long end = _isBucketed ? (newest + _bucketsInWindow) * _widthMs : EndOfLatest(newest);
+        return end <= nowMs - PruneSlackMs;
+    }
+
+    private long Bucket(long timeMs)
+    {
+        long bucket = timeMs / _widthMs;
+        return timeMs < 0 && bucket * _widthMs != timeMs ? bucket - 1 : bucket;
+    }
+
+    /// <summary>Whether the only event of a state without buckets is in the window.</summary>
+    private bool Counts(ReadOnlySpan<byte> state, long nowMs) => nowMs < EndOfLatest(new StateReader(state).Signed());
+
+    private long EndOfLatest(long timeMs) => _kind == EventFunction.Happened ? timeMs + _windowMs : (Bucket(timeMs) + _bucketsInWindow) * _widthMs;
+
+    private void WriteBucket(EventOrder order, ref StateWriter writer)
+    {
+        if (_isBucketed)
+        {
+            writer.Signed(Bucket(order.TimeMs));
+        }
+    }
+
+    private bool TryNumber(in EventView e, JsonSlice value, SkippedValues skipped, out ReadOnlySpan<byte> number)
+    {
+        number = value.In(EventJson.Of(e, _valueInContext));
+        if (value.Kind == JsonTokenType.Number)
+        {
+            return true;
+        }
+
+        if (value.Kind == JsonTokenType.String)
+        {
+            if (value.IsEscaped)
+            {
+                number = JsonText.Unescape(number, ref _buffer);
+            }
+
+            if (ExactNumber.IsJsonNumber(number))
+            {
+                return true;
+            }
+        }
+
+        skipped.NotNumber++;
+        return false;
+    }
+
+    private int KeepValue(in EventView e, JsonSlice value, Span<byte> target)
+    {
+        ReadOnlySpan<byte> json = EventJson.Of(e, _valueInContext);
+        return JsonText.Minify(value.Kind == JsonTokenType.String ? json.Slice(value.Offset - 1, value.Length + 2) : value.In(json), target);
+    }
+
+    private void CombinePayload(ref StateReader leftReader, ref StateReader rightReader, ReadOnlySpan<byte> left, ReadOnlySpan<byte> right, ref StateWriter writer)
+    {
+        switch (_kind)
+        {
+            case EventFunction.Happened:
+                writer.Signed(Math.Max(leftReader.Signed(), rightReader.Signed()));
+                break;
+            case EventFunction.Count:
+                writer.Unsigned(leftReader.Unsigned() + rightReader.Unsigned());
+                break;
+            case EventFunction.Avg:
+                writer.Unsigned(leftReader.Unsigned() + rightReader.Unsigned());
+                goto case EventFunction.Sum;
+            case EventFunction.Sum:
+                writer.Wide(leftReader.Wide() + rightReader.Wide());
+                break;
+            case EventFunction.Min:
+                writer.Double(Math.Min(leftReader.Double(), rightReader.Double()));
+                break;
+            case EventFunction.Max:
+                writer.Double(Math.Max(leftReader.Double(), rightReader.Double()));
+                break;
+            default:
+                StateReader leftOrder = leftReader;
+                StateReader rightOrder = rightReader;
+                bool takeLeft = leftOrder.Order() < rightOrder.Order() == (_kind == EventFunction.First);
+                int leftStart = leftReader.Position;
+                int rightStart = rightReader.Position;
+                SkipPayload(ref leftReader);
+                SkipPayload(ref rightReader);
+                writer.Raw(takeLeft ? left[leftStart..leftReader.Position] : right[rightStart..rightReader.Position]);
+                break;
+        }
+    }
+
+    private void CopyPayload(ref StateReader reader, ReadOnlySpan<byte> state, ref StateWriter writer)
+    {
+        int start = reader.Position;
+        SkipPayload(ref reader);
+        writer.Raw(state[start..reader.Position]);
+    }
+
+    private void SkipPayload(ref StateReader reader)
+    {
+        var ignored = new Total();
+        AddPayload(ref reader, ref ignored);
+    }
+
+    private void AddPayload(ref StateReader reader, ref Total total)
+    {
+        switch (_kind)
+        {
+            case EventFunction.Happened:
+                reader.Signed();
+                total.Count++;
+                break;
+            case EventFunction.Count:
+                total.Count += (long)reader.Unsigned();
+                break;
+            case EventFunction.Avg:
+                total.Count += (long)reader.Unsigned();
+                total.Units += reader.Wide();
+                break;
+            case EventFunction.Sum:
+                total.Units += reader.Wide();
+                break;
+            case EventFunction.Min:
+                double number = reader.Double();
+                total.Number = total.Count++ == 0 ? number : Math.Min(total.Number, number);
+                break;
+            case EventFunction.Max:
+                number = reader.Double();
+                total.Number = total.Count++ == 0 ? number : Math.Max(total.Number, number);
+                break;
+            default: // First: buckets come newest first, so the last one read is the oldest. Last has no buckets.
+                reader.Order();
+                total.Count++;
+                total.Length = (int)reader.Unsigned();
+                total.Offset = reader.Position;
+                reader.Skip(total.Length);
+                break;
+        }
+    }
+
+    private struct Total
+    {
+        public long Count;
+        public Int128 Units;
+        public double Number;
+        public int Offset;
+        public int Length;
+    }
+}

@@ -1,0 +1,84 @@
+using System.Text;
+
+namespace StreamCdp.Engine.Pipeline.Segments;
+
+/// <summary>Which functions an event touches, by its name (RULES.md §6.5).</summary>
+/// <remarks>
+/// <c>"*"</c> is every event of any type; a page or screen is called by its name with the prefix, any page is <c>"page:*"</c>. A lookup hashes the name's bytes once and does not allocate.
+/// </remarks>
+internal sealed class EventNames
+{
+    private const string Every = "*";
+    private const string Page = "page:";
+    private const string Screen = "screen:";
+
+    private readonly CompiledFunction[] _every;
+    private readonly Table _tracks;
+    private readonly Table _pages;
+    private readonly Table _screens;
+
+    /// <param name="functions">All functions, each with one name.</param>
+    public EventNames(IReadOnlyList<CompiledFunction> functions)
+    {
+        _every = [.. functions.Where(function => Name(function) == Every)];
+        _tracks = new Table(functions, string.Empty, _every);
+        _pages = new Table(functions, Page, _every);
+        _screens = new Table(functions, Screen, _every);
+    }
+
+    /// <summary>The functions that an event touches.</summary>
+    /// <param name="type">Types other than track, page and screen have no name.</param>
+    /// <param name="name">Unescaped, without prefix.</param>
+    public CompiledFunction[] Find(EventType type, ReadOnlySpan<byte> name) => type switch
+    {
+        EventType.Track => _tracks.Find(name),
+        EventType.Page => _pages.Find(name),
+        EventType.Screen => _screens.Find(name),
+        _ => _every,
+    };
+
+    private static string Name(CompiledFunction function) => function.Definition.Events[0];
+
+    private sealed class Table
+    {
+        private readonly CompiledFunction[] _others;
+        private readonly Dictionary<byte[], CompiledFunction[]>.AlternateLookup<ReadOnlySpan<byte>> _byName;
+
+        public Table(IReadOnlyList<CompiledFunction> functions, string prefix, CompiledFunction[] every)
+        {
+            string any = prefix + Every;
+            _others = prefix.Length == 0 ? every : [.. functions.Where(function => Name(function) is var name && (name == Every || name == any))];
+            var byName = new Dictionary<byte[], CompiledFunction[]>(BytesComparer.Instance);
+            foreach (IGrouping<string, CompiledFunction> group in functions.Where(IsOne).GroupBy(Name))
+            {
+                byName.Add(Encoding.UTF8.GetBytes(group.Key[prefix.Length..]), [.. _others, .. group]);
+            }
+
+            _byName = byName.GetAlternateLookup<ReadOnlySpan<byte>>();
+
+            bool IsOne(CompiledFunction function) => Name(function) is var name && name.StartsWith(prefix, StringComparison.Ordinal) && name != any && name != Every;
+        }
+
+        public CompiledFunction[] Find(ReadOnlySpan<byte> name) => _byName.TryGetValue(name, out CompiledFunction[]? found) ? found : _others;
+    }
+
+    private sealed class BytesComparer : IEqualityComparer<byte[]>, IAlternateEqualityComparer<ReadOnlySpan<byte>, byte[]>
+    {
+        public static BytesComparer Instance { get; } = new();
+
+        public bool Equals(byte[]? x, byte[]? y) => x.AsSpan().SequenceEqual(y);
+
+        public int GetHashCode(byte[] obj) => GetHashCode(obj.AsSpan());
+
+        public bool Equals(ReadOnlySpan<byte> alternate, byte[] other) => alternate.SequenceEqual(other);
+
+        public int GetHashCode(ReadOnlySpan<byte> alternate)
+        {
+            HashCode hash = default;
+            hash.AddBytes(alternate);
+            return hash.ToHashCode();
+        }
+
+        public byte[] Create(ReadOnlySpan<byte> alternate) => alternate.ToArray();
+    }
+}

@@ -1,0 +1,20 @@
+using System.Diagnostics;
+
+namespace StreamCdp.Engine.Pipeline.Segments;
+
+/// <summary>Instants as the API writes them: <c>2026-01-31T12:00:00.000Z</c>.</summary>
+internal static class Instants
+{
+    /// <summary>Longest text of <see cref="Format"/>.</summary>
+    public const int TextBytes = 24;
+
+    /// <param name="unixMs">In the years 0001 to 9999.</param>
+    /// <param name="text">At least <see cref="TextBytes"/> long.</param>
+    /// <returns>Bytes written.</returns>
+    public static int Format(long unixMs, Span<byte> text)
+    {
+        bool fits = DateTimeOffset.FromUnixTimeMilliseconds(unixMs).UtcDateTime.TryFormat(text, out int written, "yyyy-MM-dd'T'HH:mm:ss.fff'Z'");
+        Debug.Assert(fits, "Too small.");
+        return written;
+    }
+}

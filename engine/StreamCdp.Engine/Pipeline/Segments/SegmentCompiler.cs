@@ -1,0 +1,221 @@
+using System.Text;
+using StreamCdp.Engine.Model;
+
+namespace StreamCdp.Engine.Pipeline.Segments;
+
+/// <summary>Turns the expressions of a model into nodes; equal functions (same normal text) share one state and one node.</summary>
+internal sealed class SegmentCompiler
+{
+    private readonly CdpModel _model;
+    private readonly Dictionary<string, uint> _segmentKeys;
+    private readonly Dictionary<string, uint> _functionKeys;
+    private readonly Dictionary<uint, FunctionNode> _functionNodes = [];
+    private readonly Dictionary<string, int> _slots = new(StringComparer.Ordinal);
+    private readonly List<IReadOnlyList<string>> _paths = [];
+    private readonly List<CompiledFunction> _functions = [];
+    private readonly Dictionary<uint, CompiledFunction> _timedFunctions = [];
+    private readonly List<IDateNode> _dateNodes = [];
+    private readonly HashSet<string> _openComputed = new(StringComparer.Ordinal);
+    private bool _inSegment;
+
+    /// <exception cref="NotSupportedException">The model uses a function that this version cannot compute.</exception>
+    /// <exception cref="InvalidOperationException">The model is not checked: it names what it does not define, or uses a path where it cannot be.</exception>
+    public SegmentCompiler(CdpModel model)
+    {
+        _model = model;
+        _segmentKeys = StableKeys.For(model.Segments.Select(segment => segment.Id));
+        var functions = new List<FunctionExpression>();
+        foreach (Expression expression in model.Segments.Select(segment => segment.When).Concat(model.Computed.Select(computed => computed.Value)))
+        {
+            FindFunctions(expression, functions);
+        }
+
+        _functionKeys = StableKeys.For(functions.Select(function => function.ToString()));
+        Segments = [.. model.Segments.Select(CompileSegment)];
+        Computed = [.. model.Computed.Select(computed => Compile(computed.Value))];
+    }
+
+    /// <summary>Conditions, in the model's order.</summary>
+    public Node[] Segments { get; }
+
+    /// <summary>Values, in the model's order.</summary>
+    public Node[] Computed { get; }
+
+    /// <summary>All functions.</summary>
+    public IReadOnlyList<CompiledFunction> Functions => _functions;
+
+    /// <summary>Functions with a window that a segment uses.</summary>
+    public IReadOnlyCollection<CompiledFunction> TimedFunctions => _timedFunctions.Values;
+
+    /// <summary>Comparisons of a date with now that a segment uses.</summary>
+    public IReadOnlyList<IDateNode> DateNodes => _dateNodes;
+
+    /// <summary>By slot.</summary>
+    public IReadOnlyList<IReadOnlyList<string>> EventPaths => _paths;
+
+    /// <summary>Key by segment id.</summary>
+    public IReadOnlyDictionary<string, uint> SegmentKeys => _segmentKeys;
+
+    private static void FindFunctions(Expression expression, List<FunctionExpression> found)
+    {
+        switch (expression)
+        {
+            case FunctionExpression function:
+                found.Add(function);
+                break;
+            case LogicExpression logic:
+                foreach (Expression operand in logic.Operands)
+                {
+                    FindFunctions(operand, found);
+                }
+
+                break;
+            case NotExpression not:
+                FindFunctions(not.Operand, found);
+                break;
+            case ExistsExpression exists:
+                FindFunctions(exists.Operand, found);
+                break;
+            case DateWithinExpression within:
+                FindFunctions(within.Operand, found);
+                break;
+            case CompareExpression compare:
+                FindFunctions(compare.Left, found);
+                FindFunctions(compare.Right, found);
+                break;
+        }
+    }
+
+    private Node CompileSegment(SegmentDefinition segment)
+    {
+        _inSegment = true;
+        Node node = Compile(segment.When);
+        _inSegment = false;
+        return node;
+    }
+
+    private Node Compile(Expression expression)
+    {
+        switch (expression)
+        {
+            case LiteralExpression literal:
+                return new ConstantNode(Constant.Of(literal.Value));
+            case ListExpression list:
+                return new ListNode([.. list.Items.Select(item => Constant.Of(item.Value))]);
+            case NowExpression:
+                return new NowNode();
+            case PathExpression path:
+                return CompilePath(path);
+            case LogicExpression logic:
+                return new LogicNode(logic.IsAnd, [.. logic.Operands.Select(Compile)]);
+            case NotExpression not:
+                return new NotNode(Compile(not.Operand));
+            case ExistsExpression exists:
+                return new ExistsNode(Compile(exists.Operand));
+            case InSegmentExpression inSegment:
+                return _segmentKeys.TryGetValue(inSegment.SegmentId, out uint key) ? new InSegmentNode(key) : throw Unchecked($"in_segment(\"{inSegment.SegmentId}\") names no segment");
+            case FunctionExpression function:
+                return CompileFunction(function);
+            case CollectionExpression collection: // No profile has deals or contacts yet: of nothing, count and sum are 0.
+                return new ConstantNode(Constant.Of(collection.Type == ExpressionType.Boolean ? false : 0.0));
+            case CompareExpression compare:
+                var compareNode = new CompareNode(compare.Operator, Compile(compare.Left), Compile(compare.Right));
+                if (_inSegment && compareNode.HasNow)
+                {
+                    _dateNodes.Add(compareNode);
+                }
+
+                return compareNode;
+            case DateWithinExpression within:
+                var withinNode = new DateWithinNode(Compile(within.Operand), within.IsNext, within.WindowMs);
+                if (_inSegment)
+                {
+                    _dateNodes.Add(withinNode);
+                }
+
+                return withinNode;
+            default:
+                throw new NotSupportedException($"Expression {expression.GetType().Name}.");
+        }
+    }
+
+    private Node CompilePath(PathExpression path)
+    {
+        switch (path.Root)
+        {
+            case PathRoot.Traits:
+                return new TraitNode([.. path.Path.Select(Encoding.UTF8.GetBytes)]);
+            case PathRoot.Identifiers:
+                return new IdentifiersNode(Encoding.UTF8.GetBytes(path.Path[0]));
+            case PathRoot.Computed:
+                ComputedDefinition computed = _model.Computed.FirstOrDefault(computed => computed.Name == path.Path[0]) ?? throw Unchecked($"computed.{path.Path[0]} names no computed trait");
+                if (!_openComputed.Add(computed.Name))
+                {
+                    throw Unchecked($"computed.{computed.Name} uses itself");
+                }
+
+                Node node = Compile(computed.Value);
+                _openComputed.Remove(computed.Name);
+                return node;
+            default:
+                throw Unchecked($"{path.Root} stands outside where:");
+        }
+    }
+
+    private FunctionNode CompileFunction(FunctionExpression function)
+    {
+        if (function.Kind is EventFunction.UniqueCount or EventFunction.MostFrequent or EventFunction.Sequence)
+        {
+            throw new NotSupportedException($"{function.Kind} is not computed by this version: {function}");
+        }
+
+        uint key = _functionKeys[function.ToString()];
+        if (!_functionNodes.TryGetValue(key, out FunctionNode? node))
+        {
+            var compiled = new CompiledFunction(key, function, function.ValuePath is null ? -1 : Slot(function.ValuePath), function.Where is null ? null : CompileWhere(function.Where));
+            _functions.Add(compiled);
+            _functionNodes.Add(key, node = new FunctionNode(compiled));
+        }
+
+        if (_inSegment && node.Function.HasWindow)
+        {
+            _timedFunctions.TryAdd(key, node.Function);
+        }
+
+        return node;
+    }
+
+    private Node CompileWhere(Expression expression) => expression switch
+    {
+        LiteralExpression or ListExpression => Compile(expression),
+        PathExpression { Root: PathRoot.EventType } => new EventTypeNode(),
+        PathExpression { Root: PathRoot.EventName or PathRoot.Properties or PathRoot.Context } path => new SlotNode(Slot(path), path.Root == PathRoot.Context),
+        LogicExpression logic => new LogicNode(logic.IsAnd, [.. logic.Operands.Select(CompileWhere)]),
+        NotExpression not => new NotNode(CompileWhere(not.Operand)),
+        ExistsExpression exists => new ExistsNode(CompileWhere(exists.Operand)),
+        CompareExpression compare => new CompareNode(compare.Operator, CompileWhere(compare.Left), CompileWhere(compare.Right)),
+        _ => throw Unchecked($"where: cannot see {expression}"),
+    };
+
+    private int Slot(PathExpression path)
+    {
+        string root = path.Root switch
+        {
+            PathRoot.Properties => "properties",
+            PathRoot.Context => "context",
+            PathRoot.EventName => "event",
+            _ => throw Unchecked($"a function cannot read {path.Root}"),
+        };
+        string[] keys = [root, .. path.Path];
+        string name = string.Join('\0', keys);
+        if (!_slots.TryGetValue(name, out int slot))
+        {
+            _slots.Add(name, slot = _paths.Count);
+            _paths.Add(keys);
+        }
+
+        return slot;
+    }
+
+    private static InvalidOperationException Unchecked(string what) => new($"The model was not checked: {what}.");
+}
