@@ -4,6 +4,7 @@ using System.Security.Cryptography.X509Certificates;
 using System.Text.Json;
 using Microsoft.AspNetCore.Routing;
 using StreamCdp.Api;
+using StreamCdp.Engine.Pipeline.Collect;
 using StreamCdp.Engine.Runtime;
 
 namespace StreamCdp.Integration.Tests;
@@ -20,6 +21,14 @@ public sealed class ApiDocumentTests
         IEnumerable<string> described = document.GetProperty("paths").EnumerateObject().SelectMany(p => p.Value.EnumerateObject().Select(o => $"{o.Name.ToUpperInvariant()} {p.Name}"));
 
         Assert.Equal(mapped.Order(), described.Order());
+    }
+
+    [Fact]
+    public async Task The_collector_takes_no_path_of_the_API()
+    {
+        await using ApiHost host = await ApiHost.StartAsync();
+
+        Assert.All(host.Routes, r => Assert.Null(CollectRoute.Find(r.RoutePattern.RawText!.Replace("{identifier}", "user_id:42").Replace("{id}", "batch"))));
     }
 
     [Fact]
