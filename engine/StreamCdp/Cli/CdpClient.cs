@@ -9,6 +9,8 @@ namespace StreamCdp.Cli;
 /// <summary>Asks a running server by HTTP (DESIGN §5.3). Every failure is a <see cref="CliException"/> that says what to do.</summary>
 internal sealed class CdpClient : IDisposable
 {
+    private const int MaxAttempts = 5;
+    private static readonly TimeSpan s_retryAfter = TimeSpan.FromSeconds(1);
     private readonly HttpClient _http;
 
     /// <summary>A client of one server.</summary>
@@ -64,11 +66,21 @@ internal sealed class CdpClient : IDisposable
         while (cursor is not null);
     }
 
-    /// <summary>GET; null for 404.</summary>
+    /// <summary>GET; null for 404. A server that is busy is asked again a few times.</summary>
     public async Task<JsonElement?> GetAsync(string path, CancellationToken cancellationToken)
     {
-        using var request = new HttpRequestMessage(HttpMethod.Get, path);
-        return await SendAsync(request, cancellationToken).ConfigureAwait(false);
+        for (int attempt = 1; ; attempt++)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, path);
+            try
+            {
+                return await SendAsync(request, cancellationToken).ConfigureAwait(false);
+            }
+            catch (ServerBusyException exception) when (attempt < MaxAttempts)
+            {
+                await Task.Delay(exception.RetryAfter, cancellationToken).ConfigureAwait(false);
+            }
+        }
     }
 
     /// <summary>POST of JSON; null for 404.</summary>
@@ -121,6 +133,8 @@ internal sealed class CdpClient : IDisposable
                 HttpStatusCode.NotFound => null,
                 HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden => throw new CliException(
                     $"{Address} refused the key ({(int)response.StatusCode}): {Reason(body)} Give a key of the model's api_keys with --key or STREAMCDP_API_KEY."),
+                HttpStatusCode.TooManyRequests or HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout => throw new ServerBusyException(
+                    $"{what} answered {(int)response.StatusCode}: {Reason(body)}", response.Headers.RetryAfter?.Delta ?? s_retryAfter),
                 _ when !response.IsSuccessStatusCode => throw new CliException($"{what} answered {(int)response.StatusCode}: {Reason(body)}"),
                 _ => Parse(body, what),
             };

@@ -62,12 +62,17 @@ internal static class CommandLine
             await error.WriteLineAsync("Stopped before it was done.").ConfigureAwait(false);
             return Failed;
         }
+        catch (Exception exception) when (exception is not OutOfMemoryException)
+        {
+            await error.WriteLineAsync($"This is a bug of StreamCdp; please report it with these lines.{Environment.NewLine}{exception}").ConfigureAwait(false);
+            return Failed;
+        }
     }
 
     /// <summary>All commands.</summary>
     internal static RootCommand Root()
     {
-        var root = new RootCommand("StreamCdp, a real-time customer data platform: events in, live profiles and segments out.")
+        var root = new RootCommand("StreamCdp, a real-time customer data platform: events in, live profiles and segments out. Exit codes: 0 ok, 1 failed, 2 wrong usage.")
         {
             DemoCommand.Create(),
             RunCommand.Create(),
@@ -78,6 +83,7 @@ internal static class CommandLine
             ProfileCommand.Create(),
             DeadLettersCommand.Create(),
         };
+        root.HelpName = "streamcdp"; // Whatever the process is called.
         HelpOption help = root.Options.OfType<HelpOption>().Single();
         help.Action = new HelpWithExamples((HelpAction)help.Action!);
         return root;

@@ -25,11 +25,7 @@ internal static class Durations
         return true;
     }
 
-    /// <summary>An option with a default.</summary>
-    public static Option<TimeSpan> Option(string name, string description, TimeSpan value) =>
-        new(name) { Description = description, HelpName = "TIME", DefaultValueFactory = _ => value, CustomParser = result => Parse(result) ?? value };
-
-    /// <summary>An option without a default.</summary>
+    /// <summary>An option; null where it is not given.</summary>
     public static Option<TimeSpan?> Option(string name, string description) =>
         new(name) { Description = description, HelpName = "TIME", CustomParser = Parse };
 

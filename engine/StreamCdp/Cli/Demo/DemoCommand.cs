@@ -106,16 +106,16 @@ internal static class DemoCommand
     private static string Welcome(Uri address, string key, ShopSettings shop)
     {
         string root = address.ToString().TrimEnd('/');
-        return $"""
-            StreamCdp runs at {root} with a simulated shop. Secret key of the query API: {key}
+        return $$"""
+            StreamCdp runs at {{root}} with a simulated shop. Secret key of the query API: {{key}}
 
-              curl -H 'Authorization: Bearer {key}' '{root}/v1/profiles/email:person0%40{shop.Tag}.example'
-              curl -H 'Authorization: Bearer {key}' {root}/v1/segments
-              curl -H 'Authorization: Bearer {key}' {root}/v1/segments/cart_abandoners/members
-              curl -N -H 'Authorization: Bearer {key}' {root}/v1/stream
-              curl {root}/metrics
-              curl -u {shop.Web.WriteKey}: -d '{"{"}"type":"track","userId":"me","event":"Product Added"{"}"}' {root}/v1/track
-              streamcdp profile email:person0@{shop.Tag}.example --url {root} --key {key}
+              curl -H 'Authorization: Bearer {{key}}' '{{root}}/v1/profiles/email:person0%40{{shop.Tag}}.example'
+              curl -H 'Authorization: Bearer {{key}}' {{root}}/v1/segments
+              curl -H 'Authorization: Bearer {{key}}' {{root}}/v1/segments/cart_abandoners/members
+              curl -N -H 'Authorization: Bearer {{key}}' {{root}}/v1/stream
+              curl {{root}}/metrics
+              curl -u {{shop.Web.WriteKey}}: -d '{"type":"track","userId":"me","event":"Product Added"}' {{root}}/v1/track
+              streamcdp profile email:person0@{{shop.Tag}}.example --url {{root}} --key {{key}}
 
             """;
     }

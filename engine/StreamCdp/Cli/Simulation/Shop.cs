@@ -39,7 +39,7 @@ internal sealed class Shop : IDisposable
         var households = new List<Household>();
         for (int person = 0; person < settings.People;)
         {
-            int size = person + 1 < settings.People && random.Next(25) == 0 ? 2 : 1;
+            int size = person + 1 < settings.People && (random.Next(25) == 0 || households.Count == 1) ? 2 : 1; // At least one shared device, and one that is used much.
             households.Add(MakeHousehold(households.Count, person, size));
             person += size;
         }
@@ -255,7 +255,7 @@ internal sealed class Shop : IDisposable
         int dice = random.Next(100);
 
         // The shared device: the second person logs in without logging the first one out (RULES.md §3.1: the device stays with the first).
-        bool someoneElseLogsIn = device.Users.Length > 1 && device.User is not null && random.Next(20) == 0;
+        bool someoneElseLogsIn = device.Users.Length > 1 && device.User is not null && random.Next(10) == 0;
         if ((device.User is null && dice < 12) || someoneElseLogsIn)
         {
             LogIn(device, random);

@@ -247,7 +247,7 @@ internal sealed class ShopTruth
         }
         else if (definition.Normalize == IdentifierNormalization.E164)
         {
-            text = string.Concat(text.Where(c => c is not (' ' or '-' or '.' or '(' or ')' or '/')));
+            text = string.Concat(text.Where(c => !char.IsWhiteSpace(c) && c is not ('-' or '.' or '(' or ')' or '/')));
             text = text.StartsWith("00", StringComparison.Ordinal) ? "+" + text[2..] : text;
             if (!Regex.IsMatch(text, "^[+][1-9][0-9]{6,14}$"))
             {

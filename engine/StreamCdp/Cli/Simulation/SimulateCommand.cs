@@ -17,7 +17,7 @@ internal static class SimulateCommand
         var source = new Option<string>("--source") { Description = "Id of that source in the model; its trust and preference count in the truth.", DefaultValueFactory = _ => "web", HelpName = "ID" };
         Option<double> rate = Positive<double>("--rate", "Events a second.", 200, "EV/S");
         Option<int> people = Positive<int>("--people", "People of the shop.", 500, "N");
-        Option<TimeSpan> duration = Durations.Option("--duration", "How long to send, for example 30s, 5m.", TimeSpan.FromSeconds(30));
+        Option<TimeSpan?> duration = Durations.Option("--duration", "How long to send, for example 5m. Default: 30s.");
         var seed = new Option<int>("--seed") { Description = "Start of every random choice.", DefaultValueFactory = _ => 42, HelpName = "N" };
         var tag = new Option<string?>("--tag") { Description = "Part of every identifier. Default: seed and start time, so that runs do not meet; give one to send the same people again.", HelpName = "TEXT" };
         var verify = new Option<bool>("--verify") { Description = "Afterwards compare everybody with the truth by the query API; needs --model and --key. Any difference: exit code 1." };
@@ -56,7 +56,7 @@ internal static class SimulateCommand
                 BatchMax = BatchMax(wanted),
             };
             using CdpClient client = server.Connect(parsed);
-            return await RunAsync(settings, wanted, parsed.GetValue(duration), checkedModel, client, parsed.InvocationConfiguration.Output, cancellationToken).ConfigureAwait(false);
+            return await RunAsync(settings, wanted, parsed.GetValue(duration) ?? TimeSpan.FromSeconds(30), checkedModel, client, parsed.InvocationConfiguration.Output, cancellationToken).ConfigureAwait(false);
         });
         return command;
     }

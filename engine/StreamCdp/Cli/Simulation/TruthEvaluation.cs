@@ -132,24 +132,23 @@ internal sealed class TruthEvaluation
             events.RemoveAll(sent => TruthValue.Of(At(sent, path)) is null);
         }
 
-        List<decimal> numbers = function.ValuePath is null ? [] : [.. events.Select(sent => TruthValue.Number(At(sent, function.ValuePath))).OfType<decimal>()];
+        List<decimal> exact = function.ValuePath is null ? [] : [.. events.Select(sent => TruthValue.Exact(At(sent, function.ValuePath))).OfType<decimal>()];
+        List<double> numbers = function.ValuePath is null ? [] : [.. events.Select(sent => TruthValue.Number(At(sent, function.ValuePath))).OfType<double>()];
         return function.Kind switch
         {
             EventFunction.Happened => events.Count > 0,
             EventFunction.Count => (double)events.Count,
-            EventFunction.Sum => (double)numbers.Sum(),
-            EventFunction.Min => numbers.Count == 0 ? null : (double)numbers.Min(),
-            EventFunction.Max => numbers.Count == 0 ? null : (double)numbers.Max(),
-            EventFunction.Avg => numbers.Count == 0 ? null : (double)numbers.Sum() / numbers.Count,
+            EventFunction.Sum => (double)exact.Sum(),
+            EventFunction.Min => numbers.Count == 0 ? null : numbers.Min(),
+            EventFunction.Max => numbers.Count == 0 ? null : numbers.Max(),
+            EventFunction.Avg => exact.Count == 0 ? null : (double)(exact.Sum() / exact.Count),
             EventFunction.First => events.Count == 0 ? null : TruthValue.Of(At(events[0], function.ValuePath!)),
             EventFunction.Last => events.Count == 0 ? null : TruthValue.Of(At(events[^1], function.ValuePath!)),
-            EventFunction.UniqueCount => (double)Math.Min(MaxUnique, Keys(events, function.ValuePath!).Distinct().Count()),
+            EventFunction.UniqueCount => (double)Math.Min(MaxUnique, events.Select(sent => At(sent, function.ValuePath!)!.Value).Select(value => (value.ValueKind, Key(value))).Distinct().Count()),
             EventFunction.MostFrequent => MostFrequent(events, function.ValuePath!),
             _ => throw new NotSupportedException($"The truth does not know {function.Kind}."),
         };
     }
-
-    private static IEnumerable<string> Keys(List<TruthEvent> events, PathExpression path) => events.Select(sent => Key(At(sent, path)!.Value));
 
     /// <summary>Text that is equal for equal values, and sorts as §6.1 says.</summary>
     private static string Key(JsonElement json) => json.ValueKind == JsonValueKind.String ? json.GetString()! : json.GetRawText();

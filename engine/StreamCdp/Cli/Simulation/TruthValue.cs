@@ -74,16 +74,21 @@ internal static class TruthValue
         }
     }
 
-    /// <summary>A number that <c>sum min max avg</c> take (§6.1), or null.</summary>
-    public static decimal? Number(JsonElement? json)
+    /// <summary>A number that <c>min max</c> take (§6.1): a JSON number, also as text; or null.</summary>
+    public static double? Number(JsonElement? json) =>
+        Digits(json) is { } text && double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out double number) && double.IsFinite(number) ? number : null;
+
+    /// <summary>A number that <c>sum avg</c> take (§6.1): below 10^15, at most 10 decimals; or null.</summary>
+    public static decimal? Exact(JsonElement? json) =>
+        Digits(json) is { } text && decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out decimal number)
+        && Math.Abs(number) < 1_000_000_000_000_000m && decimal.Round(number, 10) == number
+            ? number
+            : null;
+
+    private static string? Digits(JsonElement? json)
     {
         string? text = json?.ValueKind switch { JsonValueKind.Number => json.Value.GetRawText(), JsonValueKind.String => json.Value.GetString(), _ => null };
-        if (text is null || !IsPlainNumber(text) || !decimal.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out decimal number))
-        {
-            return null;
-        }
-
-        return Math.Abs(number) < 1_000_000_000_000_000m && decimal.Round(number, 10) == number ? number : null;
+        return text is not null && IsPlainNumber(text) ? text : null;
     }
 
     /// <summary>Unix ms of an ISO 8601 text, cut off; null where it is none. A date alone is its midnight UTC.</summary>

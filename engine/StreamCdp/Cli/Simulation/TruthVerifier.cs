@@ -47,7 +47,7 @@ internal sealed class TruthVerifier(CdpModel model, ShopTruth truth, CdpClient c
         if (people.Count > 0)
         {
             TruthIdentifier any = people[0].Identifiers[0];
-            await client.ProfileAsync(any.Type, any.Value, "?wait=true", cancellationToken).ConfigureAwait(false);
+            await client.ProfileAsync(any.Type, any.Value, "?wait=true&timeout=30000", cancellationToken).ConfigureAwait(false);
         }
 
         await Parallel.ForAsync(0, people.Count, new ParallelOptions { MaxDegreeOfParallelism = 8, CancellationToken = cancellationToken }, async (i, token) =>
