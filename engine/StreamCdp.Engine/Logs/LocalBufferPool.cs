@@ -1,35 +1,22 @@
-using System.Numerics;
-
 namespace StreamCdp.Engine.Logs;
 
-/// <summary>Append buffers that wait to be used again, at most a given number of bytes in all. Not safe for concurrent use: the log's lock guards it.</summary>
-internal sealed class LocalBufferPool(long boundBytes)
+/// <summary>Blocks for the frames of appends: each frame has its own, so nothing is copied to grow. The log's lock guards it.</summary>
+internal sealed class LocalBufferPool(int boundBlocks)
 {
-    private const int SmallestBits = 14;
+    /// <summary>A frame's usual bound: large enough for its header not to count, small enough for one per partition.</summary>
+    public const int BlockBytes = 64 << 10;
 
-    private readonly Stack<byte[]>[] _bySize = [.. Enumerable.Range(0, 31 - SmallestBits).Select(_ => new Stack<byte[]>())];
-    private long _bytes;
+    private readonly Stack<byte[]> _blocks = [];
 
-    public byte[] Rent(int bytes)
+    /// <summary>A block of at least this size; only records over 64 KiB make a new array each time.</summary>
+    public byte[] Rent(int bytes) =>
+        bytes <= BlockBytes && _blocks.TryPop(out byte[]? block) ? block : GC.AllocateUninitializedArray<byte>(Math.Max(bytes, BlockBytes));
+
+    public void Return(byte[] block)
     {
-        int size = Class(bytes);
-        if (_bySize[size].TryPop(out byte[]? buffer))
+        if (block.Length == BlockBytes && _blocks.Count < boundBlocks)
         {
-            _bytes -= buffer.Length;
-            return buffer;
-        }
-
-        return GC.AllocateUninitializedArray<byte>(1 << (size + SmallestBits));
-    }
-
-    public void Return(byte[] buffer)
-    {
-        if (_bytes + buffer.Length <= boundBytes)
-        {
-            _bytes += buffer.Length;
-            _bySize[Class(buffer.Length)].Push(buffer);
+            _blocks.Push(block);
         }
     }
-
-    private static int Class(int bytes) => Math.Max(0, BitOperations.Log2((uint)(bytes - 1)) + 1 - SmallestBits);
 }

@@ -4,7 +4,7 @@ using System.Runtime.CompilerServices;
 
 namespace StreamCdp.Engine.Logs;
 
-/// <summary>The file format of a local log: frames, one or more for each group commit, back to back.</summary>
+/// <summary>The file format of a local log: frames of up to about 64 KiB (larger for a larger record), one or more for each group commit, back to back.</summary>
 /// <remarks>
 /// Frame, little endian: magic u32 · length u32 (with header) · CRC-32C u32 of length and of all that follows · records u32 · first offset i64 ·
 /// offsets covered u32 · bytes before this frame not yet known to be on the disk u32 · base timestamp i64 · latest timestamp i64 · entries.

@@ -8,7 +8,7 @@ namespace StreamCdp.Engine.Logs;
 /// again. So a commit is as large as what arrived during the one before, and a lone record waits for nothing.</para>
 /// <para>Faults: where writing fails (disk full, I/O error) the log takes no more records until it is opened again; what was confirmed stays
 /// readable, what was not confirmed is cut off as far as the disk lets it. After a failed fsync nothing else would be safe.</para>
-/// <para>Cost: 0 B per record in steady state, appending and reading. Memory: up to about 4 × BufferBytes, and 64 KiB and more per reader.</para>
+/// <para>Cost: 0 B per record in steady state, appending and reading. Memory: up to about 2 × BufferBytes + 128 KiB per partition, and 64 KiB and more per reader.</para>
 /// </remarks>
 public sealed class LocalLog : ILog
 {
@@ -46,7 +46,7 @@ public sealed class LocalLog : ILog
         _time = time;
         _logger = logger;
         _release = release;
-        LocalBufferPool pool = new(2L * options.BufferBytes);
+        LocalBufferPool pool = new((options.BufferBytes / LocalBufferPool.BlockBytes) + (2 * definition.Partitions));
         _partitions = new LocalPartition[definition.Partitions];
         try
         {

@@ -25,7 +25,7 @@ public sealed record LocalLogOptions
     /// <summary>A new segment is begun at this age, ms (earlier where retention is short), so that old records can go from a quiet log, too. Default one day.</summary>
     public long SegmentMs { get; init; } = 24L * 3600 * 1000;
 
-    /// <summary>Bound of the records waiting for a commit, per log, bytes. 64 KiB to 1 GiB, default 16 MiB. Memory used is at most about four times as much.</summary>
+    /// <summary>Bound of the records waiting for a commit, per log, bytes. 64 KiB to 1 GiB, default 16 MiB. Memory used is at most about twice as much, and 128 KiB per partition.</summary>
     public int BufferBytes { get; init; } = 16 << 20;
 
     /// <summary>How long <see cref="ILogWriter.Append"/> waits for room in the buffer before it says that the log is unavailable. Default 10 s.</summary>

@@ -5,15 +5,13 @@ using Microsoft.Win32.SafeHandles;
 
 namespace StreamCdp.Engine.Logs;
 
-/// <summary>One partition of a local log: its directory of segments, the buffer that appends go to, and the buffer being committed.</summary>
+/// <summary>One partition of a local log: its directory of segments, the blocks that appends go to, and the blocks being committed.</summary>
 /// <remarks>
 /// Three parties: appends and <see cref="Swap"/> under the log's lock; <see cref="Write"/>, <see cref="Sync"/> and <see cref="Publish"/> on the commit thread;
 /// segment lists (readers opening a file, compaction, truncation) under <see cref="Structure"/>.
 /// </remarks>
 internal sealed class LocalPartition : IDisposable
 {
-    private const int FrameBytes = 1 << 20;
-
     private readonly LocalLogOptions _options;
     private readonly LocalBufferPool _pool;
     private readonly ILogger _logger;
@@ -21,22 +19,21 @@ internal sealed class LocalPartition : IDisposable
     private readonly int _frameBytes;
 
     // Appends.
-    private byte[]? _active;
+    private List<(byte[] Block, int Used)> _active = [];
+    private byte[]? _block;
     private int _used;
-    private int _frame = -1;
     private long _frameFirst;
     private long _frameTimestampMs;
     private long _frameMaxTimestampMs;
     private int _frameCount;
     private long _appendOffset;
-    private int _lastUsed = 16 << 10;
 
     // Commits.
-    private byte[]? _sealed;
-    private int _sealedUsed;
+    private List<(byte[] Block, int Used)> _sealed = [];
     private SafeFileHandle? _file;
     private LocalSegment _tail;
     private readonly List<LocalSegment> _new = [];
+    private readonly List<long> _rolledLengths = [];
     private long _written;
     private long _synced;
     private long _writtenOffset;
@@ -55,7 +52,7 @@ internal sealed class LocalPartition : IDisposable
         _options = options;
         _pool = pool;
         _logger = logger;
-        _frameBytes = (int)Math.Clamp(options.SegmentBytes / 4, 1024, FrameBytes);
+        _frameBytes = (int)Math.Clamp(options.SegmentBytes / 4, 1024, LocalBufferPool.BlockBytes);
         _segments = Recover();
         _tail = _segments[^1];
         _file = LocalFiles.OpenForWrite(_tail.Path, FileMode.Open);
@@ -81,7 +78,7 @@ internal sealed class LocalPartition : IDisposable
     public long EndOffset => Volatile.Read(ref _end);
 
     /// <summary>Something waits in the append buffer.</summary>
-    public bool HasAppended => _used > 0;
+    public bool HasAppended => _block is not null;
 
     /// <summary>Set by maintenance: the segment being written is old enough to be closed.</summary>
     public bool RollWanted { get; set; }
@@ -91,25 +88,25 @@ internal sealed class LocalPartition : IDisposable
     /// <returns>Bytes added to the buffer.</returns>
     public int Append(ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs)
     {
-        int before = _used;
         int most = LocalFrame.EntryOverhead + key.Length + value.Length;
-        if (_frame >= 0 && _used - _frame + most > _frameBytes)
+        if (_block is not null && _used + most > _frameBytes)
         {
             EndFrame();
         }
 
-        MakeRoom(LocalFrame.HeaderBytes + most);
-        if (_frame < 0)
+        int before = _used;
+        if (_block is null)
         {
-            _frame = _used;
-            _used += LocalFrame.HeaderBytes;
+            _block = _pool.Rent(LocalFrame.HeaderBytes + most);
+            _used = LocalFrame.HeaderBytes;
+            before = 0;
             _frameFirst = _appendOffset;
             _frameTimestampMs = timestampMs;
             _frameMaxTimestampMs = timestampMs;
             _frameCount = 0;
         }
 
-        _used += LocalFrame.WriteEntry(_active.AsSpan(_used), (ulong)_frameCount, timestampMs - _frameTimestampMs, key, value);
+        _used += LocalFrame.WriteEntry(_block.AsSpan(_used), (ulong)_frameCount, timestampMs - _frameTimestampMs, key, value);
         _frameMaxTimestampMs = Math.Max(_frameMaxTimestampMs, timestampMs);
         _frameCount++;
         _appendOffset++;
@@ -119,93 +116,67 @@ internal sealed class LocalPartition : IDisposable
     /// <summary>Hands what was appended to the commit thread.</summary>
     public void Swap()
     {
-        Debug.Assert(_sealed is null, "The last commit is not finished.");
+        Debug.Assert(_sealed.Count == 0, "The last commit is not finished.");
         EndFrame();
-        _sealed = _active;
-        _sealedUsed = _used;
-        _lastUsed = _used;
-        _active = null;
-        _used = 0;
+        (_active, _sealed) = (_sealed, _active);
     }
 
-    /// <summary>Gives the committed buffer back.</summary>
-    /// <returns>Bytes that it held.</returns>
+    /// <summary>Gives the committed blocks back.</summary>
+    /// <returns>Bytes that they held.</returns>
     public int Recycle()
     {
-        int bytes = _sealedUsed;
-        if (_sealed is not null)
+        int bytes = 0;
+        foreach ((byte[] block, int used) in _sealed)
         {
-            _pool.Return(_sealed);
+            bytes += used;
+            _pool.Return(block);
         }
 
-        _sealed = null;
-        _sealedUsed = 0;
+        _sealed.Clear();
         return bytes;
-    }
-
-    private void MakeRoom(int bytes)
-    {
-        if (_active is null)
-        {
-            _active = _pool.Rent(Math.Max(bytes, _lastUsed));
-        }
-        else if (_active.Length - _used < bytes)
-        {
-            byte[] larger = _pool.Rent(Math.Max(_used + bytes, _active.Length * 2));
-            _active.AsSpan(0, _used).CopyTo(larger);
-            _pool.Return(_active);
-            _active = larger;
-        }
     }
 
     private void EndFrame()
     {
-        if (_frame < 0)
+        if (_block is null)
         {
             return;
         }
 
-        LocalFrame.WriteHeader(_active.AsSpan(_frame), new LocalFrameHeader
+        LocalFrame.WriteHeader(_block, new LocalFrameHeader
         {
-            Length = _used - _frame,
+            Length = _used,
             Count = _frameCount,
             FirstOffset = _frameFirst,
             NextOffset = _appendOffset,
             BaseTimestampMs = _frameTimestampMs,
             MaxTimestampMs = _frameMaxTimestampMs,
         });
-        _frame = -1;
+        _active.Add((_block, _used));
+        _block = null;
     }
 
     // ---- Commits, on the commit thread ---------------------------------------------------------------------------------------------
 
-    /// <summary>Writes the buffer that was handed over; begins new segments where one is full.</summary>
+    /// <summary>Writes the blocks that were handed over; begins new segments where one is full.</summary>
     public void Write()
     {
-        Span<byte> rest = _sealed.AsSpan(0, _sealedUsed);
-        int piece = 0;
-        while (piece < rest.Length)
+        foreach ((byte[] block, int used) in _sealed)
         {
-            _ = LocalFrame.TryReadHeader(rest[piece..], out LocalFrameHeader header);
-            if (_written + piece > 0 && _written + piece + header.Length > _options.SegmentBytes)
+            Span<byte> frame = block.AsSpan(0, used);
+            _ = LocalFrame.TryReadHeader(frame, out LocalFrameHeader header);
+            if (_written > 0 && _written + used > _options.SegmentBytes)
             {
-                WritePiece(rest[..piece]);
-                rest = rest[piece..];
-                piece = 0;
-                if (_written > 0)
-                {
-                    Roll();
-                }
+                Roll();
             }
 
-            long at = _written + piece;
-            LocalFrame.Seal(rest.Slice(piece, header.Length), (uint)Math.Min(uint.MaxValue, at - _synced));
-            _tail.Note(at, header);
-            piece += header.Length;
+            LocalFrame.Seal(frame, (uint)Math.Min(uint.MaxValue, _written - _synced));
+            _options.BeforeWrite?.Invoke(_tail.Path, used);
+            RandomAccess.Write(_file!, frame, _written);
+            _tail.Note(_written, header);
+            _written += used;
             _writtenOffset = header.NextOffset;
         }
-
-        WritePiece(rest);
     }
 
     /// <summary>Closes the segment being written and begins the next one, visible with the next <see cref="Publish"/>.</summary>
@@ -302,20 +273,6 @@ internal sealed class LocalPartition : IDisposable
         {
             _logger.CannotAbandon(error, _directory); // The next opening reads it again: whole frames count, a torn one is cut.
         }
-    }
-
-    private readonly List<long> _rolledLengths = [];
-
-    private void WritePiece(ReadOnlySpan<byte> piece)
-    {
-        if (piece.IsEmpty)
-        {
-            return;
-        }
-
-        _options.BeforeWrite?.Invoke(_tail.Path, piece.Length);
-        RandomAccess.Write(_file!, piece, _written);
-        _written += piece.Length;
     }
 
     // ---- Readers -------------------------------------------------------------------------------------------------------------------

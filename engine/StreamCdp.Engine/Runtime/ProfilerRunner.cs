@@ -20,7 +20,6 @@ internal sealed class ProfilerRunner : StageRunner
     private readonly Checkpointer<ProfilerManifest> _checkpointer;
     private readonly ILogReader _records;
     private readonly TimeProvider _time;
-    private long _nextCheckpoint;
 
     /// <summary>Restores a shard from its newest good checkpoint; its log does the rest.</summary>
     public ProfilerRunner(int shard, EngineLogs logs, EngineOptions options, CdpModel model, Func<ulong, CdpModel> models, IStateHome home, SchemaIds schemas, TimeProvider time, Action<string> warn)
@@ -41,7 +40,6 @@ internal sealed class ProfilerRunner : StageRunner
         _checkpointer = new Checkpointer<ProfilerManifest>(stage, home, _effects, [_store]);
         _checkpointer.Continue(manifests);
         _records = logs.ProfileEvents.OpenReader(shard, manifest?.Position ?? 0, Signal);
-        _nextCheckpoint = time.GetUtcNow().ToUnixTimeMilliseconds() + options.CheckpointMs;
     }
 
     /// <summary>The stage.</summary>
@@ -80,51 +78,25 @@ internal sealed class ProfilerRunner : StageRunner
             Profiler.EmittedFor.Clear();
         }
 
-        if (nowMs >= _nextCheckpoint)
-        {
-            BeginCheckpoint(nowMs);
-        }
-
-        try
-        {
-            if (_checkpointer.Poll())
-            {
-                CheckpointAtMs = nowMs;
-                CheckpointProblem = null;
-            }
-        }
-        catch (CheckpointFailedException error)
-        {
-            CheckpointProblem = error.Message;
-        }
+        Save(nowMs, _options.CheckpointMs);
 
         return worked;
     }
 
     /// <inheritdoc/>
-    public override void BeginCheckpoint(long nowMs)
+    protected override void Begin()
     {
-        if (_checkpointer.IsRunning)
+        Profiler.Flush();
+        _checkpointer.Begin(new ProfilerManifest
         {
-            return;
-        }
-
-        _nextCheckpoint = nowMs + _options.CheckpointMs;
-        try
-        {
-            Profiler.Flush();
-            _checkpointer.Begin(new ProfilerManifest
-            {
-                Position = _records.Position,
-                MembershipsEnd = _logs.Memberships.EndOffset(_shard),
-                Snapshot = Profiler.Save(),
-            });
-        }
-        catch (CheckpointFailedException error)
-        {
-            CheckpointProblem = error.Message;
-        }
+            Position = _records.Position,
+            MembershipsEnd = _logs.Memberships.EndOffset(_shard),
+            Snapshot = Profiler.Save(),
+        });
     }
+
+    /// <inheritdoc/>
+    protected override bool Poll() => _checkpointer.Poll();
 
     /// <inheritdoc/>
     public override void Dispose()

@@ -19,7 +19,6 @@ internal sealed class ResolverRunner : StageRunner
     private readonly IStateStore _profiles;
     private readonly Checkpointer<ResolverManifest> _checkpointer;
     private readonly ILogReader _links;
-    private long _nextCheckpoint;
 
     /// <summary>Restores the resolver from its newest good checkpoint and from what it decided after it.</summary>
     public ResolverRunner(EngineLogs logs, EngineOptions options, CdpModel model, Func<ulong, CdpModel> models, IStateHome home, SchemaIds schemas, long nowMs, Action<string> warn)
@@ -48,7 +47,6 @@ internal sealed class ResolverRunner : StageRunner
         _checkpointer = new Checkpointer<ResolverManifest>(Stage, home, _effects, [_identifiers, _profiles]);
         _checkpointer.Continue(manifests);
         _links = logs.IdentityLinks.OpenReader(0, Math.Max(Resolver.LastLink + 1, logs.IdentityLinks.BeginOffset(0)), Signal);
-        _nextCheckpoint = nowMs + (options.CheckpointMs * 3 / 2); // Not at the same time as the router's.
     }
 
     /// <summary>The stage.</summary>
@@ -74,51 +72,25 @@ internal sealed class ResolverRunner : StageRunner
         }
 
         Resolver.Flush(nowMs);
-        if (nowMs >= _nextCheckpoint)
-        {
-            BeginCheckpoint(nowMs);
-        }
-
-        try
-        {
-            if (_checkpointer.Poll())
-            {
-                CheckpointAtMs = nowMs;
-                CheckpointProblem = null;
-            }
-        }
-        catch (CheckpointFailedException error)
-        {
-            CheckpointProblem = error.Message;
-        }
+        Save(nowMs, _options.CheckpointMs);
 
         return worked;
     }
 
     /// <inheritdoc/>
-    public override void BeginCheckpoint(long nowMs)
+    protected override void Begin()
     {
-        if (_checkpointer.IsRunning)
+        _checkpointer.Begin(new ResolverManifest
         {
-            return;
-        }
-
-        _nextCheckpoint = nowMs + _options.CheckpointMs;
-        try
-        {
-            _checkpointer.Begin(new ResolverManifest
-            {
-                MapPosition = _logs.IdentityMap.EndOffset(0),
-                LastLink = Resolver.LastLink,
-                ModelVersion = Resolver.ModelVersion,
-                Outcomes = [.. Resolver.RecentOutcomes],
-            });
-        }
-        catch (CheckpointFailedException error)
-        {
-            CheckpointProblem = error.Message;
-        }
+            MapPosition = _logs.IdentityMap.EndOffset(0),
+            LastLink = Resolver.LastLink,
+            ModelVersion = Resolver.ModelVersion,
+            Outcomes = [.. Resolver.RecentOutcomes],
+        });
     }
+
+    /// <inheritdoc/>
+    protected override bool Poll() => _checkpointer.Poll();
 
     /// <inheritdoc/>
     public override void Dispose()

@@ -1,6 +1,5 @@
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
-using StreamCdp.Engine.Pipeline;
 using StreamCdp.Engine.Pipeline.Identity;
 using StreamCdp.Engine.State;
 using StreamCdp.Schemas;
@@ -22,9 +21,7 @@ internal sealed class RouterRunner : StageRunner
     private readonly Checkpointer<RouterManifest> _checkpointer;
     private readonly ILogReader[] _events;
     private readonly ILogReader _decisions;
-    private readonly long[] _positions;
     private long _nextTick;
-    private long _nextCheckpoint;
 
     /// <summary>Restores the router from its newest good checkpoint and from what it appended after it.</summary>
     /// <param name="logs">All logs.</param>
@@ -66,9 +63,7 @@ internal sealed class RouterRunner : StageRunner
             Router.ApplyDecision(record);
         }
 
-        _positions = [.. manifest.Positions];
         _events = [.. Enumerable.Range(0, logs.Events.Partitions).Select(partition => logs.Events.OpenReader(partition, manifest.Positions[partition], Signal))];
-        _nextCheckpoint = nowMs + options.CheckpointMs;
     }
 
     /// <summary>The stage.</summary>
@@ -82,6 +77,15 @@ internal sealed class RouterRunner : StageRunner
 
     /// <summary>First offset of a partition of events that is not passed on.</summary>
     public long Position(int partition) => Router.FirstWaiting(partition, _events[partition].Position);
+
+    /// <summary>Sends the clock to all shards where they may be behind it, and waits until that is durable.</summary>
+    /// <returns>True.</returns>
+    public bool FlushClock(long nowMs)
+    {
+        Router.Tick(nowMs);
+        _effects.WaitDurable(StageLog.ProfileEvents);
+        return true;
+    }
 
     /// <inheritdoc/>
     public override bool Step(long nowMs)
@@ -122,36 +126,26 @@ internal sealed class RouterRunner : StageRunner
             _nextTick = nowMs + _options.TickMs;
         }
 
-        Save(nowMs);
+        Save(nowMs, _options.CheckpointMs);
         return worked;
     }
 
     /// <inheritdoc/>
-    public override void BeginCheckpoint(long nowMs)
+    protected override void Begin()
     {
-        if (_checkpointer.IsRunning)
+        _checkpointer.Begin(new RouterManifest
         {
-            return;
-        }
-
-        _nextCheckpoint = nowMs + _options.CheckpointMs;
-        try
-        {
-            _checkpointer.Begin(new RouterManifest
-            {
-                Positions = [.. Enumerable.Range(0, _events.Length).Select(Position)],
-                MapPosition = _decisions.Position,
-                ShardEnds = [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)],
-                Clock = Router.Clock,
-                LatestSharedMs = _repeats.LatestSharedMs,
-                Generation = Router.Generation,
-            });
-        }
-        catch (CheckpointFailedException error)
-        {
-            CheckpointProblem = error.Message;
-        }
+            Positions = [.. Enumerable.Range(0, _events.Length).Select(Position)],
+            MapPosition = _decisions.Position,
+            ShardEnds = [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)],
+            Clock = Router.Clock,
+            LatestSharedMs = _repeats.LatestSharedMs,
+            Generation = Router.Generation,
+        });
     }
+
+    /// <inheritdoc/>
+    protected override bool Poll() => _checkpointer.Poll();
 
     /// <inheritdoc/>
     public override void Dispose()
@@ -166,27 +160,6 @@ internal sealed class RouterRunner : StageRunner
         _map.Dispose();
         _repeatStore.Dispose();
         base.Dispose();
-    }
-
-    private void Save(long nowMs)
-    {
-        if (nowMs >= _nextCheckpoint)
-        {
-            BeginCheckpoint(nowMs);
-        }
-
-        try
-        {
-            if (_checkpointer.Poll())
-            {
-                CheckpointAtMs = nowMs;
-                CheckpointProblem = null;
-            }
-        }
-        catch (CheckpointFailedException error)
-        {
-            CheckpointProblem = error.Message;
-        }
     }
 
     private RouterManifest? Restore(IStateHome home, List<(long Number, Checkpointer<RouterManifest>.Manifest Manifest)> manifests, Action<string> warn, out IStateStore map, out IStateStore repeats)

@@ -14,6 +14,7 @@ public static class ApiEndpoints
     {
         builder.Configuration.AddInMemoryCollection(options.KestrelSettings());
         builder.WebHost.UseUrls(options.Urls.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+        builder.WebHost.UseKestrelHttpsConfiguration(); // The slim builder leaves it out.
         builder.WebHost.ConfigureKestrel(static kestrel => kestrel.AddServerHeader = false);
         builder.Services.PostConfigure<LoggerFilterOptions>(static filters => filters.Rules.Add(new LoggerFilterRule(null, "Microsoft.AspNetCore", LogLevel.Warning, null)));
     }
@@ -78,7 +79,7 @@ public static class ApiEndpoints
     {
         var types = model.Identifiers.Select(static i => i.Type).ToHashSet(StringComparer.Ordinal);
         var profileEndpoints = new ProfileEndpoints(queries, types, options);
-        var segments = new SegmentEndpoints(queries);
+        var segments = new SegmentEndpoints(queries, options);
         var stream = new ChangeStream(hub, queries, options);
         var health = new HealthEndpoints(queries, metrics);
 

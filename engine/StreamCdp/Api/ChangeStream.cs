@@ -18,8 +18,11 @@ namespace StreamCdp.Api;
 /// </remarks>
 internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOptions options)
 {
-    /// <summary>Records of one partition in a row: keeps the unsent bytes of a stream below about 200 KB, whatever the log holds.</summary>
+    /// <summary>Records of one partition in a row, so that each partition gets its turn.</summary>
     private const int BatchRecords = 256;
+
+    /// <summary>Bytes after which a batch is sent: with the one record more that may be in it, the memory of a stream whose client reads nothing.</summary>
+    private const int BatchBytes = 64 << 10;
 
     /// <summary>Serves one stream until the client goes, the process stops, or it is cut.</summary>
     public async Task<ApiProblem?> ServeAsync(HttpContext context)
@@ -88,16 +91,14 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
             for (int i = 0; i < _readers.Length; i++)
             {
                 (ILog log, int partition) = i < memberships ? (hub.Memberships, i) : (hub.Profiles, i - memberships);
-                long end = log.EndOffset(partition);
-                if (resume && _positions[i] > end)
-                {
-                    return ApiProblem.BadRequest("bad_last_event_id", $"Last-Event-ID is behind the end of the log {log.Name}: the log was made anew. Read the state by GET /v1/segments/{{id}}/members, then open the stream without it.");
-                }
-
                 try
                 {
-                    _positions[i] = resume ? _positions[i] : end;
+                    _positions[i] = resume ? _positions[i] : log.EndOffset(partition);
                     _readers[i] = log.OpenReader(partition, _positions[i], hub.Signal);
+                }
+                catch (LogBehindException)
+                {
+                    return ApiProblem.BadRequest("bad_last_event_id", $"Last-Event-ID is beyond the end of the log {log.Name}: the log was made anew. Read the state by GET /v1/segments/{{id}}/members, then open the stream without it.");
                 }
                 catch (LogTruncatedException)
                 {
@@ -138,6 +139,8 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
         }
     }
 
+    private static readonly string[] JsonMembershipNames = ["segment", "segment_version", "change", "at", "cause", "reason", "version"];
+
     /// <summary>One client.</summary>
     private sealed class Connection : IDisposable
     {
@@ -151,6 +154,7 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
         private readonly ArrayBufferWriter<byte> _data = new(512);
         private readonly Utf8JsonWriter _json;
         private Task<FlushResult>? _pendingFlush;
+        private long _unsent;
 
         public Connection(HttpContext context, StreamHub hub, StreamReaders readers, ApiOptions options, string segment)
         {
@@ -176,9 +180,9 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
                 await FlushAsync(ending);
                 await CopyAsync(ending);
             }
-            catch (OperationCanceledException) when (ending.IsCancellationRequested)
+            catch (OperationCanceledException)
             {
-                if (!_context.RequestAborted.IsCancellationRequested)
+                if (_hub.Stopping.IsCancellationRequested && !_context.RequestAborted.IsCancellationRequested)
                 {
                     await CutAsync("stopping", "The process stops; come back with Last-Event-ID.");
                 }
@@ -253,7 +257,7 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
         {
             int read = 0;
             int written = 0;
-            while (read < BatchRecords && _readers.TryRead(reader, out LogRecord record))
+            while (read < BatchRecords && _unsent < BatchBytes && _readers.TryRead(reader, out LogRecord record))
             {
                 read++;
                 if (record.Value.Length == 0)
@@ -261,9 +265,14 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
                     continue; // Tombstone: erased.
                 }
 
-                if (_readers.IsMembership(reader) ? TryWriteMembership(record) : TryWriteMerge(record))
+                bool membership = _readers.IsMembership(reader);
+                try
                 {
-                    written++;
+                    written += (membership ? TryWriteMembership(record) : TryWriteMerge(record)) ? 1 : 0;
+                }
+                catch (Exception e) when (e is KeyNotFoundException or InvalidOperationException)
+                {
+                    throw Unreadable(membership ? "memberships" : "profiles", record); // JSON with other names or types.
                 }
             }
 
@@ -272,6 +281,11 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
 
         private bool TryWriteMembership(in LogRecord record)
         {
+            if (record.Value[0] == (byte)'{')
+            {
+                return TryWriteJsonMembership(record);
+            }
+
             if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !SegmentMembership.TryRead(body, out SegmentMembership membership))
             {
                 throw Unreadable("memberships", record);
@@ -314,6 +328,11 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
 
         private bool TryWriteMerge(in LogRecord record)
         {
+            if (record.Value[0] == (byte)'{')
+            {
+                return TryWriteJsonMerge(record);
+            }
+
             if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !Profile.TryRead(body, out Profile profile))
             {
                 throw Unreadable("profiles", record);
@@ -334,6 +353,74 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
             _json.WriteEndObject();
             WriteEvent("merged"u8);
             return true;
+        }
+
+        /// <summary>The same from <see cref="JsonFormat"/>: its members of these names are taken as they are.</summary>
+        private bool TryWriteJsonMembership(in LogRecord record)
+        {
+            using JsonDocument document = ParseJson("memberships", record);
+            JsonElement membership = document.RootElement;
+            if (_segment.Length > 0 && !membership.GetProperty("segment"u8).ValueEquals(_segment))
+            {
+                return false;
+            }
+
+            bool entered = membership.GetProperty("change"u8).ValueEquals("entered"u8);
+            _json.WriteStartObject();
+            Copy(membership, "profile_id", "profile");
+            foreach (string name in JsonMembershipNames)
+            {
+                Copy(membership, name, name);
+            }
+
+            _json.WriteEndObject();
+            WriteEvent(entered ? "entered"u8 : "exited"u8);
+            return true;
+        }
+
+        private bool TryWriteJsonMerge(in LogRecord record)
+        {
+            using JsonDocument document = ParseJson("profiles", record);
+            JsonElement profile = document.RootElement;
+            if (!profile.TryGetProperty("merged_into"u8, out JsonElement survivor) || survivor.ValueKind == JsonValueKind.Null)
+            {
+                return false;
+            }
+
+            _json.WriteStartObject();
+            Copy(profile, "id", "profile");
+            Copy(profile, "merged_into", "merged_into");
+            _json.WriteString("change"u8, "merged"u8);
+            Copy(profile, "updated_at", "at");
+            _json.WriteString("reason"u8, "merge"u8);
+            Copy(profile, "version", "version");
+            _json.WriteEndObject();
+            WriteEvent("merged"u8);
+            return true;
+        }
+
+        private void Copy(JsonElement record, string from, string to)
+        {
+            _json.WritePropertyName(to);
+            record.GetProperty(from).WriteTo(_json);
+        }
+
+        private static JsonDocument ParseJson(string log, in LogRecord record)
+        {
+            var reader = new Utf8JsonReader(record.Value);
+            try
+            {
+                if (JsonDocument.TryParseValue(ref reader, out JsonDocument? document))
+                {
+                    return document;
+                }
+            }
+            catch (JsonException)
+            {
+                // Reported below, with its place.
+            }
+
+            throw Unreadable(log, record);
         }
 
         private static InvalidDataException Unreadable(string log, in LogRecord record) =>
@@ -369,7 +456,11 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
             Write("\n"u8);
         }
 
-        private void Write(ReadOnlySpan<byte> bytes) => _writer.Write(bytes);
+        private void Write(ReadOnlySpan<byte> bytes)
+        {
+            _writer.Write(bytes);
+            _unsent += bytes.Length;
+        }
 
         /// <summary>Hands the bytes to the connection.</summary>
         /// <exception cref="TimeoutException">The client takes none.</exception>
@@ -377,6 +468,7 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
         private async ValueTask FlushAsync(CancellationToken ending)
         {
             ValueTask<FlushResult> flush = _writer.FlushAsync(CancellationToken.None); // With a token, Kestrel would cut the connection and the last event with it.
+            _unsent = 0;
             FlushResult result;
             if (flush.IsCompletedSuccessfully)
             {
@@ -406,6 +498,8 @@ internal sealed class ChangeStream(StreamHub hub, IEngineQueries queries, ApiOpt
                     _pendingFlush = null;
                 }
 
+                _data.ResetWrittenCount(); // What a broken record left half written.
+                _json.Reset();
                 _json.WriteStartObject();
                 _json.WriteString("code"u8, code);
                 _json.WriteString("message"u8, message);

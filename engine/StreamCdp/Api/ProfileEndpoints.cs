@@ -89,6 +89,11 @@ internal sealed class ProfileEndpoints(IEngineQueries queries, IReadOnlySet<stri
             problem = ApiProblem.BadRequest("bad_json", $"The body is not JSON (line {e.LineNumber + 1}, byte {e.BytePositionInLine + 1}).");
         }
 
+        catch (InvalidOperationException)
+        {
+            problem = ApiProblem.BadRequest("bad_json", "The body has text that is no Unicode, such as half of a surrogate pair.");
+        }
+
         problem ??= await ApiRequest.WaitAsync(context, queries, options);
         if (problem is not null)
         {

@@ -4,13 +4,19 @@ using StreamCdp.Engine.Runtime;
 namespace StreamCdp.Api;
 
 /// <summary>Segments and their members.</summary>
-internal sealed class SegmentEndpoints(IEngineQueries queries)
+internal sealed class SegmentEndpoints(IEngineQueries queries, ApiOptions options)
 {
     private const int DefaultMembers = 100;
 
     /// <summary><c>GET /v1/segments</c>.</summary>
     public async Task<ApiProblem?> ListAsync(HttpContext context)
     {
+        ApiProblem? problem = await ApiRequest.WaitAsync(context, queries, options);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
         await ApiJson.WriteAsync(context, queries.Segments(), static (json, segments) =>
         {
             json.WriteStartObject();
@@ -29,6 +35,12 @@ internal sealed class SegmentEndpoints(IEngineQueries queries)
     /// <summary><c>GET /v1/segments/{id}</c>.</summary>
     public async Task<ApiProblem?> GetAsync(HttpContext context)
     {
+        ApiProblem? problem = await ApiRequest.WaitAsync(context, queries, options);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
         string id = ApiRequest.RawSegment(context, fromEnd: 1);
         SegmentStatus? segment = queries.Segments().FirstOrDefault(s => s.Id == id);
         if (segment is null)
@@ -46,6 +58,12 @@ internal sealed class SegmentEndpoints(IEngineQueries queries)
         string id = ApiRequest.RawSegment(context, fromEnd: 2);
         string cursor = context.Request.Query["cursor"].ToString();
         if (!ApiRequest.TryNumber(context.Request, "limit", DefaultMembers, 1, ApiOptions.MaxMembersPage, out int limit, out ApiProblem? problem))
+        {
+            return problem;
+        }
+
+        problem = await ApiRequest.WaitAsync(context, queries, options);
+        if (problem is not null)
         {
             return problem;
         }

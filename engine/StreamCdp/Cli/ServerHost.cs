@@ -31,6 +31,11 @@ internal sealed class ServerHost : IAsyncDisposable
     /// <summary>Completes when the server stops by itself: an engine that cannot go on. The exception says why and what to do.</summary>
     public Task Stopped { get; } = Task.Delay(Timeout.Infinite);
 
+    /// <summary>Waits until every event acknowledged before is applied (IEngineQueries.WaitAppliedAsync).</summary>
+    /// <exception cref="CliException">Not within the time; the message says which stage is behind.</exception>
+    public Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken) =>
+        throw new CliException($"The engine is not part of this build yet (Cli/ServerHost.cs); waited {timeout}, {Address}, {cancellationToken.IsCancellationRequested}.");
+
     /// <summary>Takes no more requests, ends those under way, writes checkpoints, closes the logs.</summary>
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 }

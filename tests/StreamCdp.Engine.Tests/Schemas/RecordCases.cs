@@ -130,6 +130,7 @@ internal static class RecordCases
                     ["origin_partition"] = ofIdentityDecision.OriginPartition,
                     ["origin_offset"] = ofIdentityDecision.OriginOffset,
                     ["merged"] = ofIdentityDecision.Merged,
+                    ["requires_link"] = ofIdentityDecision.RequiresLink,
                     ["kept"] = ofIdentityDecision.Kept,
                     ["alias_is_user"] = ofIdentityDecision.AliasIsUser,
                 };
@@ -143,6 +144,7 @@ internal static class RecordCases
                     ["origin_offset"] = ofProfileEvent.OriginOffset,
                     ["generation"] = ofProfileEvent.Generation,
                     ["link_offset"] = ofProfileEvent.LinkOffset,
+                    ["event_type"] = ofProfileEvent.EventType,
                     ["merged"] = ofProfileEvent.Merged,
                     ["now"] = ofProfileEvent.Now,
                     ["event_time"] = ofProfileEvent.EventTime,

@@ -12,7 +12,7 @@ internal static class Build
 
     public static NowExpression Now { get; } = new();
 
-    public static CdpModel Model(IEnumerable<(string Name, Expression Value)>? computed = null, IEnumerable<(string Id, Expression When)>? segments = null) => new()
+    public static CdpModel Cdp(IEnumerable<(string Name, Expression Value)>? computed = null, IEnumerable<(string Id, Expression When)>? segments = null) => new()
     {
         Text = string.Empty,
         Version = 1,
@@ -20,9 +20,16 @@ internal static class Build
         Segments = [.. (segments ?? []).Select(one => new SegmentDefinition(one.Id, one.Id, one.When, 1))],
     };
 
-    public static CdpModel Computed(Expression value) => Model(computed: [("x", value)]);
+    public static CdpModel Computed(Expression value) => Cdp(computed: [("x", value)]);
 
-    public static CdpModel Segment(Expression when) => Model(segments: [("s", when)]);
+    public static CdpModel Segment(Expression when) => Cdp(segments: [("s", when)]);
+
+    /// <summary>A rule in the model's language.</summary>
+    public static Expression Rule(string text)
+    {
+        ExpressionResult result = ExpressionReader.ReadCondition(text);
+        return result.Expression ?? throw new ArgumentException(string.Join('\n', result.Errors), nameof(text));
+    }
 
     public static LiteralExpression Literal(object? value) => new(value is int number ? (double)number : value);
 

@@ -33,14 +33,14 @@ internal sealed class Person
 
     public Person Apply(PersonEvent e)
     {
-        Apply(e, e.Payload(), Encoding.UTF8.GetBytes(e.Name));
+        Apply(e.Type, new EventOrder(e.TimeMs, e.Offset, e.Partition), e.Payload(), Encoding.UTF8.GetBytes(e.Name));
         return this;
     }
 
-    public void Apply(PersonEvent e, ReadOnlySpan<byte> payload, ReadOnlySpan<byte> name)
+    public void Apply(EventType type, EventOrder order, ReadOnlySpan<byte> payload, ReadOnlySpan<byte> name)
     {
         Assert.True(_scanner.Scan(payload, _slots));
-        Engine.Apply(Profile, new EventView { Payload = payload, Slots = _slots, Type = e.Type, Name = name, Order = new EventOrder(e.TimeMs, e.Offset, e.Partition) });
+        Engine.Apply(Profile, new EventView { Payload = payload, Slots = _slots, Type = type, Name = name, Order = order });
     }
 
     /// <summary>What becomes of it between two events: written and read.</summary>

@@ -50,7 +50,10 @@ internal sealed partial class SlowModel(CdpModel model)
         _ => throw new NotSupportedException(expression.GetType().Name),
     };
 
-    private static object? Number(object? value) => value is decimal exact ? (double)exact : value;
+    private static object? Number(object? value) => value is decimal exact ? Nearest(exact) : value;
+
+    // The cast of a decimal to double does not give the nearest double.
+    private static double Nearest(decimal exact) => double.Parse(exact.ToString(CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
 
     private object? Function(FunctionExpression function, long now)
     {
@@ -77,7 +80,7 @@ internal sealed partial class SlowModel(CdpModel model)
             EventFunction.Happened => found.Count > 0,
             EventFunction.Count => (double)found.Count,
             EventFunction.Sum => exact.Sum(),
-            EventFunction.Avg => exact.Count == 0 ? null : (double)exact.Sum() / exact.Count,
+            EventFunction.Avg => exact.Count == 0 ? null : Nearest(exact.Sum()) / exact.Count,
             EventFunction.Min => doubles.Count == 0 ? null : doubles.Min(),
             EventFunction.Max => doubles.Count == 0 ? null : doubles.Max(),
             EventFunction.First => OfJson(found.FirstOrDefault().Value),

@@ -9,15 +9,18 @@ namespace StreamCdp.Simulation.Tests.Generators;
 internal sealed record GeneratedCase(ulong Seed, CdpModel Model, OracleClock Clock, TimeSpan DedupWindow, IReadOnlyList<HistoryStep> Steps)
 {
     /// <summary>For CsCheck; it shrinks nothing, <see cref="Reduced"/> does.</summary>
-    public static Gen<GeneratedCase> Any(OracleClock clock) => Gen.ULong.Select(seed => Of(seed, clock));
+    public static Gen<GeneratedCase> Any(OracleClock clock, IReadOnlySet<EventFunction>? without = null) => Gen.ULong.Select(seed => Of(seed, clock, without));
 
-    public static GeneratedCase Of(ulong seed, OracleClock clock, int? events = null)
+    /// <param name="seed">The same seed, clock and functions give the same case.</param>
+    /// <param name="clock">The event clock has no ticks.</param>
+    /// <param name="without">Functions that the model does not use; null: it may use all.</param>
+    public static GeneratedCase Of(ulong seed, OracleClock clock, IReadOnlySet<EventFunction>? without = null)
     {
         var choice = new Choice(seed);
-        CdpModel model = new ModelGenerator(choice).Generate();
+        CdpModel model = new ModelGenerator(choice, without ?? new HashSet<EventFunction>()).Generate();
         TimeSpan dedupWindow = TimeSpan.FromMilliseconds(choice.Of(1_000, 60_000, 3_600_000, 86_400_000));
         long[] windows = [.. ModelGenerator.Windows.Where(_ => choice.Percent(25)), (long)dedupWindow.TotalMilliseconds, .. WindowsOf(model)];
-        List<HistoryStep> steps = new HistoryGenerator(choice, windows, clock == OracleClock.Wall).Generate(events ?? (5 + choice.Below(60)));
+        List<HistoryStep> steps = new HistoryGenerator(choice, windows, clock == OracleClock.Wall).Generate(5 + choice.Below(60));
         return new GeneratedCase(seed, model, clock, dedupWindow, steps);
     }
 

@@ -197,6 +197,10 @@ internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> window
         {
             json["traits"] = Traits();
         }
+        else if (type != "group" && choice.Percent(20))
+        {
+            json["traits"] = new JsonObject { ["email"] = Email(), ["plan"] = "no trait" };
+        }
 
         if (choice.Percent(12))
         {

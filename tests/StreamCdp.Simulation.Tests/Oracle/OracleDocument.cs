@@ -5,7 +5,7 @@ using StreamCdp.Engine.Model;
 namespace StreamCdp.Simulation.Tests.Oracle;
 
 /// <summary>A person as the profile JSON of DESIGN §5.3, without id, version, updated_at, merged_from and crm.</summary>
-/// <remarks>Values that are null are left out, as are empty <c>notes</c>. A union is an array in order of adding: compare it as a set. Numbers compare as numbers.</remarks>
+/// <remarks>A union is an array in order of adding: compare it as a set. Numbers compare as numbers.</remarks>
 internal static class OracleDocument
 {
     /// <param name="world">The model, and now.</param>
@@ -14,7 +14,7 @@ internal static class OracleDocument
     public static JsonObject Of(OracleWorld world, OraclePerson person, long? nowMs = null)
     {
         Dictionary<string, OracleTrait> traits = OracleTraits.Of(world.Model, person);
-        var document = new JsonObject
+        return new JsonObject
         {
             ["created_at"] = OracleTime.Format(person.CreatedAtMs),
             ["identifiers"] = new JsonArray([.. person.Identifiers.Select(identifier => Identifier(person, identifier))]),
@@ -25,6 +25,7 @@ internal static class OracleDocument
                 ["at"] = OracleTime.Format(trait.Value.By.TimeMs),
             }))),
             ["computed"] = Computed(world.Model, person, nowMs ?? world.NowMs),
+            ["notes"] = Notes(world.Model, person, nowMs ?? world.NowMs),
             ["segments"] = new JsonArray([.. world.Model.Segments.Where(segment => person.Memberships.ContainsKey(segment.Id)).Select(segment => new JsonObject
             {
                 ["id"] = segment.Id,
@@ -37,14 +38,23 @@ internal static class OracleDocument
                 ["events"] = person.Events.Count,
             },
         };
-        JsonObject notes = Notes(world.Model, person, nowMs ?? world.NowMs);
-        if (notes.Count > 0)
-        {
-            document["notes"] = notes;
-        }
-
-        return document;
     }
+
+    /// <summary>The same JSON: keys in any order, numbers by value (the last bits of a double may differ), and lists of scalars as sets, because a union has no order.</summary>
+    public static bool AreAlike(JsonNode? left, JsonNode? right) => (left, right) switch
+    {
+        (null, null) => true,
+        (JsonObject a, JsonObject b) => a.Count == b.Count && a.All(pair => b.TryGetPropertyValue(pair.Key, out JsonNode? other) && AreAlike(pair.Value, other)),
+        (JsonArray a, JsonArray b) when a.All(item => item is JsonValue) => a.Count == b.Count && a.All(item => b.Any(other => AreAlike(item, other))),
+        (JsonArray a, JsonArray b) => a.Count == b.Count && a.Zip(b).All(pair => AreAlike(pair.First, pair.Second)),
+        (JsonValue a, JsonValue b) when a.GetValueKind() == JsonValueKind.Number && b.GetValueKind() == JsonValueKind.Number => AreClose(Number(a), Number(b)),
+        (JsonValue a, JsonValue b) => a.GetValueKind() == b.GetValueKind() && (a.GetValueKind() != JsonValueKind.String || a.GetValue<string>() == b.GetValue<string>()),
+        _ => false,
+    };
+
+    private static double Number(JsonValue value) => double.Parse(value.ToJsonString());
+
+    private static bool AreClose(double a, double b) => Math.Abs(a - b) <= 1e-12 * Math.Max(Math.Abs(a), Math.Abs(b));
 
     private static JsonObject Identifier(OraclePerson person, OracleIdentifier identifier)
     {
@@ -68,7 +78,7 @@ internal static class OracleDocument
         var computed = new JsonObject();
         foreach (ComputedDefinition definition in model.Computed)
         {
-            JsonNode? value = evaluation.Raw(definition.Value) switch
+            computed[definition.Name] = evaluation.Raw(definition.Value) switch
             {
                 bool boolean => JsonValue.Create(boolean),
                 double number => JsonValue.Create(number),
@@ -79,10 +89,6 @@ internal static class OracleDocument
                 JsonElement { ValueKind: not (JsonValueKind.Undefined or JsonValueKind.Null) } json => JsonNode.Parse(json.GetRawText()),
                 _ => null,
             };
-            if (value is not null)
-            {
-                computed.Add(definition.Name, value);
-            }
         }
 
         return computed;

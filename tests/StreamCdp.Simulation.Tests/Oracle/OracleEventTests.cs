@@ -71,8 +71,8 @@ public class OracleEventTests
     [InlineData("{'type':'page','userId':'1','context':1}", "context")]
     [InlineData("{'type':'page','userId':'1','timestamp':'yesterday'}", "timestamp")]
     [InlineData("{'type':'page','userId':'1','timestamp':1.5}", "timestamp")]
-    [InlineData("{'type':'page','userId':'null'}", "userId")]
-    [InlineData("{'type':'group','groupId':'1'}", "userId")]
+    [InlineData("{'type':'page','userId':'null'}", "userId, anonymousId")]
+    [InlineData("{'type':'group','groupId':'1'}", "userId, anonymousId")]
     [InlineData("[]", null)]
     [InlineData("{", null)]
     public void Dead_letters_name_the_field(string json, string? field)
@@ -89,7 +89,7 @@ public class OracleEventTests
     [Fact]
     public void The_size_limit_is_on_bytes()
     {
-        string Sized(int bytes) => "{'type':'page','userId':'1','x':'" + new string('x', bytes - 34) + "'}";
+        string Sized(int bytes) => "{'type':'page','userId':'1','x':'" + new string('x', bytes - 35) + "'}";
         Assert.Equal(32_768, Sized(32_768).Length);
         Assert.Equal(OracleVerdict.Applied, World(Model()).Send(0, Sized(32_768)).Verdict);
         Assert.Equal(OracleVerdict.DeadLetter, World(Model()).Send(0, Sized(32_769)).Verdict);

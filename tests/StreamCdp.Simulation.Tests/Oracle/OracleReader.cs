@@ -62,7 +62,7 @@ internal sealed partial class OracleReader(CdpModel model, Func<string, bool> is
         }
 
         JsonElement context = OracleRecord.Child(root, "context");
-        if (OracleRecord.IsAbsent(context) && input.BatchContextJson is not null)
+        if (context.ValueKind == JsonValueKind.Undefined && input.BatchContextJson is not null)
         {
             JsonElement ofBatch = JsonElement.Parse(input.BatchContextJson);
             context = ofBatch.ValueKind == JsonValueKind.Object ? ofBatch : default;
@@ -73,10 +73,11 @@ internal sealed partial class OracleReader(CdpModel model, Func<string, bool> is
         List<OracleIdentifier> all = type == "alias" ? Identifiers(root, context, PreviousIdType(root)) : own;
         if (all.Count == 0)
         {
-            return Dead("userId", "no identifier left");
+            return Dead("userId, anonymousId", "no identifier left");
         }
 
-        List<OracleIdentifier> senders = [.. own.Where(id => id.Type == "anonymous_id"), .. own, .. all];
+        // What nothing but its previousId names is sent by that, as an anonymous_id where it can be one: the state of the world must not choose the sender.
+        List<OracleIdentifier> senders = [.. own.Where(id => id.Type == "anonymous_id"), .. own, .. Identifiers(root, context, "anonymous_id"), .. all];
         HashSet<long> dates = [];
         CollectDates(root, dates);
         CollectDates(context, dates);

@@ -2,7 +2,7 @@ using System.Text.RegularExpressions;
 
 namespace StreamCdp.Simulation.Tests.Oracle;
 
-/// <summary>ISO 8601, as this project reads it: the extended format; without an offset it is UTC; digits below a millisecond are cut off.</summary>
+/// <summary>ISO 8601, as this project reads it: the extended format, also with a space or small letters; without an offset it is UTC; digits below a millisecond are cut off.</summary>
 internal static partial class OracleTime
 {
     public static bool TryParse(string text, out long unixMs, out bool hasTime)
@@ -33,6 +33,6 @@ internal static partial class OracleTime
 
     public static string Format(long unixMs) => DateTimeOffset.FromUnixTimeMilliseconds(unixMs).UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'");
 
-    [GeneratedRegex(@"\A(?<year>[0-9]{4})-(?<month>[0-9]{2})-(?<day>[0-9]{2})(T(?<hour>[0-9]{2}):(?<minute>[0-9]{2})(:(?<second>[0-9]{2})([.,](?<fraction>[0-9]+))?)?(Z|(?<sign>[+-])(?<oh>[0-9]{2})(:?(?<om>[0-9]{2}))?)?)?\z", RegexOptions.ExplicitCapture)]
+    [GeneratedRegex(@"\A(?<year>[0-9]{4})-(?<month>[0-9]{2})-(?<day>[0-9]{2})([Tt ](?<hour>[0-9]{2}):(?<minute>[0-9]{2})(:(?<second>[0-9]{2})([.,](?<fraction>[0-9]+))?)?([Zz]|(?<sign>[+-])(?<oh>[0-9]{2})(:?(?<om>[0-9]{2}))?)?)?\z", RegexOptions.ExplicitCapture)]
     private static partial Regex Iso();
 }

@@ -13,12 +13,12 @@ namespace StreamCdp.Simulation.Tests.Oracle;
 /// 4. Order of joining: the survivor's identifiers, then those of the others reached in the event's order (a new identifier is a person of its own until then).
 /// 5. An identifier that is already among those reached is kept whatever <c>merge_by</c> says: it links nothing new.
 /// 6. <c>merged_from</c> names only people who had events; those of a loser come before the loser itself.
-/// 7. The type of <c>previousId</c> is decided before the event is linked. As the only identifier it is also the sender, as an anonymous_id or user_id.
+/// 7. The type of <c>previousId</c> is decided before the event is linked. As the only identifier it is also the sender, as an anonymous_id where it can be one.
 /// 8. Repeats and dead letters move no clock. A messageId is text that is not empty. A repeat is also one received before the kept event.
 /// 9. Dead letters: the first reason of size, JSON, type, event, properties, traits, context, timestamp, identifiers is told. An empty <c>event</c> is none; one of spaces is a name.
 /// 10. Client times: JSON integers, and ISO 8601 in the extended format, without an offset UTC; cut to milliseconds before the correction. import: never later than receivedAt either,
 ///     and <c>originalTimestamp</c> before <c>timestamp</c>. Phone numbers: all white space is removed.
-/// 11. Batch context: for events whose context is missing or null.
+/// 11. Batch context: for events without the key context (null is a context).
 /// 12. Blocked defaults "in quotes": one pair of ' or ".
 /// 13. Traits: <c>prefer</c> says something for <c>latest</c> only. A union flattens arrays in arrays, leaves out objects; its order is that of adding; "added" is judged in order (§4.2).
 /// 14. The limits of exact sums (by value: 1.50 has one decimal) are for sum and avg, not for min and max, which take every finite number. avg is decimal sum / count, then a double.

@@ -212,6 +212,29 @@ internal sealed class Profiler : IDisposable
         return TryLoad(id, _loser, out redirect);
     }
 
+    /// <summary>The next profiles in order of id.</summary>
+    /// <param name="after">The last id before.</param>
+    /// <param name="inclusive">Take that one, too.</param>
+    /// <param name="limit">Most ids.</param>
+    public List<UInt128> NextIds(UInt128 after, bool inclusive, int limit)
+    {
+        var ids = new PriorityQueue<UInt128, UInt128>(Comparer<UInt128>.Create((left, right) => right.CompareTo(left)));
+        _store.Scan((id, value) =>
+        {
+            if (value[0] == RedirectFormat || id < after || (id == after && !inclusive))
+            {
+                return;
+            }
+
+            ids.Enqueue(id, id);
+            if (ids.Count > limit)
+            {
+                ids.Dequeue();
+            }
+        });
+        return [.. ids.UnorderedItems.Select(item => item.Element).Order()];
+    }
+
     /// <summary>Everything that a checkpoint needs beyond the store.</summary>
     public ProfilerSnapshot Save() => new()
     {
