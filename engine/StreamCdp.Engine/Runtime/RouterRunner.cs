@@ -20,6 +20,7 @@ internal sealed class RouterRunner : StageRunner
     private readonly RepeatFilter _repeats;
     private readonly Checkpointer<RouterManifest> _checkpointer;
     private readonly ILogReader[] _events;
+    private readonly RouterManifest _restored;
     private readonly ILogReader _decisions;
     private long _nextTick;
 
@@ -56,6 +57,7 @@ internal sealed class RouterRunner : StageRunner
 
         Router.Fence(logs.Events.Partitions, nowMs);
         _effects.WaitDurable(StageLog.ProfileEvents);
+        _restored = manifest;
         FindRouted(manifest);
         FindAsked(manifest);
 
@@ -140,8 +142,10 @@ internal sealed class RouterRunner : StageRunner
         {
             Positions = [.. Enumerable.Range(0, _events.Length).Select(Position)],
             MapPosition = _decisions.Position,
-            ShardEnds = [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)],
+            // As long as events of the last run have not come by again, the next restart must find them where this one did.
+            ShardEnds = Router.Routed.Count > 0 ? _restored.ShardEnds : [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)],
             LinksEnd = _logs.IdentityLinks.EndOffset(0),
+            Asked = [.. Router.Asked.Select(asked => new AskedEvent(asked.Partition, asked.Offset))],
             Clock = Router.Clock,
             LatestSharedMs = _repeats.LatestSharedMs,
             Generation = Router.Generation,
@@ -210,6 +214,11 @@ internal sealed class RouterRunner : StageRunner
     /// <summary>Reads its own questions after the checkpoint: such an event must get the same answer again, with the merges that its shard waits for.</summary>
     private void FindAsked(RouterManifest manifest)
     {
+        foreach (AskedEvent asked in manifest.Asked)
+        {
+            Router.AskedBefore.Add((asked.Partition, asked.Offset));
+        }
+
         using ILogReader reader = _logs.IdentityLinks.OpenReader(0, Math.Max(manifest.LinksEnd, _logs.IdentityLinks.BeginOffset(0)));
         while (reader.TryRead(out LogRecord record))
         {
@@ -237,6 +246,9 @@ internal sealed record RouterManifest
     /// <summary>Durable end of identity-links.</summary>
     public long LinksEnd { get; init; }
 
+    /// <summary>Events that wait for an answer.</summary>
+    public IReadOnlyList<AskedEvent> Asked { get; init; } = [];
+
     /// <summary>Latest event time.</summary>
     public long Clock { get; init; } = long.MinValue;
 
@@ -246,3 +258,6 @@ internal sealed record RouterManifest
     /// <summary>Of the run that saved.</summary>
     public long Generation { get; init; }
 }
+
+/// <summary>An event that the resolver was asked about.</summary>
+internal sealed record AskedEvent(int Partition, long Offset);

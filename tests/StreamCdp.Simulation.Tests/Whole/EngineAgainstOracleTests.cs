@@ -70,7 +70,7 @@ public class EngineAgainstOracleTests
             engine.Tick(oracle.NowMs); // The oracle settles at its now; here only a tick does.
         }
 
-        return Compare(oracle, engine);
+        return Compare(oracle, engine) is { } difference ? $"{difference}\n{engine.Dump()}" : null;
     }
 
     private static string? Compare(OracleWorld oracle, SimulatedEngine engine)

@@ -180,6 +180,38 @@ internal sealed class SimulatedEngine : IDisposable
         return found.ToDictionary(changes => changes.Key, changes => changes.Value.Values.ToList());
     }
 
+    /// <summary>The internal logs as text, to see what happened.</summary>
+    public string Dump()
+    {
+        var text = new StringBuilder();
+        foreach (ILog log in (ILog[])[_opened.IdentityLinks, _opened.IdentityMap, _opened.ProfileEvents])
+        {
+            for (int partition = 0; partition < log.Partitions; partition++)
+            {
+                using ILogReader reader = log.OpenReader(partition, 0);
+                while (reader.TryRead(out LogRecord record))
+                {
+                    WireFormat.TryRead(record.Value, out int schema, out ReadOnlySpan<byte> body);
+                    text.Append($"{log.Name} {partition}:{record.Offset} ");
+                    if (schema == (int)RecordType.ProfileEvent && ProfileEvent.TryRead(body, out ProfileEvent e))
+                    {
+                        text.AppendLine($"{e.Kind} {CanonicalId.Text(e.ProfileId)[..6]} into {CanonicalId.Text(e.Into)[..6]} origin {e.OriginPartition}:{e.OriginOffset} gen {e.Generation} link {e.LinkOffset} merged {e.Merged} requires {e.RequiresLink} from {e.SourceShard}:{e.SourceOffset >> 20}.{e.SourceOffset & 0xFFFFF} now {e.Now} payload {e.Payload.Length}");
+                    }
+                    else if (schema == (int)RecordType.IdentityLink && IdentityLink.TryRead(body, out IdentityLink link))
+                    {
+                        text.AppendLine($"{link.Kind} origin {link.OriginPartition}:{link.OriginOffset} identifiers {link.Identifiers.Count}");
+                    }
+                    else if (schema == (int)RecordType.IdentityDecision && IdentityDecision.TryRead(body, out IdentityDecision decision))
+                    {
+                        text.AppendLine($"{decision.Kind} {Encoding.UTF8.GetString(decision.Type)}:{Encoding.UTF8.GetString(decision.Value)} {CanonicalId.Text(decision.ProfileId)[..6]} link {decision.LinkOffset} origin {decision.OriginPartition}:{decision.OriginOffset} merged {decision.Merged} kept {decision.Kept}");
+                    }
+                }
+            }
+        }
+
+        return text.ToString();
+    }
+
     public void Dispose()
     {
         foreach (StageRunner runner in Runners)

@@ -40,6 +40,8 @@ internal sealed class Resolver
     private readonly List<(byte[] Key, byte[] Value)> _pending = [];
     private byte[] _read = new byte[1024];
     private byte[] _write = new byte[1024];
+    private readonly List<(byte[] Type, byte[] Value, UInt128 Profile, long Epoch)> _replayed = [];
+    private long _replayedLink = -1;
     private bool _commands;
 
     /// <param name="model">Limits and order of identifier types.</param>
@@ -92,6 +94,7 @@ internal sealed class Resolver
     }
 
     /// <summary>Takes over what was decided after the checkpoint, from its own records in identity-map.</summary>
+    /// <remarks>The decisions of a link count only with its outcome, which is the last of them: where a crash cut them off, the link is decided on again.</remarks>
     public void Replay(in LogRecord decision)
     {
         if (!WireFormat.TryRead(decision.Value, out _, out ReadOnlySpan<byte> body) || !IdentityDecision.TryRead(body, out IdentityDecision record))
@@ -102,13 +105,28 @@ internal sealed class Resolver
         switch (record.Kind)
         {
             case DecisionKind.Decision:
-                Move(record.Type, record.Value, record.ProfileId, record.Epoch);
+                if (_replayedLink != record.LinkOffset)
+                {
+                    _replayed.Clear();
+                    _replayedLink = record.LinkOffset;
+                }
+
+                _replayed.Add((record.Type.ToArray(), record.Value.ToArray(), record.ProfileId, record.Epoch));
                 break;
             case DecisionKind.Model:
                 LastLink = record.LinkOffset;
                 _model = _models((ulong)record.Epoch);
                 break;
             default:
+                if (_replayedLink == record.LinkOffset)
+                {
+                    foreach ((byte[] type, byte[] value, UInt128 profile, long epoch) in _replayed)
+                    {
+                        Move(type, value, profile, epoch);
+                    }
+                }
+
+                _replayed.Clear();
                 LastLink = Math.Max(LastLink, record.LinkOffset);
                 if (record.Merged > 0 && Load(record.ProfileId, _survivor))
                 {
@@ -135,6 +153,7 @@ internal sealed class Resolver
         }
 
         LastLink = link.Offset;
+        _replayed.Clear();
         if (record.Kind == LinkKind.Model)
         {
             _model = _models((ulong)record.ModelVersion);

@@ -109,6 +109,9 @@ internal sealed class Router
     /// <summary>Events that the last run asked the resolver about after its checkpoint: they are asked about again, whatever the map shows by now.</summary>
     public HashSet<(int Partition, long Offset)> AskedBefore { get; } = [];
 
+    /// <summary>Events that the resolver was asked about and that are not passed on.</summary>
+    public IEnumerable<(int Partition, long Offset)> Asked => _asked.Keys.Concat(AskedBefore);
+
     /// <summary>Passed on.</summary>
     public long Processed { get; private set; }
 
@@ -276,6 +279,7 @@ internal sealed class Router
         Clock = Math.Max(Clock, eventTime);
         if (Routed.Count > 0 && Routed.Remove((record.Partition, record.Offset)))
         {
+            AskedBefore.Remove((record.Partition, record.Offset));
             return;
         }
 

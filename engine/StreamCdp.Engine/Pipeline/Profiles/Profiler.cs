@@ -549,6 +549,12 @@ internal sealed class Profiler : IDisposable
         Emit(now, MembershipReason.Event, e.MessageId, e.ReceivedAt);
         Arm();
         Applied++;
+        if (!_profileExists)
+        {
+            _profileExists = true;
+            ProfileCount++;
+        }
+
         return true;
     }
 
@@ -878,12 +884,6 @@ internal sealed class Profiler : IDisposable
     private void Store()
     {
         _profile.SourceOffset = _offset;
-        if (!_profileExists)
-        {
-            _profileExists = true;
-            ProfileCount++;
-        }
-
         int length = _profile.Write(ref _record);
         _store.Write(_profile.Id, _record.AsSpan(0, length));
         _dirty.Add(_profile.Id);
