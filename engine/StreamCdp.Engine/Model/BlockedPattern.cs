@@ -20,7 +20,8 @@ internal static class BlockedPattern
         }
         catch (RegexParseException exception)
         {
-            return $"{exception.Error} at {exception.Offset + 1}";
+            string words = string.Concat(exception.Error.ToString().Select(c => char.IsAsciiLetterUpper(c) ? $" {char.ToLowerInvariant(c)}" : $"{c}"));
+            return $"{words.Trim()} after {exception.Offset} signs";
         }
         catch (NotSupportedException)
         {

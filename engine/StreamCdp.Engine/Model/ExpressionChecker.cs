@@ -40,10 +40,10 @@ internal sealed class ExpressionChecker
         NowExpression => "now",
         ListExpression => "a list",
         PathExpression { Root: PathRoot.Identifiers } path => $"the list {Short(path.ToString())}",
-        FunctionExpression function => $"{ExpressionWords.Of(function.Kind)}(…), {Article(type)}",
-        CollectionExpression collection => $"{collection.Function}({collection.Collection}, …), {Article(type)}",
-        InSegmentExpression => "in_segment(…), true or false",
-        PathExpression path when type != ExpressionType.Any => $"{Short(path.ToString())}, {Article(type)}",
+        FunctionExpression function => $"{ExpressionWords.Of(function.Kind)}(…) ({Article(type)})",
+        CollectionExpression collection => $"{collection.Function}({collection.Collection}, …) ({Article(type)})",
+        InSegmentExpression => "in_segment(…) (true or false)",
+        PathExpression path when type != ExpressionType.Any => $"{Short(path.ToString())} ({Article(type)})",
         PathExpression path => Short(path.ToString()),
         _ => Article(type),
     };
@@ -199,7 +199,7 @@ internal sealed class ExpressionChecker
         string advice = (left == ExpressionType.Number && compare.Right is LiteralExpression { Value: string number } && IsNumber(number)) ? $"; did you mean {number.Trim()} without quotes?"
             : left == ExpressionType.Date || right == ExpressionType.Date ? "; a date is written \"2026-01-31\" or \"2026-01-31T12:00:00Z\""
             : "";
-        Report(compare.Right, $"{Name(compare.Left, left)} {ExpressionWords.Of(compare.Operator)} {Name(compare.Right, right)} is {(never ? "never" : "always")} true: the types differ{advice}");
+        Report(compare.Right, $"{ExpressionWords.Of(compare.Operator)} of {Name(compare.Left, left)} and {Name(compare.Right, right)} is {(never ? "never" : "always")} true: the types differ{advice}");
     }
 
     private static bool IsNumber(string text) => double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out _);
@@ -231,7 +231,7 @@ internal sealed class ExpressionChecker
                 continue;
             }
 
-            Report(item, $"{Name(compare.Left, left)} is never equal to {Name(item, item.Type)}: the types differ");
+            Report(item, $"in finds {Name(compare.Left, left)} never equal to {Name(item, item.Type)}: the types differ");
             return;
         }
     }

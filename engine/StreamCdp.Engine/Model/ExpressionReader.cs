@@ -25,7 +25,7 @@ public static class ExpressionReader
                 CheckNames(parsed, model, isCondition, errors);
             }
 
-            Func<string, ExpressionType> computedType = name => model?.Computed.FirstOrDefault(computed => computed.Name == name)?.Value.Type ?? ExpressionType.Any;
+            Func<string, ExpressionType> computedType = name => TypeOf(name, model);
             if (isCondition)
             {
                 ExpressionChecker.CheckCondition(parsed, computedType, errors);
@@ -42,6 +42,23 @@ public static class ExpressionReader
             .OrderBy(error => error.Place)
             .Select(error => new ModelError(fileName, error.Place.Line, error.Place.Column, error.Message))];
         return new ExpressionResult(found.Length == 0 ? parsed!.Root : null, found);
+    }
+
+    private static ExpressionType TypeOf(string name, CdpModel? model)
+    {
+        // One that only repeats another has its type; a checked model has no circle, the count ends one all the same.
+        for (int i = 0; i < model?.Computed.Count; i++)
+        {
+            Expression? value = model.Computed.FirstOrDefault(computed => computed.Name == name)?.Value;
+            if (value is not PathExpression { Root: PathRoot.Computed } path)
+            {
+                return value?.Type ?? ExpressionType.Any;
+            }
+
+            name = path.Path[0];
+        }
+
+        return ExpressionType.Any;
     }
 
     private static void CheckNames(ParsedExpression parsed, CdpModel model, bool isCondition, List<ExpressionError> errors)

@@ -22,7 +22,7 @@ public static class ModelReader
         ArgumentNullException.ThrowIfNull(yamlText);
         ArgumentNullException.ThrowIfNull(environment);
 
-        ModelDraft draft = new(fileName, new SourceText(yamlText.Replace('\uFEFF', ' ')));
+        ModelDraft draft = new(fileName, new SourceText(yamlText.StartsWith('\uFEFF') ? yamlText[1..] : yamlText));
         if (yamlText.Length > MaxLength)
         {
             draft.Error(0, $"the model has {yamlText.Length} characters; allowed are {MaxLength}");

@@ -130,60 +130,55 @@ internal static class ScalarPlaces
     private static bool TryAlignBlock(string text, YamlScalar scalar, int end, int[] places)
     {
         string value = scalar.Value;
-        int at = NextLine(text, scalar.Offset, end);
+        int first = NextLine(text, scalar.Offset, end);
+        int indent = Indent(text, first, end, value);
         int next = 0;
-        while (at < end)
+        int tail = scalar.Offset;
+        for (int at = first; at < end; at = NextLine(text, at, end))
         {
-            int lineEnd = at;
-            while (lineEnd < end && text[lineEnd] is not ('\n' or '\r'))
+            int lineEnd = LineEnd(text, at, end);
+            int content = Math.Min(at + indent, lineEnd);
+            bool isLiteral = scalar.Style == ScalarStyle.Literal;
+            if (!isLiteral && content < lineEnd)
             {
-                lineEnd++;
-            }
+                // Between two folded lines the value has a space, or breaks.
+                if (next > 0 && next < value.Length && value[next] == ' ' && text[content] != ' ')
+                {
+                    places[next++] = at;
+                }
 
-            // Between two lines the value has a space, or breaks; the line itself ends like one of the value's lines begins.
-            int content = at;
-            while (content < lineEnd && text[content] == ' ')
-            {
-                content++;
+                while (next < value.Length && value[next] == '\n')
+                {
+                    places[next++] = at;
+                }
             }
 
             if (content < lineEnd)
             {
-                int separators = next;
-                while (separators < value.Length && value[separators] == '\n')
-                {
-                    places[separators++] = at;
-                }
-
-                if (scalar.Style == ScalarStyle.Folded && separators == next && next > 0 && separators < value.Length && value[separators] == ' ')
-                {
-                    places[separators++] = at;
-                }
-
-                next = separators;
-                int spaces = 0;
-                while (next + spaces < value.Length && value[next + spaces] == ' ')
-                {
-                    spaces++;
-                }
-
-                int from = content - spaces;
-                if (from < at || next + (lineEnd - from) > value.Length || string.CompareOrdinal(text, from, value, next, lineEnd - from) != 0)
+                if (next + (lineEnd - content) > value.Length || string.CompareOrdinal(text, content, value, next, lineEnd - content) != 0)
                 {
                     return false;
                 }
 
-                for (; from < lineEnd; from++)
+                for (; content < lineEnd; content++)
                 {
-                    places[next++] = from;
+                    places[next++] = content;
                 }
+
+                tail = lineEnd;
             }
 
-            at = NextLine(text, lineEnd, end);
+            if (isLiteral && next < value.Length)
+            {
+                if (value[next] != '\n')
+                {
+                    return false;
+                }
+
+                places[next++] = lineEnd;
+            }
         }
 
-        // What is left are the breaks at the end.
-        int tail = next == 0 ? scalar.Offset : places[next - 1] + 1;
         while (next < value.Length && value[next] == '\n')
         {
             places[next++] = tail;
@@ -193,13 +188,41 @@ internal static class ScalarPlaces
         return next == value.Length;
     }
 
-    private static int NextLine(string text, int at, int end)
+    /// <summary>Spaces that belong to the block and not to its lines, as the first line with text shows.</summary>
+    private static int Indent(string text, int first, int end, string value)
+    {
+        for (int at = first; at < end; at = NextLine(text, at, end))
+        {
+            int lineEnd = LineEnd(text, at, end);
+            int content = at;
+            while (content < lineEnd && text[content] == ' ')
+            {
+                content++;
+            }
+
+            if (content < lineEnd)
+            {
+                string line = value.TrimStart('\n');
+                return Math.Max(0, content - at - (line.Length - line.TrimStart(' ').Length));
+            }
+        }
+
+        return int.MaxValue / 2;
+    }
+
+    private static int LineEnd(string text, int at, int end)
     {
         while (at < end && text[at] is not ('\n' or '\r'))
         {
             at++;
         }
 
+        return at;
+    }
+
+    private static int NextLine(string text, int at, int end)
+    {
+        at = LineEnd(text, at, end);
         return at + 1 < end && text[at] == '\r' && text[at + 1] == '\n' ? at + 2 : Math.Min(at + 1, end);
     }
 

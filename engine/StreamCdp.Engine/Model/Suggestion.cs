@@ -5,6 +5,9 @@ internal static class Suggestion
 {
     private const int LongestWord = 64;
 
+    /// <summary>So that a file with thousands of wrong names is still answered at once.</summary>
+    private const int MostCandidates = 1000;
+
     /// <summary><c>; did you mean "count"?</c>, or nothing where no word is near.</summary>
     public static string For(string word, IEnumerable<string> known) => Nearest(word, known) is { } near ? $"; did you mean \"{near}\"?" : "";
 
@@ -18,7 +21,7 @@ internal static class Suggestion
 
         string? best = null;
         int bestEdits = int.MaxValue;
-        foreach (string candidate in known)
+        foreach (string candidate in known.Take(MostCandidates))
         {
             if (candidate.Length is 0 or > LongestWord || string.Equals(candidate, word, StringComparison.Ordinal))
             {

@@ -1,3 +1,4 @@
+using System.Text.RegularExpressions;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
 
@@ -26,7 +27,7 @@ internal sealed record YamlMap(int Offset, IReadOnlyList<(YamlScalar Key, YamlNo
 
 /// <summary>Reads YAML into nodes from the parser's events, with limits that hold for any text.</summary>
 /// <remarks>Anchors, aliases, tags and several documents are refused: cdp.yaml needs none, and they make a text mean something far from where it stands.</remarks>
-internal static class YamlTree
+internal static partial class YamlTree
 {
     private const int MaxDepth = 32;
 
@@ -40,7 +41,13 @@ internal static class YamlTree
         }
         catch (YamlException exception)
         {
-            report((int)exception.Start.Index, $"this is not YAML: {Clean(exception)}");
+            Report(text, exception, report);
+            return null;
+        }
+        catch (Exception exception) when (exception is InvalidOperationException or ArgumentException or IndexOutOfRangeException or FormatException or OverflowException or NullReferenceException)
+        {
+            // YamlDotNet 18.1 answers some broken texts ("...\n😀") so instead of by a YamlException; the last good event is the nearest place it knows.
+            report((int)Math.Clamp(parser.Current?.End.Index ?? 0, 0, text.Length), "this is not YAML: it cannot be read after here");
             return null;
         }
     }
@@ -169,11 +176,33 @@ internal static class YamlTree
         return true;
     }
 
-    private static string Clean(YamlException exception)
+    private static void Report(string text, YamlException exception, Action<int, string> report)
     {
+        int offset = (int)Math.Clamp(exception.Start.Index, 0, text.Length);
+        int lineStart = offset == 0 ? 0 : text.LastIndexOf('\n', offset - 1) + 1;
+        int lineEnd = text.IndexOf('\n', offset) is var end && end < 0 ? text.Length : end;
+        if (KeyWithoutSpace().Match(text[lineStart..lineEnd]) is { Success: true } match)
+        {
+            report(lineStart + match.Length - 1, "expected a space after the colon");
+            return;
+        }
+
         string message = exception.Message;
+        if (message.Contains("tab", StringComparison.Ordinal) && TabIndent().Match(text, offset) is { Success: true } tab)
+        {
+            report(tab.Index + tab.Length - 1, "YAML is indented by spaces; here is a tab");
+            return;
+        }
+
         int colon = message.StartsWith('(') ? message.IndexOf("): ", StringComparison.Ordinal) : -1;
         message = (colon < 0 ? message : message[(colon + 3)..]).TrimEnd('.', ' ');
-        return message.Length == 0 ? "it cannot be read" : message;
+        string advice = message.Contains("invalid mapping", StringComparison.Ordinal) ? "; text with \": \" in it, such as an expression, stands in quotes: when: '…'" : "";
+        report(offset, $"this is not YAML: {(message.Length == 0 ? "it cannot be read" : message)}{advice}");
     }
+
+    [GeneratedRegex(@"^[ ]*[A-Za-z0-9_.-]{1,100}:[{\['""]", RegexOptions.CultureInvariant)]
+    private static partial Regex KeyWithoutSpace();
+
+    [GeneratedRegex(@"^[ ]*\t", RegexOptions.CultureInvariant | RegexOptions.Multiline)]
+    private static partial Regex TabIndent();
 }

@@ -16,6 +16,9 @@ internal static class CanonicalId
         return text.Length == 32 && UInt128.TryParse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out id);
     }
 
+    /// <summary>Reads a text that this class wrote.</summary>
+    public static UInt128 Parse(ReadOnlySpan<char> text) => UInt128.Parse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture);
+
     /// <summary>The shard of a profile.</summary>
     public static int Shard(UInt128 id, int shards) => (int)((ulong)((UInt128)(ulong)(id >> 64) * (ulong)shards >> 64));
 

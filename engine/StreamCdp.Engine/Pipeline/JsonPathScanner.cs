@@ -171,7 +171,7 @@ internal sealed class JsonPathScanner
         {
             foreach ((byte[] key, Node node) in children)
             {
-                if (reader.ValueTextEquals(key))
+                if (JsonText.Is(ref reader, key)) // Not ValueTextEquals: it throws on half a surrogate pair.
                 {
                     return node;
                 }

@@ -1,0 +1,616 @@
+using System.Diagnostics;
+using System.Text;
+using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Runtime;
+using StreamCdp.Engine.State;
+using StreamCdp.Schemas;
+
+namespace StreamCdp.Engine.Pipeline.Identity;
+
+/// <summary>Decides which identifiers are one person: the only place that does (RULES.md §3). Reads identity-links, writes identity-map and merge commands.</summary>
+/// <remarks>
+/// Of one link, merge commands become durable before its decisions, and the outcome is the last of those: so after a crash the last outcome in
+/// identity-map says where to go on, and everything before it is complete.
+/// </remarks>
+internal sealed class Resolver
+{
+    /// <summary>Outcomes kept to answer a router that asks again after a crash; more than routers can have waiting.</summary>
+    public const int OutcomesKept = 65_536;
+
+    /// <summary>Identifiers a profile may have, whatever the model says (RULES.md §3.7).</summary>
+    public const int DefaultMaxIdentifiers = 1_000;
+
+    private readonly IStateStore _identifiers;
+    private readonly IStateStore _profiles;
+    private readonly IEffects _effects;
+    private readonly SchemaIds _schemas;
+    private readonly DerivedId _ids;
+    private readonly int _shards;
+    private readonly int _maxIdentifiers;
+    private readonly Func<ulong, CdpModel> _models;
+    private CdpModel _model;
+    private readonly Dictionary<(int Partition, long Offset), Outcome> _outcomes = [];
+    private readonly Queue<(int Partition, long Offset)> _outcomeOrder = [];
+    private readonly List<Wanted> _wanted = [];
+    private readonly List<Reached> _reached = [];
+    private readonly Dictionary<string, int> _counts = new(StringComparer.Ordinal);
+    private readonly IdentityRecord _survivor = new();
+    private readonly IdentityRecord _loser = new();
+    private readonly List<(byte[] Key, byte[] Value)> _pending = [];
+    private byte[] _read = new byte[1024];
+    private byte[] _write = new byte[1024];
+    private bool _commands;
+
+    /// <param name="model">Limits and order of identifier types.</param>
+    /// <param name="models">Checked models by version, for a change of the model in the log.</param>
+    /// <param name="identifiers">Identifier hash → canonical id.</param>
+    /// <param name="profiles">Canonical id → <see cref="IdentityRecord"/>.</param>
+    /// <param name="effects">Where decisions and commands go.</param>
+    /// <param name="schemas">Schema ids to write with.</param>
+    /// <param name="ids">Ids of new profiles.</param>
+    /// <param name="shards">Partitions of profile-events.</param>
+    /// <param name="maxIdentifiers">Cap of a profile.</param>
+    public Resolver(CdpModel model, Func<ulong, CdpModel> models, IStateStore identifiers, IStateStore profiles, IEffects effects, SchemaIds schemas, DerivedId ids, int shards, int maxIdentifiers = DefaultMaxIdentifiers)
+    {
+        _models = models;
+        _identifiers = identifiers;
+        _profiles = profiles;
+        _effects = effects;
+        _schemas = schemas;
+        _ids = ids;
+        _shards = shards;
+        _maxIdentifiers = maxIdentifiers;
+        _model = model;
+    }
+
+    /// <summary>Offset in identity-links of the last link decided on; −1 for none.</summary>
+    public long LastLink { get; private set; } = -1;
+
+    /// <summary>Version of the model that decides.</summary>
+    public ulong ModelVersion => _model.Version;
+
+    /// <summary>Merges decided.</summary>
+    public long Merges { get; private set; }
+
+    /// <summary>Identifiers left out, by rule: limit, merge_by, cap.</summary>
+    public IReadOnlyDictionary<string, long> Rejections => _rejections;
+
+    private readonly Dictionary<string, long> _rejections = new(StringComparer.Ordinal) { ["limit"] = 0, ["merge_by"] = 0, ["cap"] = 0 };
+
+    /// <summary>Recent outcomes, oldest first, to be saved with a checkpoint.</summary>
+    public IEnumerable<Outcome> RecentOutcomes => _outcomeOrder.Select(origin => _outcomes[origin]);
+
+    /// <summary>Takes over what a checkpoint knew.</summary>
+    public void Restore(long lastLink, IEnumerable<Outcome> outcomes)
+    {
+        LastLink = lastLink;
+        foreach (Outcome outcome in outcomes)
+        {
+            Remember(outcome);
+        }
+    }
+
+    /// <summary>Takes over what was decided after the checkpoint, from its own records in identity-map.</summary>
+    public void Replay(in LogRecord decision)
+    {
+        if (!WireFormat.TryRead(decision.Value, out _, out ReadOnlySpan<byte> body) || !IdentityDecision.TryRead(body, out IdentityDecision record))
+        {
+            return;
+        }
+
+        switch (record.Kind)
+        {
+            case DecisionKind.Decision:
+                Move(record.Type, record.Value, record.ProfileId, record.Epoch);
+                break;
+            case DecisionKind.Model:
+                LastLink = record.LinkOffset;
+                _model = _models((ulong)record.Epoch);
+                break;
+            default:
+                LastLink = Math.Max(LastLink, record.LinkOffset);
+                if (record.Merged > 0 && Load(record.ProfileId, _survivor))
+                {
+                    _survivor.LastMergeLink = record.LinkOffset;
+                    Store(_survivor);
+                }
+
+                Remember(Outcome.Of(record));
+                break;
+        }
+    }
+
+    /// <summary>Decides on one link.</summary>
+    public void Apply(in LogRecord link)
+    {
+        if (link.Offset <= LastLink)
+        {
+            return;
+        }
+
+        if (!WireFormat.TryRead(link.Value, out _, out ReadOnlySpan<byte> body) || !IdentityLink.TryRead(body, out IdentityLink record))
+        {
+            return;
+        }
+
+        LastLink = link.Offset;
+        if (record.Kind == LinkKind.Model)
+        {
+            _model = _models((ulong)record.ModelVersion);
+            var change = new IdentityDecision { Kind = DecisionKind.Model, Epoch = record.ModelVersion, LinkOffset = link.Offset };
+            Queue("#model"u8, change);
+            return;
+        }
+
+        if (_outcomes.TryGetValue((record.OriginPartition, record.OriginOffset), out Outcome known))
+        {
+            QueueOutcome(known); // A router asks again after a crash: the answer is the one it would have got.
+            return;
+        }
+
+        Decide(record, link.Offset, link.TimestampMs);
+    }
+
+    /// <summary>Makes what was decided since the last call visible: commands first, and only when they are durable the decisions.</summary>
+    public void Flush(long timestampMs)
+    {
+        if (_pending.Count == 0)
+        {
+            return;
+        }
+
+        if (_commands)
+        {
+            _effects.WaitDurable(StageLog.ProfileEvents);
+            _commands = false;
+        }
+
+        foreach ((byte[] key, byte[] value) in _pending)
+        {
+            _effects.Append(StageLog.IdentityMap, 0, key, value, timestampMs);
+        }
+
+        _pending.Clear();
+    }
+
+    /// <summary>Calls back for each recent or stored fact that a profile lookup needs: whose an identifier is.</summary>
+    public bool TryFind(UInt128 identifier, out UInt128 profile)
+    {
+        int length = _identifiers.Read(identifier, ref _read);
+        profile = length < 0 ? default : CanonicalId.Read(_read);
+        return length >= 0;
+    }
+
+    private void Decide(in IdentityLink link, long offset, long timestampMs)
+    {
+        Want(link);
+        _reached.Clear();
+        _counts.Clear();
+        long kept = 0;
+        bool aliasIsUser = false;
+        for (int i = 0; i < _wanted.Count; i++)
+        {
+            Wanted wanted = _wanted[i];
+            if (wanted.Bit == link.Identifiers.Count)
+            {
+                aliasIsUser = wanted.Type == "user_id";
+            }
+
+            if (i == 0 ? Begin(ref wanted) : TryJoin(ref wanted, link.Trusted))
+            {
+                kept |= 1L << wanted.Bit;
+                wanted.IsKept = true;
+            }
+
+            _wanted[i] = wanted;
+        }
+
+        bool firstUse = !_wanted[0].IsKnown && _wanted[0].Type != "anonymous_id";
+        bool links = _reached.Count > 1 || _wanted.Exists(wanted => wanted is { IsKept: true, IsKnown: false }) && _wanted.Count(wanted => wanted.IsKept) > 1;
+        int survivor = Survivor();
+        UInt128 id = _reached[survivor].Id;
+        var outcome = new Outcome(link.OriginPartition, link.OriginOffset, offset, id, 0, -1, kept, aliasIsUser);
+        if (links || firstUse)
+        {
+            outcome = Join(link, offset, timestampMs, survivor, outcome);
+        }
+
+        Remember(outcome);
+        QueueOutcome(outcome);
+
+        bool Begin(ref Wanted first)
+        {
+            _reached.Add(Reach(ref first, offset));
+            AddCounts(_reached[0], first);
+            return true;
+        }
+    }
+
+    /// <summary>Lists the identifiers of the event in order, the alias's previousId last within its type (RULES.md §1.6).</summary>
+    private void Want(in IdentityLink link)
+    {
+        _wanted.Clear();
+        int bit = 0;
+        foreach (Identifier identifier in link.Identifiers)
+        {
+            _wanted.Add(Look(Encoding.UTF8.GetString(identifier.Type), identifier.Value.ToArray(), bit++));
+        }
+
+        if (link.AliasPreviousId.IsEmpty)
+        {
+            return;
+        }
+
+        byte[] previous = link.AliasPreviousId.ToArray();
+        Wanted alias = Look("user_id", previous, bit);
+        if (!alias.IsKnown)
+        {
+            alias = Look("anonymous_id", previous, bit);
+        }
+
+        if (_wanted.Exists(wanted => wanted.Hash == alias.Hash))
+        {
+            return; // It names an identifier twice.
+        }
+
+        int order = TypeOrder(alias.Type);
+        int place = _wanted.FindIndex(wanted => TypeOrder(wanted.Type) > order);
+        _wanted.Insert(place < 0 ? _wanted.Count : place, alias);
+    }
+
+    private Wanted Look(string type, byte[] value, int bit)
+    {
+        UInt128 hash = Hash128.OfIdentifier(Encoding.UTF8.GetBytes(type), value);
+        bool known = TryFind(hash, out UInt128 profile);
+        return new Wanted { Type = type, Value = value, Bit = bit, Hash = hash, IsKnown = known, Profile = profile };
+    }
+
+    private Reached Reach(ref Wanted wanted, long offset)
+    {
+        if (wanted.IsKnown)
+        {
+            bool found = Load(wanted.Profile, _loser);
+            Debug.Assert(found, "A known identifier has no profile.");
+            return new Reached(wanted.Profile, _loser.Epoch, IsDecided: true, HasState: true);
+        }
+
+        // An anonymous id that no decision names has the derived profile, with what it did alone; any other unknown identifier has nothing yet.
+        bool anonymous = wanted.Type == "anonymous_id";
+        wanted.Profile = anonymous ? _ids.OfLone(wanted.Hash) : _ids.OfDecision(offset);
+        return new Reached(wanted.Profile, long.MaxValue, IsDecided: false, HasState: anonymous);
+    }
+
+    /// <summary>RULES.md §3.1–3.3 and §3.7 for the next identifier.</summary>
+    private bool TryJoin(ref Wanted wanted, bool trusted)
+    {
+        if (wanted.IsKnown)
+        {
+            UInt128 profile = wanted.Profile;
+            if (_reached.Exists(reached => reached.Id == profile))
+            {
+                return true;
+            }
+        }
+
+        if (!trusted && ((wanted.IsKnown && MergesByServer(wanted.Type)) || (_wanted[0].IsKnown && MergesByServer(_wanted[0].Type))))
+        {
+            _rejections["merge_by"]++;
+            return false;
+        }
+
+        int total = 0;
+        foreach (int count in _counts.Values)
+        {
+            total += count;
+        }
+
+        Dictionary<string, int> more = [];
+        if (wanted.IsKnown)
+        {
+            Load(wanted.Profile, _loser);
+            foreach (IdentityRecord.IdentifierText identifier in _loser)
+            {
+                string type = Encoding.UTF8.GetString(identifier.Type);
+                more[type] = more.GetValueOrDefault(type) + 1;
+                total++;
+            }
+        }
+        else
+        {
+            more[wanted.Type] = 1;
+            total++;
+        }
+
+        foreach ((string type, int added) in more)
+        {
+            if (_counts.GetValueOrDefault(type) + added > Limit(type))
+            {
+                _rejections["limit"]++;
+                return false;
+            }
+        }
+
+        if (total > _maxIdentifiers)
+        {
+            _rejections["cap"]++;
+            return false;
+        }
+
+        if (wanted.IsKnown || wanted.Type == "anonymous_id")
+        {
+            _reached.Add(Reach(ref wanted, -1));
+        }
+
+        foreach ((string type, int added) in more)
+        {
+            _counts[type] = _counts.GetValueOrDefault(type) + added;
+        }
+
+        return true;
+    }
+
+    private void AddCounts(Reached reached, Wanted first)
+    {
+        if (!reached.IsDecided)
+        {
+            _counts[first.Type] = 1;
+            return;
+        }
+
+        foreach (IdentityRecord.IdentifierText identifier in _loser)
+        {
+            string type = Encoding.UTF8.GetString(identifier.Type);
+            _counts[type] = _counts.GetValueOrDefault(type) + 1;
+        }
+    }
+
+    /// <summary>RULES.md §3.5: the lowest epoch; else the first in the event's order.</summary>
+    private int Survivor()
+    {
+        int best = 0;
+        for (int i = 1; i < _reached.Count; i++)
+        {
+            if (_reached[i].Epoch < _reached[best].Epoch)
+            {
+                best = i;
+            }
+        }
+
+        return best;
+    }
+
+    private Outcome Join(in IdentityLink link, long offset, long timestampMs, int survivor, Outcome outcome)
+    {
+        Reached winner = _reached[survivor];
+        if (winner.IsDecided)
+        {
+            Load(winner.Id, _survivor);
+        }
+        else
+        {
+            _survivor.Reset(winner.Id, offset);
+        }
+
+        int position = 0;
+        int merged = 0;
+        foreach (Wanted wanted in _wanted)
+        {
+            if (!wanted.IsKept)
+            {
+                continue;
+            }
+
+            if (!wanted.IsKnown)
+            {
+                _survivor.Add(Encoding.UTF8.GetBytes(wanted.Type), wanted.Value);
+                Decided(wanted.Hash, Encoding.UTF8.GetBytes(wanted.Type), wanted.Value);
+                continue;
+            }
+
+            if (wanted.Profile == winner.Id || !Load(wanted.Profile, _loser))
+            {
+                continue; // Of the survivor, or of a loser that an identifier before it has brought.
+            }
+
+            foreach (IdentityRecord.IdentifierText identifier in _loser)
+            {
+                _survivor.Add(identifier.Type, identifier.Value);
+                Decided(Hash128.OfIdentifier(identifier.Type, identifier.Value), identifier.Type, identifier.Value);
+            }
+
+            Command(link, wanted.Profile, winner.Id, offset, _loser.LastMergeLink, timestampMs);
+            merged++;
+            _profiles.Delete(wanted.Profile);
+        }
+
+        foreach (Reached reached in _reached)
+        {
+            if (!reached.IsDecided && reached.HasState && reached.Id != winner.Id)
+            {
+                Command(link, reached.Id, winner.Id, offset, -1, timestampMs);
+                merged++;
+            }
+        }
+
+        outcome = outcome with { Merged = merged, RequiresLink = merged > 0 ? _survivor.LastMergeLink : -1 };
+        if (merged > 0)
+        {
+            Merges += merged;
+            _survivor.LastMergeLink = offset;
+        }
+
+        Store(_survivor);
+        return outcome;
+
+        void Decided(UInt128 hash, ReadOnlySpan<byte> type, ReadOnlySpan<byte> value)
+        {
+            Span<byte> id = stackalloc byte[16];
+            CanonicalId.Write(id, winner.Id);
+            _identifiers.Write(hash, id);
+            var decision = new IdentityDecision
+            {
+                Kind = DecisionKind.Decision,
+                Type = type,
+                Value = value,
+                ProfileId = winner.Id,
+                Epoch = _survivor.Epoch,
+                LinkOffset = offset,
+                Position = position++,
+            };
+            byte[] key = [.. type, Hash128.Separator, .. value];
+            Queue(key, decision);
+        }
+    }
+
+    private void Command(in IdentityLink link, UInt128 loser, UInt128 into, long offset, long requires, long timestampMs)
+    {
+        var command = new ProfileEvent
+        {
+            Kind = ProfileEventKind.Merge,
+            ProfileId = loser,
+            Into = into,
+            LinkOffset = offset,
+            RequiresLink = requires,
+            Now = link.Now,
+            EventTime = link.EventTime,
+            OriginPartition = link.OriginPartition,
+            OriginOffset = link.OriginOffset,
+            MessageId = link.MessageId,
+        };
+        int end = command.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.ProfileEvent]));
+        Span<byte> key = stackalloc byte[16];
+        CanonicalId.Write(key, loser);
+        _effects.Append(StageLog.ProfileEvents, CanonicalId.Shard(loser, _shards), key, _write.AsSpan(0, end), timestampMs);
+        _commands = true;
+    }
+
+    private void Move(ReadOnlySpan<byte> type, ReadOnlySpan<byte> value, UInt128 profile, long epoch)
+    {
+        UInt128 hash = Hash128.OfIdentifier(type, value);
+        if (TryFind(hash, out UInt128 old) && old != profile && Load(old, _loser))
+        {
+            _loser.Remove(type, value);
+            if (_loser.Count == 0)
+            {
+                _profiles.Delete(old);
+            }
+            else
+            {
+                Store(_loser);
+            }
+        }
+
+        if (!Load(profile, _survivor))
+        {
+            _survivor.Reset(profile, epoch);
+        }
+
+        if (!_survivor.Has(type, value))
+        {
+            _survivor.Add(type, value);
+        }
+
+        Store(_survivor);
+        Span<byte> id = stackalloc byte[16];
+        CanonicalId.Write(id, profile);
+        _identifiers.Write(hash, id);
+    }
+
+    private bool Load(UInt128 id, IdentityRecord record)
+    {
+        int length = _profiles.Read(id, ref _read);
+        if (length < 0)
+        {
+            return false;
+        }
+
+        record.Read(id, _read.AsSpan(0, length));
+        return true;
+    }
+
+    private void Store(IdentityRecord record) => _profiles.Write(record.Id, record.Write());
+
+    private void QueueOutcome(Outcome outcome)
+    {
+        var record = new IdentityDecision
+        {
+            Kind = DecisionKind.Outcome,
+            ProfileId = outcome.Profile,
+            LinkOffset = outcome.LinkOffset,
+            OriginPartition = outcome.Partition,
+            OriginOffset = outcome.Offset,
+            Merged = outcome.Merged,
+            RequiresLink = outcome.RequiresLink,
+            Kept = outcome.Kept,
+            AliasIsUser = outcome.AliasIsUser,
+        };
+        Queue(Encoding.UTF8.GetBytes($"#outcome:{outcome.Partition}"), record);
+    }
+
+    private void Queue(ReadOnlySpan<byte> key, in IdentityDecision decision)
+    {
+        int end = decision.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.IdentityDecision]));
+        _pending.Add((key.ToArray(), _write.AsSpan(0, end).ToArray()));
+    }
+
+    private void Remember(Outcome outcome)
+    {
+        if (!_outcomes.TryAdd((outcome.Partition, outcome.Offset), outcome))
+        {
+            return;
+        }
+
+        _outcomeOrder.Enqueue((outcome.Partition, outcome.Offset));
+        if (_outcomeOrder.Count > OutcomesKept)
+        {
+            _outcomes.Remove(_outcomeOrder.Dequeue());
+        }
+    }
+
+    private int TypeOrder(string type)
+    {
+        for (int i = 0; i < _model.Identifiers.Count; i++)
+        {
+            if (_model.Identifiers[i].Type == type)
+            {
+                return i;
+            }
+        }
+
+        return int.MaxValue;
+    }
+
+    private int Limit(string type)
+    {
+        int order = TypeOrder(type);
+        return order == int.MaxValue ? 0 : _model.Identifiers[order].Limit;
+    }
+
+    private bool MergesByServer(string type)
+    {
+        int order = TypeOrder(type);
+        return order != int.MaxValue && _model.Identifiers[order].MergeByServer;
+    }
+
+    /// <summary>What became of one link.</summary>
+    internal readonly record struct Outcome(int Partition, long Offset, long LinkOffset, UInt128 Profile, int Merged, long RequiresLink, long Kept, bool AliasIsUser)
+    {
+        /// <summary>From its record.</summary>
+        public static Outcome Of(in IdentityDecision record) =>
+            new(record.OriginPartition, record.OriginOffset, record.LinkOffset, record.ProfileId, record.Merged, record.RequiresLink, record.Kept, record.AliasIsUser);
+    }
+
+    private struct Wanted
+    {
+        public string Type;
+        public byte[] Value;
+        public int Bit;
+        public UInt128 Hash;
+        public UInt128 Profile;
+        public bool IsKnown;
+        public bool IsKept;
+    }
+
+    private readonly record struct Reached(UInt128 Id, long Epoch, bool IsDecided, bool HasState);
+}

@@ -1,0 +1,655 @@
+using System.Diagnostics;
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.Json;
+using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Pipeline.Collect;
+using StreamCdp.Engine.Runtime;
+using StreamCdp.Engine.State;
+using StreamCdp.Schemas;
+
+namespace StreamCdp.Engine.Pipeline.Identity;
+
+/// <summary>Whose time a shard's <em>now</em> follows (RULES.md §4.3).</summary>
+public enum ClockMode
+{
+    /// <summary>Ticks carry wall time.</summary>
+    Wall,
+
+    /// <summary>Ticks carry the latest event time of the workspace: imports, back-tests, tests.</summary>
+    Event,
+}
+
+/// <summary>Drops repeats, validates, finds each event's profile and passes it on. Reads events and identity-map, writes profile-events, identity-links and dead-letters.</summary>
+/// <remarks>
+/// An event whose identifiers the map does not show as one person waits for the resolver, and behind it only events that share an identifier or
+/// a profile with it. What a crash interrupts is found again in the router's own output (<see cref="Routed"/>), so no event is passed on twice.
+/// Cost without waiting: 0 B an event.
+/// </remarks>
+internal sealed class Router
+{
+    private const int MaxIdentifiers = 62; // Bits of the mask of kept identifiers, with room for an alias's previousId.
+    private const int MaxRejected = 65_536;
+
+    private readonly EventReader _reader;
+    private readonly CdpModel _model;
+    private readonly byte[][] _types;
+    private readonly Dictionary<string, bool> _trusted = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, bool>.AlternateLookup<ReadOnlySpan<char>> _trustedByText;
+    private readonly IStateStore _map;
+    private readonly RepeatFilter _repeats;
+    private readonly IEffects _effects;
+    private readonly SchemaIds _schemas;
+    private readonly DerivedId _ids;
+    private readonly ClockMode _clockMode;
+    private readonly int _shards;
+    private readonly int _maxWaiting;
+    private readonly JsonPathScanner _jsonEnvelope = new([["receivedAt"], ["source"], ["writeKey"]]);
+    private readonly JsonSlice[] _jsonSlots = new JsonSlice[3];
+    private readonly IdentifierListWriter _identifiers = new();
+    private readonly UInt128[] _hashes = new UInt128[MaxIdentifiers + 1];
+    private readonly UInt128[] _profiles = new UInt128[MaxIdentifiers + 1];
+    private readonly bool[] _known = new bool[MaxIdentifiers + 1];
+    private readonly Dictionary<UInt128, long> _rejected = [];
+    private readonly Queue<UInt128> _rejectedOrder = [];
+    private readonly List<Waiting> _waiting = [];
+    private readonly List<(byte[] Link, long TimestampMs)> _links = [];
+    private readonly Dictionary<(int Partition, long Offset), Waiting> _asked = [];
+    private readonly HashSet<UInt128> _blocked = [];
+    private byte[] _read = new byte[64];
+    private byte[] _write = new byte[2048];
+    private Waiting _current = new();
+    private bool _answered;
+
+    /// <param name="model">Identifiers and sources.</param>
+    /// <param name="map">Identifier hash → canonical id: what identity-map says.</param>
+    /// <param name="repeats">Kept messageIds.</param>
+    /// <param name="effects">Where records go.</param>
+    /// <param name="schemas">Schema ids to write with.</param>
+    /// <param name="ids">Ids of lone identifiers.</param>
+    /// <param name="shards">Partitions of profile-events.</param>
+    /// <param name="clockMode">Whose time ticks carry.</param>
+    /// <param name="generation">Grows with each start: shards ignore what an older run of this router still writes.</param>
+    /// <param name="maxWaiting">Events that may wait for decisions; beyond it the router reads no further.</param>
+    public Router(CdpModel model, IStateStore map, RepeatFilter repeats, IEffects effects, SchemaIds schemas, DerivedId ids, int shards, ClockMode clockMode, long generation, int maxWaiting = 10_000)
+    {
+        _model = model;
+        _reader = new EventReader(model);
+        _types = [.. model.Identifiers.Select(identifier => Encoding.UTF8.GetBytes(identifier.Type))];
+        foreach (SourceDefinition source in model.Sources)
+        {
+            _trusted[source.Id] = source.Trusted;
+        }
+
+        _trustedByText = _trusted.GetAlternateLookup<ReadOnlySpan<char>>();
+        _map = map;
+        _repeats = repeats;
+        _effects = effects;
+        _schemas = schemas;
+        _ids = ids;
+        _shards = shards;
+        _clockMode = clockMode;
+        _maxWaiting = maxWaiting;
+        Generation = generation;
+    }
+
+    /// <summary>Number of this run.</summary>
+    public long Generation { get; }
+
+    /// <summary>Latest event time of the accepted events, Unix ms; <see cref="long.MinValue"/> before the first.</summary>
+    public long Clock { get; set; } = long.MinValue;
+
+    /// <summary>Latest clock that was sent to all shards.</summary>
+    public long ClockSent { get; set; } = long.MinValue;
+
+    /// <summary>Events that the last run passed on after its checkpoint; they are not passed on again. Entries go as their events come by.</summary>
+    public HashSet<(int Partition, long Offset)> Routed { get; } = [];
+
+    /// <summary>Events that the last run asked the resolver about after its checkpoint: they are asked about again, whatever the map shows by now.</summary>
+    public HashSet<(int Partition, long Offset)> AskedBefore { get; } = [];
+
+    /// <summary>Passed on.</summary>
+    public long Processed { get; private set; }
+
+    /// <summary>Dropped as repeats.</summary>
+    public long Duplicates { get; private set; }
+
+    /// <summary>Refused, by problem.</summary>
+    public long[] DeadLetters { get; } = new long[Enum.GetValues<EventProblem>().Length];
+
+    /// <summary>Events that wait for a decision, or behind one that does.</summary>
+    public int WaitingCount => _waiting.Count;
+
+    /// <summary>Whether the next event may be read: with the event clock one decision at a time, so that no clock runs ahead of a merge.</summary>
+    public bool CanRead => _clockMode == ClockMode.Event ? _waiting.Count == 0 : _waiting.Count < _maxWaiting;
+
+    /// <summary>The first offset of a partition that is not done: where a restart has to begin.</summary>
+    public long FirstWaiting(int partition, long position)
+    {
+        foreach (Waiting waiting in _waiting)
+        {
+            if (waiting.Partition == partition)
+            {
+                position = Math.Min(position, waiting.Offset);
+            }
+        }
+
+        return position;
+    }
+
+    /// <summary>Tells every shard that from here on only this run of the router counts.</summary>
+    /// <param name="partitions">Partitions of events.</param>
+    /// <param name="timestampMs">Record time.</param>
+    public void Fence(int partitions, long timestampMs)
+    {
+        for (int shard = 0; shard < _shards; shard++)
+        {
+            for (int partition = 0; partition < partitions; partition++)
+            {
+                Append(shard, new ProfileEvent { Kind = ProfileEventKind.Fence, OriginPartition = partition, Generation = Generation }, timestampMs);
+            }
+        }
+    }
+
+    /// <summary>Sends the time to every shard.</summary>
+    /// <param name="nowMs">Wall time; with the event clock its own clock is sent, when it is new.</param>
+    public void Tick(long nowMs)
+    {
+        if (_clockMode == ClockMode.Event)
+        {
+            if (Clock == ClockSent)
+            {
+                return;
+            }
+
+            ClockSent = Clock;
+        }
+
+        for (int shard = 0; shard < _shards; shard++)
+        {
+            Append(shard, new ProfileEvent { Kind = ProfileEventKind.Tick, Now = _clockMode == ClockMode.Event ? Clock : nowMs, Generation = Generation }, nowMs);
+        }
+    }
+
+    /// <summary>Takes a record of identity-map. After a batch of them call <see cref="GoOn"/>.</summary>
+    public void ApplyDecision(in LogRecord record)
+    {
+        if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !IdentityDecision.TryRead(body, out IdentityDecision decision))
+        {
+            return;
+        }
+
+        if (decision.Kind == DecisionKind.Decision)
+        {
+            Span<byte> id = stackalloc byte[16];
+            CanonicalId.Write(id, decision.ProfileId);
+            _map.Write(Hash128.OfIdentifier(decision.Type, decision.Value), id);
+        }
+        else if (decision.Kind == DecisionKind.Outcome && _asked.Remove((decision.OriginPartition, decision.OriginOffset), out Waiting? waiting))
+        {
+            // Routed here and not later: the map is exactly as of this decision now.
+            waiting.IsDone = true;
+            _answered = true;
+            Load(waiting);
+            RouteDecided(waiting, decision);
+        }
+    }
+
+    /// <summary>Passes on what waited behind events that have their decision now.</summary>
+    public void GoOn()
+    {
+        if (!_answered)
+        {
+            return;
+        }
+
+        _answered = false;
+        _waiting.RemoveAll(waiting => waiting.IsDone);
+        _blocked.Clear();
+        foreach (Waiting waiting in _waiting)
+        {
+            if (!waiting.IsAsked)
+            {
+                Load(waiting);
+                FindProfiles();
+                if (!IsBlocked() && TryRoute(waiting))
+                {
+                    waiting.IsDone = true;
+                    continue;
+                }
+            }
+            else
+            {
+                Load(waiting);
+                FindProfiles();
+            }
+
+            Block();
+        }
+
+        _waiting.RemoveAll(waiting => waiting.IsDone);
+    }
+
+    /// <summary>Sends the questions of this batch, after the events passed on before them are durable.</summary>
+    /// <remarks>Else a crash could keep a question and lose such an event, which would then be passed on to the profile as merged, and not as it was.</remarks>
+    public void SendLinks()
+    {
+        if (_links.Count == 0)
+        {
+            return;
+        }
+
+        _effects.WaitDurable(StageLog.ProfileEvents);
+        foreach ((byte[] link, long timestampMs) in _links)
+        {
+            _effects.Append(StageLog.IdentityLinks, 0, "workspace"u8, link, timestampMs);
+        }
+
+        _links.Clear();
+    }
+
+    /// <summary>Takes a record of events. After a batch of them call <see cref="SendLinks"/>.</summary>
+    public void Apply(in LogRecord record)
+    {
+        if (!TryOpen(record, out CustomerEvent envelope, out EventType typeOfPath))
+        {
+            DeadLetter(record, envelope, EventProblem.Unreadable);
+            return;
+        }
+
+        EventProblem problem = _reader.Read(envelope.Payload, envelope.Context, typeOfPath);
+        if (problem != EventProblem.None)
+        {
+            DeadLetter(record, envelope, problem);
+            return;
+        }
+
+        ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
+        if (!messageId.IsEmpty && _repeats.IsRepeat(Hash128.Of(messageId), _reader.SenderHash, envelope.ReceivedAt, record.Partition, record.Offset))
+        {
+            Duplicates++;
+            return;
+        }
+
+        long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
+        Clock = Math.Max(Clock, eventTime);
+        if (Routed.Count > 0 && Routed.Remove((record.Partition, record.Offset)))
+        {
+            return;
+        }
+
+        Waiting current = _current;
+        current.Partition = record.Partition;
+        current.Offset = record.Offset;
+        current.TimestampMs = record.TimestampMs;
+        current.Now = _clockMode == ClockMode.Event ? Clock : 0;
+        FindProfiles();
+        if (_waiting.Count > 0 && IsBlocked())
+        {
+            Wait(current, record);
+            return;
+        }
+
+        if (!TryRoute(current, envelope, messageId, eventTime))
+        {
+            Wait(current, record);
+        }
+    }
+
+    /// <summary>Whose an identifier is, by the map as it is now; a lone anonymous id has its derived profile.</summary>
+    public bool TryFind(ReadOnlySpan<byte> type, ReadOnlySpan<byte> value, out UInt128 profile)
+    {
+        UInt128 hash = Hash128.OfIdentifier(type, value);
+        if (_map.Read(hash, ref _read) >= 0)
+        {
+            profile = CanonicalId.Read(_read);
+            return true;
+        }
+
+        profile = _ids.OfLone(hash);
+        return type.SequenceEqual("anonymous_id"u8);
+    }
+
+    /// <summary>Where the event with a messageId stands.</summary>
+    public bool TryTrace(ReadOnlySpan<byte> messageId, out int partition, out long offset) => _repeats.TryFind(Hash128.Of(messageId), out partition, out offset);
+
+    private bool TryOpen(in LogRecord record, out CustomerEvent envelope, out EventType typeOfPath)
+    {
+        typeOfPath = EventType.Unknown;
+        if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body))
+        {
+            if (!CustomerEvent.TryRead(body, out envelope))
+            {
+                envelope = new CustomerEvent { Payload = record.Value, ReceivedAt = record.TimestampMs };
+                return false;
+            }
+
+            typeOfPath = EventTypeText.Parse(envelope.Type);
+            return true;
+        }
+
+        // JSON in the Segment shape, written to the log by somebody's own producer.
+        envelope = new CustomerEvent { Payload = record.Value, ReceivedAt = record.TimestampMs, Import = true, Source = "kafka"u8 };
+        if (!_jsonEnvelope.Scan(record.Value, _jsonSlots))
+        {
+            return false;
+        }
+
+        if (EventTimestamp.TryRead(_jsonSlots[0].In(record.Value), _jsonSlots[0].Kind, out long receivedAt))
+        {
+            envelope.ReceivedAt = receivedAt;
+            envelope.Import = false;
+        }
+
+        if (_jsonSlots[1] is { Kind: JsonTokenType.String, IsEscaped: false, Length: > 0 and <= 128 })
+        {
+            envelope.Source = _jsonSlots[1].In(record.Value);
+        }
+        else if (_jsonSlots[2] is { Kind: JsonTokenType.String, IsEscaped: false })
+        {
+            string key = Encoding.UTF8.GetString(_jsonSlots[2].In(record.Value));
+            if (_model.Sources.FirstOrDefault(source => source.WriteKey == key) is SourceDefinition found)
+            {
+                envelope.Source = Encoding.UTF8.GetBytes(found.Id);
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Reads a waiting event again.</summary>
+    private void Load(Waiting waiting)
+    {
+        bool opened = TryOpen(waiting.Record, out CustomerEvent envelope, out EventType typeOfPath);
+        EventProblem problem = _reader.Read(envelope.Payload, envelope.Context, typeOfPath);
+        Debug.Assert(opened && problem == EventProblem.None, "Only a good event waits.");
+    }
+
+    private void FindProfiles()
+    {
+        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        for (int i = 0; i < count; i++)
+        {
+            _hashes[i] = _reader.IdentifierHash(i);
+            _known[i] = _map.Read(_hashes[i], ref _read) >= 0;
+            _profiles[i] = _known[i] ? CanonicalId.Read(_read) : IsAnonymous(i) ? _ids.OfLone(_hashes[i]) : _hashes[i];
+        }
+    }
+
+    private bool IsAnonymous(int i) => _reader.IdentifierType(i) == _reader.AnonymousIdType;
+
+    private bool IsBlocked()
+    {
+        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        for (int i = 0; i < count; i++)
+        {
+            if (_blocked.Contains(_hashes[i]) || _blocked.Contains(_profiles[i]))
+            {
+                return true;
+            }
+        }
+
+        return _reader.HasPreviousId && (_blocked.Contains(Hash128.OfIdentifier("user_id"u8, _reader.PreviousUserId)) || _blocked.Contains(Hash128.OfIdentifier("anonymous_id"u8, _reader.PreviousAnonymousId)));
+    }
+
+    private void Block()
+    {
+        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        for (int i = 0; i < count; i++)
+        {
+            _blocked.Add(_hashes[i]);
+            _blocked.Add(_profiles[i]);
+        }
+
+        if (_reader.HasPreviousId)
+        {
+            foreach (UInt128 hash in (ReadOnlySpan<UInt128>)[Hash128.OfIdentifier("user_id"u8, _reader.PreviousUserId), Hash128.OfIdentifier("anonymous_id"u8, _reader.PreviousAnonymousId)])
+            {
+                _blocked.Add(hash);
+                _blocked.Add(_map.Read(hash, ref _read) >= 0 ? CanonicalId.Read(_read) : _ids.OfLone(hash));
+            }
+        }
+    }
+
+    private void Wait(Waiting waiting, in LogRecord record)
+    {
+        _current = new Waiting();
+        waiting.Value = record.Value.ToArray();
+        _waiting.Add(waiting);
+        if (waiting.IsAsked)
+        {
+            _asked[(waiting.Partition, waiting.Offset)] = waiting;
+        }
+
+        Block();
+    }
+
+    private bool TryRoute(Waiting waiting)
+    {
+        TryOpen(waiting.Record, out CustomerEvent envelope, out _);
+        ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
+        long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
+        bool routed = TryRoute(waiting, envelope, messageId, eventTime);
+        if (waiting.IsAsked)
+        {
+            _asked[(waiting.Partition, waiting.Offset)] = waiting;
+        }
+
+        return routed;
+    }
+
+    /// <summary>Passes the event on where the map shows whose it is; else asks the resolver.</summary>
+    private bool TryRoute(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime)
+    {
+        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        bool askAgain = AskedBefore.Count > 0 && AskedBefore.Remove((waiting.Partition, waiting.Offset));
+        if (!askAgain && !_reader.HasPreviousId && TryKeep(count, IsTrusted(envelope.Source), out long kept))
+        {
+            Route(waiting, envelope, messageId, eventTime, _profiles[0], kept, default);
+            return true;
+        }
+
+        waiting.IsAsked = true;
+        Ask(waiting, envelope, messageId, eventTime, count);
+        return false;
+    }
+
+    private bool TryKeep(int count, bool trusted, out long kept)
+    {
+        kept = 1;
+        if (count == 1)
+        {
+            return _known[0] || IsAnonymous(0);
+        }
+
+        bool one = _known[0];
+        for (int i = 1; i < count && one; i++)
+        {
+            one = _known[i] && _profiles[i] == _profiles[0];
+        }
+
+        if (one)
+        {
+            kept = (1L << count) - 1;
+            return true;
+        }
+
+        if (_rejected.Count == 0 || !_rejected.TryGetValue(ListHash(count, trusted), out kept))
+        {
+            return false;
+        }
+
+        // The resolver left some of these identifiers out before. Profiles only grow, so it would again; those that joined meanwhile are kept.
+        for (int i = 1; i < count; i++)
+        {
+            if (_known[i] && _known[0] && _profiles[i] == _profiles[0])
+            {
+                kept |= 1L << i;
+            }
+            else if ((kept & (1L << i)) != 0)
+            {
+                return false;
+            }
+        }
+
+        return _known[0] || (kept == 1 && IsAnonymous(0));
+    }
+
+    private UInt128 ListHash(int count, bool trusted) =>
+        Hash128.Of(MemoryMarshal.AsBytes(_hashes.AsSpan(0, count))) ^ (trusted ? UInt128.One : UInt128.Zero);
+
+    private bool IsTrusted(ReadOnlySpan<byte> source)
+    {
+        Span<char> text = stackalloc char[256];
+        if (source.Length > text.Length)
+        {
+            return false;
+        }
+
+        int length = Encoding.UTF8.GetChars(source, text);
+        return !_trustedByText.TryGetValue(text[..length], out bool trusted) || trusted; // A source that the model does not name wrote to the log itself: a server.
+    }
+
+    private void Ask(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime, int count)
+    {
+        _identifiers.Clear();
+        for (int i = 0; i < count; i++)
+        {
+            _identifiers.Add(_types[_reader.IdentifierType(i)], _reader.IdentifierValue(i));
+        }
+
+        var link = new IdentityLink
+        {
+            Kind = LinkKind.Link,
+            OriginPartition = waiting.Partition,
+            OriginOffset = waiting.Offset,
+            MessageId = messageId,
+            Source = envelope.Source,
+            Trusted = IsTrusted(envelope.Source),
+            Now = waiting.Now,
+            EventTime = eventTime,
+            ModelVersion = (long)_model.Version,
+            AliasPreviousId = !_reader.HasPreviousId ? default : _reader.PreviousAnonymousId.IsEmpty ? _reader.PreviousUserId : _reader.PreviousAnonymousId,
+            Identifiers = _identifiers.List,
+        };
+        int end = link.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.IdentityLink]));
+        _links.Add((_write.AsSpan(0, end).ToArray(), waiting.TimestampMs));
+    }
+
+    private void RouteDecided(Waiting waiting, in IdentityDecision decision)
+    {
+        TryOpen(waiting.Record, out CustomerEvent envelope, out _);
+        ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
+        long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
+        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        long kept = decision.Kept & ((1L << count) - 1);
+        if (kept != (1L << count) - 1 && !_reader.HasPreviousId)
+        {
+            FindProfiles();
+            UInt128 list = ListHash(count, IsTrusted(envelope.Source));
+            if (_rejected.TryAdd(list, kept))
+            {
+                _rejectedOrder.Enqueue(list);
+                if (_rejectedOrder.Count > MaxRejected)
+                {
+                    _rejected.Remove(_rejectedOrder.Dequeue());
+                }
+            }
+        }
+
+        if (_reader.HasPreviousId && (decision.Kept & (1L << count)) != 0)
+        {
+            int place = _reader.AddPreviousId(decision.AliasIsUser);
+            if (place >= 0)
+            {
+                long below = kept & ((1L << place) - 1);
+                kept = below | (1L << place) | ((kept & ~((1L << place) - 1)) << 1);
+            }
+        }
+
+        Route(waiting, envelope, messageId, eventTime, decision.ProfileId, kept, decision);
+    }
+
+    private void Route(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime, UInt128 profile, long kept, in IdentityDecision decision)
+    {
+        _identifiers.Clear();
+        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers + 1);
+        for (int i = 0; i < count; i++)
+        {
+            if ((kept & (1L << i)) != 0)
+            {
+                _identifiers.Add(_types[_reader.IdentifierType(i)], _reader.IdentifierValue(i));
+            }
+        }
+
+        bool merges = decision.Merged > 0;
+        var routed = new ProfileEvent
+        {
+            Kind = ProfileEventKind.Event,
+            ProfileId = profile,
+            OriginPartition = waiting.Partition,
+            OriginOffset = waiting.Offset,
+            Generation = Generation,
+            LinkOffset = merges ? decision.LinkOffset : -1,
+            Merged = decision.Merged,
+            RequiresLink = merges ? decision.RequiresLink : -1,
+            Now = waiting.Now,
+            EventTime = eventTime,
+            ReceivedAt = envelope.ReceivedAt,
+            Source = envelope.Source,
+            MessageId = messageId,
+            Identifiers = _identifiers.List,
+            Context = envelope.Context,
+            Payload = envelope.Payload,
+            EventType = (int)_reader.Type,
+        };
+        Append(CanonicalId.Shard(profile, _shards), routed, envelope.ReceivedAt);
+        Processed++;
+    }
+
+    private void Append(int shard, in ProfileEvent record, long timestampMs)
+    {
+        int end = record.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.ProfileEvent]));
+        Span<byte> key = stackalloc byte[16];
+        CanonicalId.Write(key, record.ProfileId);
+        _effects.Append(StageLog.ProfileEvents, shard, record.Kind == ProfileEventKind.Event ? key : default, _write.AsSpan(0, end), timestampMs);
+    }
+
+    private void DeadLetter(in LogRecord record, in CustomerEvent envelope, EventProblem problem)
+    {
+        DeadLetters[(int)problem]++;
+        var letter = new DeadLetter
+        {
+            OriginLog = "events"u8,
+            OriginPartition = record.Partition,
+            OriginOffset = record.Offset,
+            Source = envelope.Source,
+            At = record.TimestampMs,
+            Reason = Encoding.UTF8.GetBytes(problem.Reason()),
+            Field = Encoding.UTF8.GetBytes(problem.Field()),
+            Detail = Encoding.UTF8.GetBytes(problem.Message()),
+            Payload = envelope.Payload,
+            Context = envelope.Context,
+            ReceivedAt = envelope.ReceivedAt,
+            SentAt = envelope.SentAt,
+            Import = envelope.Import,
+        };
+        int end = letter.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.DeadLetter]));
+        _effects.Append(StageLog.DeadLetters, 0, default, _write.AsSpan(0, end), record.TimestampMs);
+    }
+
+    /// <summary>An event on its way; kept on the heap only while it waits.</summary>
+    private sealed class Waiting
+    {
+        public int Partition;
+        public long Offset;
+        public long TimestampMs;
+        public long Now;
+        public byte[] Value = [];
+        public bool IsAsked;
+        public bool IsDone;
+
+        public LogRecord Record => new() { Partition = Partition, Offset = Offset, TimestampMs = TimestampMs, Value = Value };
+    }
+}

@@ -1,0 +1,32 @@
+namespace StreamCdp.Engine.Pipeline.Profiles;
+
+/// <summary>What a checkpoint of a shard holds beyond its store.</summary>
+internal sealed record ProfilerSnapshot
+{
+    /// <summary>The shard's now, Unix ms.</summary>
+    public long Now { get; init; }
+
+    /// <summary>Model that the shard computes with.</summary>
+    public ulong ModelVersion { get; init; }
+
+    /// <summary>Newest router run by partition of events.</summary>
+    public Dictionary<int, long> Fences { get; init; } = [];
+
+    /// <summary>Place of the last record taken from each other shard.</summary>
+    public Dictionary<int, long> Received { get; init; } = [];
+
+    /// <summary>Functions that started later than the shard.</summary>
+    public Dictionary<string, long> FunctionsSince { get; init; } = [];
+
+    /// <summary>Records that wait for a merge.</summary>
+    public List<PendingSnapshot> Pending { get; init; } = [];
+}
+
+/// <summary>What waits for one profile.</summary>
+internal sealed record PendingSnapshot(string Profile, List<QueuedSnapshot> Queue, List<TransferSnapshot> Transfers);
+
+/// <summary>A record that waits.</summary>
+internal sealed record QueuedSnapshot(byte[] Value, long Now, long TimestampMs);
+
+/// <summary>The record of a merged profile that came before its event.</summary>
+internal sealed record TransferSnapshot(long Link, string Loser, byte[] Record);

@@ -1,0 +1,323 @@
+using System.Buffers.Text;
+using System.Text;
+using System.Text.Json;
+using StreamCdp.Engine.Model;
+
+namespace StreamCdp.Engine.Pipeline.Profiles;
+
+/// <summary>How writes of sent traits become one value with its provenance (RULES.md §5).</summary>
+internal sealed class TraitRules
+{
+    private readonly Declared[] _declared;
+    private readonly Dictionary<string, string> _kinds = new(StringComparer.Ordinal);
+    private byte[] _name = new byte[256];
+    private byte[] _union = new byte[1024];
+
+    /// <param name="model">Declared traits and the kinds of sources.</param>
+    /// <param name="firstSlot">Slot of the first of <see cref="Paths"/> in the caller's scan.</param>
+    public TraitRules(CdpModel model, int firstSlot)
+    {
+        _declared = [.. model.Traits.Select(trait => new Declared(Encoding.UTF8.GetBytes(trait.Name), trait.Merge, [.. trait.Prefer], trait.From))];
+        var paths = new List<string[]>();
+        foreach (Declared trait in _declared)
+        {
+            if (trait.From is not null)
+            {
+                trait.Slot = firstSlot + paths.Count;
+                paths.Add(trait.From);
+            }
+        }
+
+        Paths = paths;
+        foreach (SourceDefinition source in model.Sources)
+        {
+            _kinds[source.Id] = source.Kind;
+        }
+    }
+
+    /// <summary>JSON paths that the caller scans for.</summary>
+    public IReadOnlyList<IReadOnlyList<string>> Paths { get; }
+
+    /// <summary>Applies what an event writes.</summary>
+    /// <param name="profile">Changed.</param>
+    /// <param name="e">Slots with <see cref="Paths"/>.</param>
+    /// <param name="traits">JSON object of the event's <c>traits</c>, or empty.</param>
+    /// <param name="contextTraits">JSON object of <c>context.traits</c>, or empty.</param>
+    /// <param name="source">Id of the source.</param>
+    public void Apply(ProfileState profile, in EventView e, ReadOnlySpan<byte> traits, ReadOnlySpan<byte> contextTraits, ReadOnlySpan<byte> source)
+    {
+        foreach (Declared trait in _declared)
+        {
+            if (trait.From is null || e.Slots[trait.Slot] is not { Kind: not JsonTokenType.None } slice)
+            {
+                continue;
+            }
+
+            ReadOnlySpan<byte> json = trait.From[0] == "context" ? e.ContextPayload : e.Payload;
+            ReadOnlySpan<byte> value = slice.Kind == JsonTokenType.String ? json.Slice(slice.Offset - 1, slice.Length + 2) : slice.In(json);
+            Write(profile, trait.Name, slice.Kind == JsonTokenType.Null ? default : value, source, e.Order, trait);
+        }
+
+        if (e.Type != EventType.Identify)
+        {
+            return;
+        }
+
+        WriteAll(profile, traits, default, source, e.Order);
+        WriteAll(profile, contextTraits, traits, source, e.Order);
+    }
+
+    /// <summary>Adds the loser's writes to the survivor's, as if one person had all events.</summary>
+    public void Merge(ProfileState survivor, ProfileState loser)
+    {
+        foreach (ref TraitEntry entry in loser.Traits)
+        {
+            ReadOnlySpan<byte> name = loser.Bytes(entry.Name);
+            Write(survivor, name, loser.Bytes(entry.Value), loser.Bytes(entry.Source), entry.Order, Find(name));
+        }
+    }
+
+    private void WriteAll(ProfileState profile, ReadOnlySpan<byte> traits, ReadOnlySpan<byte> unlessIn, ReadOnlySpan<byte> source, EventOrder order)
+    {
+        if (traits.IsEmpty)
+        {
+            return;
+        }
+
+        var reader = new Utf8JsonReader(traits);
+        reader.Read();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            ReadOnlySpan<byte> name = Name(ref reader);
+            reader.Read();
+            int start = (int)reader.TokenStartIndex;
+            bool isNull = reader.TokenType == JsonTokenType.Null;
+            reader.Skip();
+            if (Find(name) is not { } declared)
+            {
+                declared = null;
+            }
+            else if (declared.From is not null)
+            {
+                continue; // It reads that path and no other.
+            }
+
+            if (!unlessIn.IsEmpty && Has(unlessIn, name))
+            {
+                continue;
+            }
+
+            Write(profile, name, isNull ? default : traits[start..(int)reader.BytesConsumed], source, order, declared);
+        }
+    }
+
+    private ReadOnlySpan<byte> Name(ref Utf8JsonReader reader)
+    {
+        if (!reader.ValueIsEscaped)
+        {
+            return reader.ValueSpan;
+        }
+
+        if (_name.Length < reader.ValueSpan.Length)
+        {
+            _name = new byte[reader.ValueSpan.Length * 2];
+        }
+
+        return _name.AsSpan(0, JsonText.Unescape(reader.ValueSpan, _name));
+    }
+
+    private static bool Has(ReadOnlySpan<byte> json, ReadOnlySpan<byte> name)
+    {
+        var reader = new Utf8JsonReader(json);
+        reader.Read();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            if (JsonText.Is(ref reader, name))
+            {
+                return true;
+            }
+
+            reader.Read();
+            reader.Skip();
+        }
+
+        return false;
+    }
+
+    private Declared? Find(ReadOnlySpan<byte> name)
+    {
+        foreach (Declared trait in _declared)
+        {
+            if (name.SequenceEqual(trait.Name))
+            {
+                return trait;
+            }
+        }
+
+        return null;
+    }
+
+    /// <param name="profile">Changed.</param>
+    /// <param name="name">Top-level key.</param>
+    /// <param name="value">JSON text; empty: null.</param>
+    /// <param name="source">Id.</param>
+    /// <param name="order">Of the write.</param>
+    /// <param name="declared">Null: latest.</param>
+    private void Write(ProfileState profile, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, ReadOnlySpan<byte> source, EventOrder order, Declared? declared)
+    {
+        TraitMerge merge = declared?.Merge ?? TraitMerge.Latest;
+        if (merge != TraitMerge.Latest && value.IsEmpty)
+        {
+            return; // They ignore null.
+        }
+
+        double number = 0;
+        if (merge is TraitMerge.Min or TraitMerge.Max && (!Utf8Parser.TryParse(value, out number, out int read) || read != value.Length))
+        {
+            return;
+        }
+
+        int index = profile.IndexOfTrait(name);
+        if (index < 0)
+        {
+            ref TraitEntry added = ref profile.AddTrait(name);
+            Slice first = merge == TraitMerge.Union ? profile.Add(Union(default, value, out _)) : profile.Add(value);
+            added.Value = first;
+            added.Source = profile.Add(source);
+            added.Order = order;
+            return;
+        }
+
+        ref TraitEntry entry = ref profile.Traits[index];
+        bool wins;
+        switch (merge)
+        {
+            case TraitMerge.First:
+                wins = order < entry.Order;
+                break;
+            case TraitMerge.Min or TraitMerge.Max:
+                wins = !Utf8Parser.TryParse(profile.Bytes(entry.Value), out double old, out _) || (number == old ? order < entry.Order : merge == TraitMerge.Min ? number < old : number > old);
+                break;
+            case TraitMerge.Union:
+                ReadOnlySpan<byte> union = Union(profile.Bytes(entry.Value), value, out bool grew);
+                if (!grew)
+                {
+                    return;
+                }
+
+                entry.Value = profile.Add(union);
+                if (order > entry.Order)
+                {
+                    entry.Source = profile.Add(source);
+                    entry.Order = order;
+                }
+
+                return;
+            default:
+                int rank = Rank(declared, source);
+                int oldRank = Rank(declared, profile.Bytes(entry.Source));
+                wins = rank < oldRank || (rank == oldRank && order > entry.Order);
+                break;
+        }
+
+        if (wins)
+        {
+            entry.Value = value.SequenceEqual(profile.Bytes(entry.Value)) ? entry.Value : profile.Add(value);
+            entry.Source = source.SequenceEqual(profile.Bytes(entry.Source)) ? entry.Source : profile.Add(source);
+            entry.Order = order;
+        }
+    }
+
+    /// <summary>Place of a source in <c>prefer</c>, by its id or its kind; smaller is better.</summary>
+    private int Rank(Declared? declared, ReadOnlySpan<byte> source)
+    {
+        if (declared is null || declared.Prefer.Length == 0)
+        {
+            return 0;
+        }
+
+        string id = Encoding.UTF8.GetString(source);
+        string kind = _kinds.GetValueOrDefault(id, "");
+        int rank = Array.FindIndex(declared.Prefer, preferred => preferred == id || preferred == kind);
+        return rank < 0 ? declared.Prefer.Length : rank;
+    }
+
+    /// <summary>The JSON array of all scalars of both, each once.</summary>
+    private ReadOnlySpan<byte> Union(ReadOnlySpan<byte> set, ReadOnlySpan<byte> more, out bool grew)
+    {
+        int most = set.Length + more.Length + 8;
+        if (_union.Length < most)
+        {
+            _union = new byte[most * 2];
+        }
+
+        int length = set.IsEmpty ? 1 : set.Length - 1;
+        _union[0] = (byte)'[';
+        if (!set.IsEmpty)
+        {
+            set[..^1].CopyTo(_union);
+        }
+
+        grew = false;
+        var reader = new Utf8JsonReader(more);
+        while (reader.Read())
+        {
+            if (reader.TokenType == JsonTokenType.StartObject)
+            {
+                reader.Skip();
+                continue;
+            }
+
+            if (reader.TokenType is JsonTokenType.StartArray or JsonTokenType.EndArray or JsonTokenType.Null)
+            {
+                continue;
+            }
+
+            ReadOnlySpan<byte> item = more[(int)reader.TokenStartIndex..(int)reader.BytesConsumed];
+            if (Contains(_union.AsSpan(0, length), item))
+            {
+                continue;
+            }
+
+            if (length > 1)
+            {
+                _union[length++] = (byte)',';
+            }
+
+            item.CopyTo(_union.AsSpan(length));
+            length += item.Length;
+            grew = true;
+        }
+
+        _union[length++] = (byte)']';
+        return _union.AsSpan(0, length);
+    }
+
+    private static bool Contains(ReadOnlySpan<byte> openArray, ReadOnlySpan<byte> item)
+    {
+        var reader = new Utf8JsonReader(openArray, isFinalBlock: false, default);
+        while (reader.Read())
+        {
+            if (reader.TokenType != JsonTokenType.StartArray && openArray[(int)reader.TokenStartIndex..(int)reader.BytesConsumed].SequenceEqual(item))
+            {
+                return true;
+            }
+        }
+
+        // A number at the very end has no end mark yet; the text itself is compared.
+        return openArray.EndsWith(item) && openArray.Length > item.Length && openArray[^(item.Length + 1)] is (byte)',' or (byte)'[';
+    }
+
+    private sealed class Declared(byte[] name, TraitMerge merge, string[] prefer, string[]? from)
+    {
+        public byte[] Name => name;
+
+        public TraitMerge Merge => merge;
+
+        public string[] Prefer => prefer;
+
+        public string[]? From => from;
+
+        public int Slot { get; set; }
+    }
+}

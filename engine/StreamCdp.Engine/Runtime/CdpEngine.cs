@@ -1,0 +1,706 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+using Microsoft.Extensions.Logging;
+using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Observability;
+using StreamCdp.Engine.Pipeline;
+using StreamCdp.Engine.Pipeline.Collect;
+using StreamCdp.Engine.Pipeline.Profiles;
+using StreamCdp.Schemas;
+
+namespace StreamCdp.Engine.Runtime;
+
+/// <summary>All stages of one process on their logs: what comes in at <see cref="Events"/> becomes profiles and memberships.</summary>
+/// <remarks>A thread for the router, one for the resolver, one for each shard. It stops, rather than going on wrong, when a log or a disk fails.</remarks>
+public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
+{
+    private const int MaxTraceRecords = 200_000;
+
+    private readonly EngineLogs _logs;
+    private readonly EngineOptions _options;
+    private readonly EngineMetrics _metrics;
+    private readonly TimeProvider _time;
+    private readonly ILogger _logger;
+    private readonly RouterRunner _router;
+    private readonly ResolverRunner _resolver;
+    private readonly ProfilerRunner[] _shards;
+    private readonly List<StageThread> _threads = [];
+    private readonly ConcurrentDictionary<string, IdentifierRule> _rules = new();
+    private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Dictionary<StageRunner, Action> _published = [];
+
+    private CdpEngine(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, Func<ulong, CdpModel> models, EngineMetrics metrics, TimeProvider time, ILogger logger)
+    {
+        _logs = logs;
+        _options = options;
+        _metrics = metrics;
+        _time = time;
+        _logger = logger;
+        Model = model;
+        long now = Now();
+        _shards = [.. Enumerable.Range(0, logs.ProfileEvents.Partitions).Select(shard => new ProfilerRunner(shard, logs, options, model, models, home, schemas, time, LogCheckpointUnusable))];
+        _resolver = new ResolverRunner(logs, options, model, models, home, schemas, now, LogCheckpointUnusable);
+        _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable);
+        foreach (StageRunner runner in (StageRunner[])[.. _shards, _resolver, _router])
+        {
+            _published[runner] = Publisher(runner);
+            _threads.Add(new StageThread(runner, time, logger, (int)Math.Min(options.TickMs, 1000), thread => _published[thread.Runner](), OnFailed));
+        }
+    }
+
+    /// <summary>The model that the router uses, and the shards from its marker on.</summary>
+    public CdpModel Model { get; }
+
+    /// <summary>Log of events: where the collector writes.</summary>
+    public ILog Events => _logs.Events;
+
+    /// <summary>Log of refused events.</summary>
+    public ILog DeadLetters => _logs.DeadLetters;
+
+    /// <summary>Log of membership changes.</summary>
+    public ILog Memberships => _logs.Memberships;
+
+    /// <summary>Log of profiles.</summary>
+    public ILog Profiles => _logs.Profiles;
+
+    /// <summary>Completes when the engine stopped by itself; the exception says why and what to do.</summary>
+    public Task Stopped => _stopped.Task;
+
+    /// <summary>Starts: opens the logs, restores each stage, and runs.</summary>
+    /// <param name="options">Checked: <see cref="EngineOptions.Errors"/> is empty.</param>
+    /// <param name="model">The model; where it differs from the last one in the log <c>models</c>, it becomes its newest version.</param>
+    /// <param name="logs">Where the logs are.</param>
+    /// <param name="statePath">Directory of stores and checkpoints.</param>
+    /// <param name="schemas">Schema ids to write with.</param>
+    /// <param name="metrics">Metrics to publish to.</param>
+    /// <param name="time">Wall time.</param>
+    /// <param name="logger">Start-up and failures.</param>
+    /// <exception cref="LogUnavailableException">A log cannot be opened.</exception>
+    /// <exception cref="LogUnfitException">An existing log has settings that would lose data.</exception>
+    public static CdpEngine Start(EngineOptions options, CdpModel model, ILogStore logs, string statePath, SchemaIds schemas, EngineMetrics metrics, TimeProvider time, ILogger logger)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(model);
+        ArgumentNullException.ThrowIfNull(logs);
+        ArgumentNullException.ThrowIfNull(time);
+        var opened = new EngineLogs(logs, options);
+        Func<ulong, CdpModel> models = Publish(opened, model, schemas, time.GetUtcNow().ToUnixTimeMilliseconds());
+        var engine = new CdpEngine(opened, options, model, new DirectoryStateHome(statePath), schemas, models, metrics, time, logger);
+        engine._threads.ForEach(thread => thread.Start());
+        return engine;
+    }
+
+    /// <summary>Segments that use event functions which did not see all events: they need a backfill to be exact for the time before.</summary>
+    public IReadOnlyList<string> NeedBackfill() => [.. Segments().Where(segment => segment.NeedsBackfill).Select(segment => segment.Id)];
+
+    /// <inheritdoc/>
+    public async ValueTask<byte[]?> ProfileAsync(string type, string value, ProfileParts include, CancellationToken cancellationToken)
+    {
+        if (await FindAsync(type, value).WaitAsync(cancellationToken).ConfigureAwait(false) is not UInt128 id)
+        {
+            return null;
+        }
+
+        byte[]? document = await AskAsync(id, (profiler, profile) =>
+        {
+            var buffer = new MemoryStream();
+            using var writer = new Utf8JsonWriter(buffer);
+            ProfileDocument.Write(writer, profile, profiler.Segments, profiler.Now, include);
+            writer.Flush();
+            return buffer.ToArray();
+        }).WaitAsync(cancellationToken).ConfigureAwait(false);
+        if (document is null || !include.HasFlag(ProfileParts.Events))
+        {
+            return document;
+        }
+
+        byte[]? events = await EventsAsync("id", CanonicalId.Text(id), ProfileState.MaxRecent, cancellationToken).ConfigureAwait(false);
+        return [.. document.AsSpan(0, document.Length - 1), .. ",\"events\":"u8, .. events ?? "[]"u8.ToArray(), (byte)'}'];
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<byte[]?> EventsAsync(string type, string value, int limit, CancellationToken cancellationToken)
+    {
+        if (await FindAsync(type, value).WaitAsync(cancellationToken).ConfigureAwait(false) is not UInt128 id)
+        {
+            return null;
+        }
+
+        RecentEvent[]? recent = await AskAsync(id, (_, profile) => profile.Recent.ToArray()).WaitAsync(cancellationToken).ConfigureAwait(false);
+        if (recent is null)
+        {
+            return null;
+        }
+
+        var buffer = new MemoryStream();
+        using var writer = new Utf8JsonWriter(buffer);
+        writer.WriteStartArray();
+        foreach (RecentEvent place in recent.Reverse().Take(limit))
+        {
+            WriteEvent(writer, place);
+        }
+
+        writer.WriteEndArray();
+        await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
+        return buffer.ToArray();
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<byte[]?> TraceAsync(string messageId, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(messageId);
+        byte[] text = Encoding.UTF8.GetBytes(messageId);
+        (bool found, int partition, long offset) = await _router.AskAsync(() => (_router.Router.TryTrace(text, out int p, out long o), p, o)).WaitAsync(cancellationToken).ConfigureAwait(false);
+        if (!found)
+        {
+            return null;
+        }
+
+        UInt128 id = default;
+        bool hasProfile = false;
+        var buffer = new MemoryStream();
+        using var writer = new Utf8JsonWriter(buffer);
+        writer.WriteStartObject();
+        writer.WriteString("message_id"u8, messageId);
+        writer.WriteStartArray("stages"u8);
+        writer.WriteStartObject();
+        writer.WriteString("stage"u8, "collect"u8);
+        writer.WritePropertyName("record"u8);
+        WriteEvent(writer, new RecentEvent(partition, offset));
+        writer.WriteEndObject();
+        writer.WriteStartObject();
+        writer.WriteString("stage"u8, "route"u8);
+        if (_router.Position(partition) <= offset)
+        {
+            writer.WriteString("outcome"u8, "waits for an identity decision"u8);
+        }
+        else
+        {
+            UInt128? profile = await ProfileOfAsync(partition, offset).WaitAsync(cancellationToken).ConfigureAwait(false);
+            hasProfile = profile is not null;
+            id = profile ?? default;
+            writer.WriteString("outcome"u8, hasProfile ? "routed" : "kept");
+            if (hasProfile)
+            {
+                writer.WriteString("profile"u8, CanonicalId.Text(id));
+            }
+        }
+
+        writer.WriteEndObject();
+        if (hasProfile)
+        {
+            writer.WriteStartObject();
+            writer.WriteString("stage"u8, "profile"u8);
+            byte[]? applied = await AskAsync(id, (_, state) => new[] { state.Recent.Contains(new RecentEvent(partition, offset)) ? (byte)1 : (byte)0 }).WaitAsync(cancellationToken).ConfigureAwait(false);
+            writer.WriteString("outcome"u8, applied is [1] ? "applied"u8 : applied is null ? "not applied yet"u8 : "applied, or not applied yet; it is not among the profile's latest events"u8);
+            writer.WritePropertyName("memberships"u8);
+            WriteCaused(writer, id, text);
+            writer.WriteEndObject();
+        }
+
+        writer.WriteEndArray();
+        writer.WriteEndObject();
+        await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
+        return buffer.ToArray();
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<SegmentStatus> Segments()
+    {
+        var statuses = new List<SegmentStatus>();
+        foreach (SegmentDefinition segment in Model.Segments)
+        {
+            long members = 0;
+            foreach (ProfilerRunner shard in _shards)
+            {
+                members += shard.Profiler.Members.GetValueOrDefault(segment.Id)?.Count ?? 0;
+            }
+
+            long since = 0;
+            foreach (string function in ModelFunctions.Of(segment, Model))
+            {
+                foreach (ProfilerRunner shard in _shards)
+                {
+                    since = Math.Max(since, shard.Profiler.FunctionsSince.GetValueOrDefault(function));
+                }
+            }
+
+            statuses.Add(new SegmentStatus(segment.Id, segment.Name, segment.When.ToString()!, segment.Version.ToString("x16", CultureInfo.InvariantCulture), members, since, since > 0));
+        }
+
+        return statuses;
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<MembersPage?> MembersAsync(string segmentId, string? cursor, int limit, CancellationToken cancellationToken)
+    {
+        if (!Model.Segments.Any(segment => segment.Id == segmentId))
+        {
+            return null;
+        }
+
+        UInt128? after = null;
+        if (cursor is not null)
+        {
+            if (!CanonicalId.TryParse(cursor, out UInt128 last))
+            {
+                throw new FormatException("The cursor is none of ours: give the value of next as it came.");
+            }
+
+            after = last;
+        }
+
+        var page = new List<(UInt128 Id, long Since)>();
+        foreach (ProfilerRunner shard in _shards)
+        {
+            if (shard.Profiler.Members.TryGetValue(segmentId, out SegmentMembers? members))
+            {
+                page.AddRange(members.Page(after, limit + 1));
+            }
+        }
+
+        page.Sort((left, right) => left.Id.CompareTo(right.Id));
+        bool more = page.Count > limit;
+        var result = new List<SegmentMember>();
+        foreach ((UInt128 id, long since) in page.Take(limit))
+        {
+            byte[]? identifiers = await AskAsync(id, (_, profile) =>
+            {
+                var buffer = new MemoryStream();
+                using var writer = new Utf8JsonWriter(buffer);
+                ProfileDocument.WriteIdentifiers(writer, profile);
+                writer.Flush();
+                return buffer.ToArray();
+            }).WaitAsync(cancellationToken).ConfigureAwait(false);
+            result.Add(new SegmentMember(CanonicalId.Text(id), since, JsonElement.Parse(identifiers ?? "[]"u8.ToArray())));
+        }
+
+        return new MembersPage(result, more ? result[^1].Id : null);
+    }
+
+    /// <summary>One page of all profiles of all shards, in no order that means anything.</summary>
+    /// <param name="cursor">Null for the first page.</param>
+    /// <param name="limit">Most profiles.</param>
+    /// <param name="cancellationToken">Stops waiting.</param>
+    /// <returns>Profile documents, and the cursor of the next page; null at the end.</returns>
+    /// <exception cref="FormatException">The cursor is none of ours.</exception>
+    public async ValueTask<(IReadOnlyList<byte[]> Profiles, string? Next)> ExportAsync(string? cursor, int limit, CancellationToken cancellationToken)
+    {
+        UInt128 after = default;
+        bool first = cursor is null;
+        if (cursor is not null && !CanonicalId.TryParse(cursor, out after))
+        {
+            throw new FormatException("The cursor is none of ours: give the value of next as it came.");
+        }
+
+        var ids = new List<UInt128>();
+        foreach (ProfilerRunner shard in _shards)
+        {
+            ids.AddRange(await shard.AskAsync(() => shard.Profiler.NextIds(after, first, limit + 1)).WaitAsync(cancellationToken).ConfigureAwait(false));
+        }
+
+        ids.Sort();
+        var documents = new List<byte[]>();
+        foreach (UInt128 id in ids.Take(limit))
+        {
+            if (await ProfileAsync("id", CanonicalId.Text(id), ProfileParts.Default, cancellationToken).ConfigureAwait(false) is { } document)
+            {
+                documents.Add(document);
+            }
+        }
+
+        return (documents, ids.Count > limit ? CanonicalId.Text(ids[limit - 1]) : null);
+    }
+
+    /// <inheritdoc/>
+    public async Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken)
+    {
+        long deadline = Now() + (long)timeout.TotalMilliseconds;
+        long[] events = [.. Enumerable.Range(0, _logs.Events.Partitions).Select(_logs.Events.EndOffset)];
+        while (true)
+        {
+            bool routed = await _router.AskAsync(() => Enumerable.Range(0, events.Length).All(partition => _router.Position(partition) >= events[partition])).WaitAsync(cancellationToken).ConfigureAwait(false);
+            if (routed)
+            {
+                break;
+            }
+
+            await PauseAsync("route").ConfigureAwait(false);
+        }
+
+        await _router.AskAsync(() => _router.FlushClock(Now())).WaitAsync(cancellationToken).ConfigureAwait(false);
+        while (true)
+        {
+            long sentBefore = SentOn();
+            long[] ends = [.. Enumerable.Range(0, _shards.Length).Select(_logs.ProfileEvents.EndOffset)];
+            for (int shard = 0; shard < _shards.Length; shard++)
+            {
+                while (_shards[shard].Position < ends[shard])
+                {
+                    await PauseAsync(_shards[shard].Name).ConfigureAwait(false);
+                }
+            }
+
+            // A merge goes through the logs of two shards or more: quiet means that nobody waits and nothing was sent on meanwhile.
+            int waiting = 0;
+            foreach (ProfilerRunner shard in _shards)
+            {
+                waiting += await shard.AskAsync(() => shard.Profiler.PendingCount).WaitAsync(cancellationToken).ConfigureAwait(false);
+            }
+
+            if (waiting == 0 && SentOn() == sentBefore)
+            {
+                return;
+            }
+
+            await PauseAsync("profile").ConfigureAwait(false);
+        }
+
+        long SentOn() => _shards.Sum(shard => shard.Profiler.SentOn);
+
+        async Task PauseAsync(string stage)
+        {
+            if (_threads.Find(thread => thread.Fault is not null) is { } failed)
+            {
+                throw new TimeoutException($"Stage {failed.Runner.Name} stopped: {failed.Fault!.Message}");
+            }
+
+            if (Now() > deadline)
+            {
+                throw new TimeoutException($"Stage {stage} is behind: not everything was applied within {timeout.TotalSeconds:0.###} s. Ask again, or look at streamcdp_log_lag_records.");
+            }
+
+            await Task.Delay(1, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<PartHealth> Health()
+    {
+        var parts = new List<PartHealth>();
+        foreach (StageThread thread in _threads)
+        {
+            string reason = thread.Fault?.Message ?? thread.Runner.CheckpointProblem ?? "";
+            parts.Add(new PartHealth(thread.Runner.Name, thread.Fault is null, thread.Fault is null, reason));
+        }
+
+        return parts;
+    }
+
+    /// <summary>Stops: stages finish their batch, take a last checkpoint, and close.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await Task.WhenAll(_threads.Select(thread => Task.Run(() => thread.Stop(save: true)))).ConfigureAwait(false);
+        _threads.ForEach(thread => thread.Dispose());
+        _stopped.TrySetResult();
+    }
+
+    /// <summary>Appends the model where it is new, and tells every shard and the resolver which one counts from here.</summary>
+    private static Func<ulong, CdpModel> Publish(EngineLogs logs, CdpModel model, SchemaIds schemas, long nowMs)
+    {
+        var texts = new ConcurrentDictionary<ulong, string>();
+        ulong last = 0;
+        using (ILogReader reader = logs.Models.OpenReader(0, 0))
+        {
+            while (reader.TryRead(out LogRecord record))
+            {
+                if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && ModelRecord.TryRead(body, out ModelRecord saved)
+                    && ulong.TryParse(saved.Version, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong version))
+                {
+                    texts[version] = Encoding.UTF8.GetString(saved.Text);
+                    last = version;
+                }
+            }
+        }
+
+        byte[] buffer = new byte[1024];
+        if (last != model.Version)
+        {
+            byte[] version = Encoding.UTF8.GetBytes(model.Version.ToString("x16", CultureInfo.InvariantCulture));
+            var record = new ModelRecord { Version = version, Text = Encoding.UTF8.GetBytes(model.Text), At = nowMs };
+            int end = record.WriteTo(ref buffer, WireFormat.WriteHeader(ref buffer, 0, schemas[RecordType.ModelRecord]));
+            using ILogWriter writer = logs.Models.OpenWriter();
+            writer.WaitDurable(writer.Append(0, version, buffer.AsSpan(0, end), nowMs));
+        }
+
+        // Also when it is not new: a crash may have come between the model and its markers. The same model again changes nothing.
+        using (ILogWriter shards = logs.ProfileEvents.OpenWriter())
+        using (ILogWriter links = logs.IdentityLinks.OpenWriter())
+        {
+            var marker = new ProfileEvent { Kind = ProfileEventKind.Model, Generation = (long)model.Version };
+            int end = marker.WriteTo(ref buffer, WireFormat.WriteHeader(ref buffer, 0, schemas[RecordType.ProfileEvent]));
+            for (int shard = 0; shard < logs.ProfileEvents.Partitions; shard++)
+            {
+                shards.Append(shard, default, buffer.AsSpan(0, end), nowMs);
+            }
+
+            shards.WaitDurable(shards.Appended);
+            var link = new IdentityLink { Kind = LinkKind.Model, ModelVersion = (long)model.Version };
+            end = link.WriteTo(ref buffer, WireFormat.WriteHeader(ref buffer, 0, schemas[RecordType.IdentityLink]));
+            links.WaitDurable(links.Append(0, "workspace"u8, buffer.AsSpan(0, end), nowMs));
+        }
+
+        var parsed = new ConcurrentDictionary<ulong, CdpModel> { [model.Version] = model };
+        return version => parsed.GetOrAdd(version, missing =>
+        {
+            // Secrets are not needed to compute with an old model.
+            ModelResult result = texts.TryGetValue(missing, out string? text) ? ModelReader.Read("models", text, name => $"unused-{name}") : throw new InvalidDataException($"The log models has no version {missing:x16}.");
+            return result.Model ?? throw new InvalidDataException($"Version {missing:x16} in the log models cannot be read by this version of StreamCdp: {result.Errors[0]}");
+        });
+    }
+
+    private async Task<UInt128?> FindAsync(string type, string value)
+    {
+        if (type == "id")
+        {
+            return CanonicalId.TryParse(value, out UInt128 given) ? given : null;
+        }
+
+        if (Model.Identifiers.FirstOrDefault(identifier => identifier.Type == type) is not IdentifierDefinition definition)
+        {
+            return null;
+        }
+
+        IdentifierRule rule = _rules.GetOrAdd(type, _ => new IdentifierRule(definition));
+        byte[] normal;
+        lock (rule)
+        {
+            if (rule.Apply(Encoding.UTF8.GetBytes(value), out ReadOnlySpan<byte> normalised) != IdentifierOutcome.Taken)
+            {
+                return null;
+            }
+
+            normal = normalised.ToArray();
+        }
+
+        byte[] typeText = Encoding.UTF8.GetBytes(type);
+        return await _router.AskAsync(() => _router.Router.TryFind(typeText, normal, out UInt128 found) ? found : (UInt128?)null).ConfigureAwait(false);
+    }
+
+    /// <summary>Reads a profile on its shard's thread, following it through merges.</summary>
+    private async Task<TResult?> AskAsync<TResult>(UInt128 id, Func<Profiler, ProfileState, TResult> read)
+        where TResult : class
+    {
+        for (int hops = 0; hops < 64; hops++)
+        {
+            ProfilerRunner shard = _shards[CanonicalId.Shard(id, _shards.Length)];
+            UInt128 wanted = id;
+            (TResult? result, UInt128? redirect) = await shard.AskAsync(() =>
+                shard.Profiler.TryGet(wanted, out UInt128? to, out ProfileState profile) ? (read(shard.Profiler, profile), null) : ((TResult?)null, to)).ConfigureAwait(false);
+            if (redirect is not UInt128 next)
+            {
+                return result;
+            }
+
+            id = next;
+        }
+
+        return null;
+    }
+
+    private void WriteEvent(Utf8JsonWriter writer, RecentEvent place)
+    {
+        writer.WriteStartObject();
+        writer.WriteString("offset"u8, $"{place.Partition}:{place.Offset}");
+        if (place.Offset >= _logs.Events.BeginOffset(place.Partition))
+        {
+            using ILogReader reader = _logs.Events.OpenReader(place.Partition, place.Offset);
+            if (reader.TryRead(out LogRecord record) && record.Offset == place.Offset)
+            {
+                ReadOnlySpan<byte> payload = record.Value;
+                long receivedAt = record.TimestampMs;
+                if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && CustomerEvent.TryRead(body, out CustomerEvent e))
+                {
+                    payload = e.Payload;
+                    receivedAt = e.ReceivedAt;
+                    writer.WriteString("source"u8, e.Source);
+                }
+
+                ProfileDocument.WriteTime(writer, "received_at"u8, receivedAt);
+                writer.WritePropertyName("event"u8);
+                writer.WriteRawValue(payload);
+            }
+        }
+
+        writer.WriteEndObject();
+    }
+
+    private async Task<UInt128?> ProfileOfAsync(int partition, long offset)
+    {
+        using ILogReader reader = _logs.Events.OpenReader(partition, offset);
+        byte[] value;
+        if (!reader.TryRead(out LogRecord record) || record.Offset != offset)
+        {
+            return null;
+        }
+
+        value = record.Value.ToArray();
+        byte[]? type = null;
+        byte[]? text = null;
+        var events = new EventReader(Model);
+        ReadIdentifier();
+        return type is null ? null : await _router.AskAsync(() => _router.Router.TryFind(type, text, out UInt128 found) ? found : (UInt128?)null).ConfigureAwait(false);
+
+        void ReadIdentifier()
+        {
+            bool isAvro = WireFormat.TryRead(value, out _, out ReadOnlySpan<byte> body) & CustomerEvent.TryRead(body, out CustomerEvent e);
+            EventProblem problem = isAvro ? events.Read(e.Payload, e.Context, EventTypeText.Parse(e.Type)) : events.Read(value, default);
+            if (problem == EventProblem.None && events.IdentifierCount > 0)
+            {
+                type = Encoding.UTF8.GetBytes(Model.Identifiers[events.IdentifierType(0)].Type);
+                text = events.IdentifierValue(0).ToArray();
+            }
+        }
+    }
+
+    /// <summary>Membership changes that an event caused, from the newest part of the log.</summary>
+    private void WriteCaused(Utf8JsonWriter writer, UInt128 profile, ReadOnlySpan<byte> messageId)
+    {
+        writer.WriteStartArray();
+        for (int shard = 0; shard < _shards.Length; shard++)
+        {
+            long from = Math.Max(_logs.Memberships.BeginOffset(shard), _logs.Memberships.EndOffset(shard) - MaxTraceRecords);
+            using ILogReader reader = _logs.Memberships.OpenReader(shard, from);
+            while (reader.TryRead(out LogRecord record))
+            {
+                if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && SegmentMembership.TryRead(body, out SegmentMembership change) && change.Cause.SequenceEqual(messageId))
+                {
+                    writer.WriteStartObject();
+                    writer.WriteString("profile"u8, CanonicalId.Text(change.ProfileId));
+                    writer.WriteString("segment"u8, change.Segment);
+                    writer.WriteString("change"u8, change.Change == MembershipChange.Entered ? "entered"u8 : "exited"u8);
+                    ProfileDocument.WriteTime(writer, "at"u8, change.At);
+                    writer.WriteNumber("version"u8, change.Version);
+                    writer.WriteEndObject();
+                }
+            }
+        }
+
+        writer.WriteEndArray();
+    }
+
+    private void OnFailed(StageThread thread, Exception error) => _stopped.TrySetException(error);
+
+    /// <summary>Publishes what a stage counted, on its own thread.</summary>
+    private Action Publisher(StageRunner runner)
+    {
+        string name = runner.Name;
+        long checkpointAt = 0;
+        long nextState = 0;
+        switch (runner)
+        {
+            case RouterRunner router:
+                long processed = 0;
+                long duplicates = 0;
+                long[] letters = new long[router.Router.DeadLetters.Length];
+                return () =>
+                {
+                    Add(_metrics.EventsProcessed, router.Router.Processed, ref processed);
+                    Add(_metrics.EventsDuplicate, router.Router.Duplicates, ref duplicates);
+                    for (int i = 1; i < letters.Length; i++)
+                    {
+                        if (router.Router.DeadLetters[i] != letters[i])
+                        {
+                            _metrics.DeadLetters(((EventProblem)i).Reason()).Inc(router.Router.DeadLetters[i] - letters[i]);
+                            letters[i] = router.Router.DeadLetters[i];
+                        }
+                    }
+
+                    _metrics.IdentityWaiting.Set(router.Router.WaitingCount);
+                    Slow(() =>
+                    {
+                        State(router.StateBytes);
+                        for (int partition = 0; partition < _logs.Events.Partitions; partition++)
+                        {
+                            _metrics.LogLag("events", partition).Set(Math.Max(0, _logs.Events.EndOffset(partition) - router.Position(partition)));
+                        }
+                    });
+                };
+            case ResolverRunner resolver:
+                long merges = 0;
+                Dictionary<string, long> rejections = [];
+                return () => Slow(() =>
+                {
+                    Add(_metrics.IdentityMerges, resolver.Resolver.Merges, ref merges);
+                    foreach ((string rule, long count) in resolver.Resolver.Rejections)
+                    {
+                        _metrics.IdentityRejections(rule).Inc(count - rejections.GetValueOrDefault(rule));
+                        rejections[rule] = count;
+                    }
+
+                    _metrics.LogLag("identity-links", 0).Set(Math.Max(0, _logs.IdentityLinks.EndOffset(0) - resolver.Position));
+                    State(resolver.StateBytes);
+                });
+            default:
+                var shard = (ProfilerRunner)runner;
+                int number = int.Parse(name.AsSpan("profile ".Length), CultureInfo.InvariantCulture);
+                (long Entered, long Exited)[] changes = [];
+                CdpModel? model = null;
+                return () =>
+                {
+                    shard.Latency.PublishTo(_metrics.EventLatency);
+                    Slow(() =>
+                    {
+                        if (model != shard.Profiler.Model)
+                        {
+                            model = shard.Profiler.Model;
+                            changes = new (long, long)[model.Segments.Count];
+                        }
+
+                        for (int i = 0; i < changes.Length; i++)
+                        {
+                            (long entered, long exited) = shard.Profiler.ChangeCounts[i];
+                            _metrics.SegmentEntered(model.Segments[i].Id).Inc(entered - changes[i].Entered);
+                            _metrics.SegmentExited(model.Segments[i].Id).Inc(exited - changes[i].Exited);
+                            changes[i] = (entered, exited);
+                            _metrics.SegmentMembers(model.Segments[i].Id).Set(_shards.Sum(other => other.Profiler.Members.GetValueOrDefault(model.Segments[i].Id)?.Count ?? 0));
+                        }
+
+                        _metrics.Profiles.Set(_shards.Sum(other => other.Profiler.ProfileCount));
+                        _metrics.LogLag("profile-events", number).Set(Math.Max(0, _logs.ProfileEvents.EndOffset(number) - shard.Position));
+                        State(shard.StateBytes);
+                    });
+                };
+        }
+
+        void Slow(Action publish)
+        {
+            long now = Environment.TickCount64;
+            if (now < nextState)
+            {
+                return;
+            }
+
+            nextState = now + 500;
+            publish();
+            if (runner.CheckpointAtMs != checkpointAt)
+            {
+                checkpointAt = runner.CheckpointAtMs;
+                _metrics.CheckpointDone(name, TimeSpan.FromMilliseconds(runner.CheckpointTookMs), checkpointAt);
+            }
+        }
+
+        void State((long Memory, long Disk) bytes)
+        {
+            _metrics.StateBytes(name, "memory").Set(bytes.Memory);
+            _metrics.StateBytes(name, "disk").Set(bytes.Disk);
+        }
+
+        static void Add(Prometheus.Counter counter, long value, ref long published)
+        {
+            if (value != published)
+            {
+                counter.Inc(value - published);
+                published = value;
+            }
+        }
+    }
+
+    private long Now() => _time.GetUtcNow().ToUnixTimeMilliseconds();
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "{Reason} An older one is tried, then the log from its start; nothing is lost.")]
+    private partial void LogCheckpointUnusable(string reason);
+}

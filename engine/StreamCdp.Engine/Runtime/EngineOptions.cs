@@ -1,0 +1,94 @@
+using StreamCdp.Engine.Pipeline.Identity;
+using StreamCdp.Engine.State;
+
+namespace StreamCdp.Engine.Runtime;
+
+/// <summary>Sizes and times of the engine.</summary>
+public sealed record EngineOptions
+{
+    /// <summary>Section of these settings.</summary>
+    public const string Section = "StreamCdp:Engine";
+
+    /// <summary>Partitions of the log events where it is made. 1 to 1024, default 1: one router thread keeps up with one machine's collector.</summary>
+    public int EventPartitions { get; init; } = 1;
+
+    /// <summary>Shards (partitions of profile-events) where they are made. 1 to 1024, default 1 for each 2 cores.</summary>
+    public int Shards { get; init; } = Math.Max(1, Environment.ProcessorCount / 2);
+
+    /// <summary>Memory of all stores together, bytes. 64 MiB to 1 TiB, default 1 GiB: 6/8 profiles, 1/8 identity, 1/8 messageIds. What does not fit is on disk.</summary>
+    public long MemoryBytes { get; init; } = 1L << 30;
+
+    /// <summary>How long a messageId is known, ms. 1 s to 30 days, default 24 h (RULES.md §2).</summary>
+    public long DedupWindowMs { get; init; } = 24L * 3600 * 1000;
+
+    /// <summary>Time between two checkpoints of a stage, ms. 1 s to 1 h, default 60 s: what a restart has to read again.</summary>
+    public long CheckpointMs { get; init; } = 60_000;
+
+    /// <summary>Time between two ticks, ms. 50 to 60 000, default 1000: how late a change by time may be emitted.</summary>
+    public long TickMs { get; init; } = 1_000;
+
+    /// <summary>Whose time the shards follow.</summary>
+    public ClockMode Clock { get; init; } = ClockMode.Wall;
+
+    /// <summary>Secret from which ids of profiles are derived; the same on all instances, never changed.</summary>
+    public string WorkspaceKey { get; init; } = "streamcdp";
+
+    /// <summary>Identifiers a profile may have. 10 to 100 000, default 1000 (RULES.md §3.7).</summary>
+    public int MaxIdentifiers { get; init; } = Resolver.DefaultMaxIdentifiers;
+
+    /// <summary>Events that may wait for identity decisions. 100 to 1 000 000, default 10 000; then the router reads no further.</summary>
+    public int MaxWaiting { get; init; } = 10_000;
+
+    /// <summary>How long events are kept, ms; −1 for ever, default 400 days (privacy.retain_events comes with the privacy work).</summary>
+    public long RetainEventsMs { get; init; } = 400L * 24 * 3600 * 1000;
+
+    /// <summary>How long the internal log profile-events is kept, ms. Default 7 days: how old a checkpoint may be to restart from.</summary>
+    public long RetainProfileEventsMs { get; init; } = 7L * 24 * 3600 * 1000;
+
+    /// <summary>Every broken rule, each with its key, its value and what is allowed. Empty: the options are good.</summary>
+    public IEnumerable<string> Errors()
+    {
+        foreach ((string name, long value, long least, long most) in new[]
+        {
+            (nameof(EventPartitions), EventPartitions, 1L, 1024L),
+            (nameof(Shards), Shards, 1, 1024),
+            (nameof(MemoryBytes), MemoryBytes, 64L << 20, 1L << 40),
+            (nameof(DedupWindowMs), DedupWindowMs, 1_000, 30L * 24 * 3600 * 1000),
+            (nameof(CheckpointMs), CheckpointMs, 1_000, 3_600_000),
+            (nameof(TickMs), TickMs, 50, 60_000),
+            (nameof(MaxIdentifiers), MaxIdentifiers, 10, 100_000),
+            (nameof(MaxWaiting), MaxWaiting, 100, 1_000_000),
+        })
+        {
+            if (value < least || value > most)
+            {
+                yield return $"{Section}:{name} is {value}; allowed are {least} to {most}.";
+            }
+        }
+
+        foreach ((string name, long value) in new[] { (nameof(RetainEventsMs), RetainEventsMs), (nameof(RetainProfileEventsMs), RetainProfileEventsMs) })
+        {
+            if (value is not -1 and < 3_600_000)
+            {
+                yield return $"{Section}:{name} is {value}; allowed are -1 (for ever) and 3600000 (1 h) or more.";
+            }
+        }
+
+        if (string.IsNullOrEmpty(WorkspaceKey))
+        {
+            yield return $"{Section}:WorkspaceKey is empty; allowed is any text.";
+        }
+    }
+
+    internal StoreSizes ShardSizes => Sizes(MemoryBytes / 8 * 6 / Shards);
+
+    internal StoreSizes MapSizes => Sizes(MemoryBytes / 32);
+
+    internal StoreSizes ResolverSizes => Sizes(MemoryBytes / 32);
+
+    internal StoreSizes ResolverProfileSizes => Sizes(MemoryBytes / 16);
+
+    internal StoreSizes RepeatSizes => new(MemoryBytes / 16, Math.Clamp(MemoryBytes / 16, 1 << 20, 1 << 30));
+
+    private static StoreSizes Sizes(long bytes) => new(bytes, Math.Clamp(bytes / 16, 1 << 20, 1 << 30));
+}

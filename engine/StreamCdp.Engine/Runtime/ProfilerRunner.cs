@@ -1,0 +1,155 @@
+using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Observability;
+using StreamCdp.Engine.Pipeline.Profiles;
+using StreamCdp.Engine.State;
+using StreamCdp.Schemas;
+
+namespace StreamCdp.Engine.Runtime;
+
+/// <summary>Moves the profiler of one shard.</summary>
+internal sealed class ProfilerRunner : StageRunner
+{
+    private const int Batch = 512;
+
+    private readonly EngineLogs _logs;
+    private readonly EngineOptions _options;
+    private readonly int _shard;
+    private readonly LogEffects _effects;
+    private readonly IStateStore _store;
+    private readonly Checkpointer<ProfilerManifest> _checkpointer;
+    private readonly ILogReader _records;
+    private readonly TimeProvider _time;
+
+    /// <summary>Restores a shard from its newest good checkpoint; its log does the rest.</summary>
+    public ProfilerRunner(int shard, EngineLogs logs, EngineOptions options, CdpModel model, Func<ulong, CdpModel> models, IStateHome home, SchemaIds schemas, TimeProvider time, Action<string> warn)
+        : base($"profile {shard}", new WorkSignal())
+    {
+        _logs = logs;
+        _options = options;
+        _shard = shard;
+        _time = time;
+        string stage = $"profile-{shard}";
+        List<(long Number, Checkpointer<ProfilerManifest>.Manifest Manifest)> manifests = [.. Checkpointer<ProfilerManifest>.Read(stage, home)];
+        ProfilerManifest? manifest = Restore(stage, home, manifests, warn, out _store);
+        _effects = new LogEffects((StageLog.ProfileEvents, logs.ProfileEvents), (StageLog.Profiles, logs.Profiles), (StageLog.Memberships, logs.Memberships));
+        CdpModel first = manifest is null ? model : models(manifest.Snapshot.ModelVersion);
+        Profiler = new Profiler(shard, logs.ProfileEvents.Partitions, first, models, _store, _effects, schemas);
+        Profiler.Restore(manifest?.Snapshot);
+        FindEmitted(manifest?.MembershipsEnd ?? logs.Memberships.BeginOffset(shard));
+        _checkpointer = new Checkpointer<ProfilerManifest>(stage, home, _effects, [_store]);
+        _checkpointer.Continue(manifests);
+        _records = logs.ProfileEvents.OpenReader(shard, manifest?.Position ?? 0, Signal);
+    }
+
+    /// <summary>The stage.</summary>
+    public Profiler Profiler { get; }
+
+    /// <summary>Offset of the next record.</summary>
+    public long Position => _records.Position;
+
+    /// <summary>Received → membership appended.</summary>
+    public LocalHistogram Latency { get; } = new();
+
+    /// <summary>Bytes of its store in memory and on disk.</summary>
+    public (long Memory, long Disk) StateBytes => (_store.MemoryBytes, _store.DiskBytes);
+
+    /// <inheritdoc/>
+    public override bool IsSaving => _checkpointer.IsRunning;
+
+    /// <inheritdoc/>
+    public override bool Step(long nowMs)
+    {
+        bool worked = Answer();
+        for (int i = 0; i < Batch && _records.TryRead(out LogRecord record); i++)
+        {
+            Profiler.Apply(record);
+            worked = true;
+        }
+
+        if (Profiler.EmittedFor.Count > 0)
+        {
+            long now = _time.GetUtcNow().ToUnixTimeMilliseconds();
+            foreach (long receivedAt in Profiler.EmittedFor)
+            {
+                Latency.ObserveMs(now - receivedAt);
+            }
+
+            Profiler.EmittedFor.Clear();
+        }
+
+        Save(nowMs, _options.CheckpointMs);
+
+        return worked;
+    }
+
+    /// <inheritdoc/>
+    protected override void Begin()
+    {
+        Profiler.Flush();
+        _checkpointer.Begin(new ProfilerManifest
+        {
+            Position = _records.Position,
+            MembershipsEnd = _logs.Memberships.EndOffset(_shard),
+            Snapshot = Profiler.Save(),
+        });
+    }
+
+    /// <inheritdoc/>
+    protected override bool Poll() => _checkpointer.Poll();
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        _records.Dispose();
+        _effects.Dispose();
+        Profiler.Dispose();
+        _store.Dispose();
+        base.Dispose();
+    }
+
+    private ProfilerManifest? Restore(string stage, IStateHome home, List<(long Number, Checkpointer<ProfilerManifest>.Manifest Manifest)> manifests, Action<string> warn, out IStateStore store)
+    {
+        foreach ((long number, Checkpointer<ProfilerManifest>.Manifest manifest) in manifests)
+        {
+            try
+            {
+                store = home.Open(stage, "profiles", StoreKind.Updated, _options.ShardSizes, manifest.Stores[0]);
+                return manifest.State;
+            }
+            catch (CheckpointFailedException error)
+            {
+                warn($"Checkpoint {number} of shard {_shard} is not usable: {error.Message}");
+            }
+        }
+
+        store = home.Open(stage, "profiles", StoreKind.Updated, _options.ShardSizes, null);
+        return null;
+    }
+
+    /// <summary>Reads its own output after the checkpoint: those changes are not appended again.</summary>
+    private void FindEmitted(long from)
+    {
+        using ILogReader reader = _logs.Memberships.OpenReader(_shard, from);
+        while (reader.TryRead(out LogRecord record))
+        {
+            if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && SegmentMembership.TryRead(body, out SegmentMembership membership))
+            {
+                Profiler.Emitted.Add((membership.ProfileId, membership.Version));
+            }
+        }
+    }
+}
+
+/// <summary>What a checkpoint of a shard holds beyond its store.</summary>
+internal sealed record ProfilerManifest
+{
+    /// <summary>Where to read profile-events.</summary>
+    public long Position { get; init; }
+
+    /// <summary>Durable end of memberships.</summary>
+    public long MembershipsEnd { get; init; }
+
+    /// <summary>State besides the store.</summary>
+    public required ProfilerSnapshot Snapshot { get; init; }
+}

@@ -1,0 +1,248 @@
+using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Pipeline.Identity;
+using StreamCdp.Engine.State;
+using StreamCdp.Schemas;
+
+namespace StreamCdp.Engine.Runtime;
+
+/// <summary>Moves the router.</summary>
+internal sealed class RouterRunner : StageRunner
+{
+    private const string Stage = "route";
+    private const int Batch = 512;
+
+    private readonly EngineLogs _logs;
+    private readonly EngineOptions _options;
+    private readonly LogEffects _effects;
+    private readonly IStateStore _map;
+    private readonly IStateStore _repeatStore;
+    private readonly RepeatFilter _repeats;
+    private readonly Checkpointer<RouterManifest> _checkpointer;
+    private readonly ILogReader[] _events;
+    private readonly ILogReader _decisions;
+    private long _nextTick;
+
+    /// <summary>Restores the router from its newest good checkpoint and from what it appended after it.</summary>
+    /// <param name="logs">All logs.</param>
+    /// <param name="options">Sizes.</param>
+    /// <param name="model">Identifiers and sources.</param>
+    /// <param name="home">State.</param>
+    /// <param name="schemas">Schema ids.</param>
+    /// <param name="nowMs">Wall time: the generation of this run.</param>
+    /// <param name="warn">Told which checkpoints were unusable.</param>
+    public RouterRunner(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, long nowMs, Action<string> warn)
+        : base(Stage, new WorkSignal())
+    {
+        _logs = logs;
+        _options = options;
+        List<(long Number, Checkpointer<RouterManifest>.Manifest Manifest)> manifests = [.. Checkpointer<RouterManifest>.Read(Stage, home)];
+        RouterManifest manifest = Restore(home, manifests, warn, out _map, out _repeatStore) ?? new RouterManifest
+        {
+            Positions = [.. Enumerable.Range(0, logs.Events.Partitions).Select(logs.Events.BeginOffset)],
+            ShardEnds = [.. Enumerable.Range(0, logs.ProfileEvents.Partitions).Select(logs.ProfileEvents.BeginOffset)],
+            LinksEnd = logs.IdentityLinks.BeginOffset(0),
+        };
+        _effects = new LogEffects((StageLog.ProfileEvents, logs.ProfileEvents), (StageLog.IdentityLinks, logs.IdentityLinks), (StageLog.DeadLetters, logs.DeadLetters));
+        _repeats = new RepeatFilter(_repeatStore, options.DedupWindowMs) { LatestSharedMs = manifest.LatestSharedMs };
+        long generation = Math.Max(nowMs, manifest.Generation + 1);
+        Router = new Router(model, _map, _repeats, _effects, schemas, new DerivedId(options.WorkspaceKey), logs.ProfileEvents.Partitions, options.Clock, generation, options.MaxWaiting)
+        {
+            Clock = manifest.Clock,
+            ClockSent = long.MinValue,
+        };
+        _checkpointer = new Checkpointer<RouterManifest>(Stage, home, _effects, [_map, _repeatStore]);
+        _checkpointer.Continue(manifests);
+
+        Router.Fence(logs.Events.Partitions, nowMs);
+        _effects.WaitDurable(StageLog.ProfileEvents);
+        FindRouted(manifest);
+        FindAsked(manifest);
+
+        _decisions = logs.IdentityMap.OpenReader(0, manifest.MapPosition, Signal);
+        while (_decisions.TryRead(out LogRecord record))
+        {
+            Router.ApplyDecision(record);
+        }
+
+        _events = [.. Enumerable.Range(0, logs.Events.Partitions).Select(partition => logs.Events.OpenReader(partition, manifest.Positions[partition], Signal))];
+    }
+
+    /// <summary>The stage.</summary>
+    public Router Router { get; }
+
+    /// <summary>Bytes of its stores in memory and on disk.</summary>
+    public (long Memory, long Disk) StateBytes => (_map.MemoryBytes + _repeatStore.MemoryBytes, _map.DiskBytes + _repeatStore.DiskBytes);
+
+    /// <inheritdoc/>
+    public override bool IsSaving => _checkpointer.IsRunning;
+
+    /// <summary>First offset of a partition of events that is not passed on.</summary>
+    public long Position(int partition) => Router.FirstWaiting(partition, _events[partition].Position);
+
+    /// <summary>Sends the clock to all shards where they may be behind it, and waits until that is durable.</summary>
+    /// <returns>True.</returns>
+    public bool FlushClock(long nowMs)
+    {
+        Router.Tick(nowMs);
+        _effects.WaitDurable(StageLog.ProfileEvents);
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public override bool Step(long nowMs)
+    {
+        bool worked = Answer();
+        bool decided = false;
+        while (_decisions.TryRead(out LogRecord decision))
+        {
+            Router.ApplyDecision(decision);
+            decided = true;
+        }
+
+        if (decided)
+        {
+            Router.GoOn();
+            worked = true;
+        }
+
+        for (int partition = 0; partition < _events.Length; partition++)
+        {
+            for (int i = 0; i < Batch && Router.CanRead && _events[partition].TryRead(out LogRecord record); i++)
+            {
+                Router.Apply(record);
+                worked = true;
+            }
+        }
+
+        Router.SendLinks();
+        if (_options.Clock == ClockMode.Event)
+        {
+            if (!worked && Router.WaitingCount == 0)
+            {
+                Router.Tick(nowMs);
+            }
+        }
+        else if (nowMs >= _nextTick)
+        {
+            Router.Tick(nowMs);
+            _nextTick = nowMs + _options.TickMs;
+        }
+
+        Save(nowMs, _options.CheckpointMs);
+        return worked;
+    }
+
+    /// <inheritdoc/>
+    protected override void Begin()
+    {
+        _checkpointer.Begin(new RouterManifest
+        {
+            Positions = [.. Enumerable.Range(0, _events.Length).Select(Position)],
+            MapPosition = _decisions.Position,
+            ShardEnds = [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)],
+            LinksEnd = _logs.IdentityLinks.EndOffset(0),
+            Clock = Router.Clock,
+            LatestSharedMs = _repeats.LatestSharedMs,
+            Generation = Router.Generation,
+        });
+    }
+
+    /// <inheritdoc/>
+    protected override bool Poll() => _checkpointer.Poll();
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        foreach (ILogReader reader in _events)
+        {
+            reader.Dispose();
+        }
+
+        _decisions.Dispose();
+        _effects.Dispose();
+        _map.Dispose();
+        _repeatStore.Dispose();
+        base.Dispose();
+    }
+
+    private RouterManifest? Restore(IStateHome home, List<(long Number, Checkpointer<RouterManifest>.Manifest Manifest)> manifests, Action<string> warn, out IStateStore map, out IStateStore repeats)
+    {
+        foreach ((long number, Checkpointer<RouterManifest>.Manifest manifest) in manifests)
+        {
+            IStateStore? opened = null;
+            try
+            {
+                opened = home.Open(Stage, "map", StoreKind.Updated, _options.MapSizes, manifest.Stores[0]);
+                repeats = home.Open(Stage, "repeats", StoreKind.AppendOnly, _options.RepeatSizes, manifest.Stores[1]);
+                map = opened;
+                return manifest.State;
+            }
+            catch (CheckpointFailedException error)
+            {
+                opened?.Dispose();
+                warn($"Checkpoint {number} of the router is not usable: {error.Message}");
+            }
+        }
+
+        map = home.Open(Stage, "map", StoreKind.Updated, _options.MapSizes, null);
+        repeats = home.Open(Stage, "repeats", StoreKind.AppendOnly, _options.RepeatSizes, null);
+        return null;
+    }
+
+    /// <summary>Reads its own output after the checkpoint: events in it are not passed on again.</summary>
+    private void FindRouted(RouterManifest manifest)
+    {
+        for (int shard = 0; shard < _logs.ProfileEvents.Partitions; shard++)
+        {
+            using ILogReader reader = _logs.ProfileEvents.OpenReader(shard, Math.Max(manifest.ShardEnds[shard], _logs.ProfileEvents.BeginOffset(shard)));
+            while (reader.TryRead(out LogRecord record))
+            {
+                if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && ProfileEvent.TryRead(body, out ProfileEvent routed)
+                    && routed.Kind == ProfileEventKind.Event && routed.OriginOffset >= manifest.Positions[routed.OriginPartition])
+                {
+                    Router.Routed.Add((routed.OriginPartition, routed.OriginOffset));
+                }
+            }
+        }
+    }
+
+    /// <summary>Reads its own questions after the checkpoint: such an event must get the same answer again, with the merges that its shard waits for.</summary>
+    private void FindAsked(RouterManifest manifest)
+    {
+        using ILogReader reader = _logs.IdentityLinks.OpenReader(0, Math.Max(manifest.LinksEnd, _logs.IdentityLinks.BeginOffset(0)));
+        while (reader.TryRead(out LogRecord record))
+        {
+            if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && IdentityLink.TryRead(body, out IdentityLink link)
+                && link.Kind == LinkKind.Link && link.OriginOffset >= manifest.Positions[link.OriginPartition])
+            {
+                Router.AskedBefore.Add((link.OriginPartition, link.OriginOffset));
+            }
+        }
+    }
+}
+
+/// <summary>What a checkpoint of the router holds beyond its stores.</summary>
+internal sealed record RouterManifest
+{
+    /// <summary>Where to read each partition of events.</summary>
+    public long[] Positions { get; init; } = [];
+
+    /// <summary>Where to read identity-map.</summary>
+    public long MapPosition { get; init; }
+
+    /// <summary>Durable end of each partition of profile-events.</summary>
+    public long[] ShardEnds { get; init; } = [];
+
+    /// <summary>Durable end of identity-links.</summary>
+    public long LinksEnd { get; init; }
+
+    /// <summary>Latest event time.</summary>
+    public long Clock { get; init; } = long.MinValue;
+
+    /// <summary>Of the filter of repeats.</summary>
+    public long LatestSharedMs { get; init; } = long.MinValue;
+
+    /// <summary>Of the run that saved.</summary>
+    public long Generation { get; init; }
+}

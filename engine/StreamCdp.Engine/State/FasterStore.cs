@@ -1,0 +1,411 @@
+using System.Buffers.Binary;
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using FASTER.core;
+
+namespace StreamCdp.Engine.State;
+
+/// <summary>How values of a store change.</summary>
+internal enum StoreKind
+{
+    /// <summary>Updated in place where they fit; saved by snapshots.</summary>
+    Updated,
+
+    /// <summary>Never updated in place, so the log of the store is in order of writing and old values can be cut off; saved by fold-over.</summary>
+    AppendOnly,
+}
+
+/// <summary>Sizes of one store, all in bytes.</summary>
+/// <param name="MemoryBytes">Log kept in memory; the rest goes to disk. Rounded down to a power of two, 1 MiB at least.</param>
+/// <param name="IndexBytes">Hash index. 1 MiB to 1 GiB: at 2 GiB FASTER 2.6.5 recovers nothing (adr/0004).</param>
+internal sealed record StoreSizes(long MemoryBytes, long IndexBytes);
+
+/// <summary>A store on Microsoft FASTER 2.6.5, with every size set and its traps closed (adr/0004-fasters-limits).</summary>
+/// <remarks>
+/// One session and one thread, so no concurrency control. A value is stored as its length and its bytes, rounded up to 32 bytes, so that it can
+/// grow a little in place. Reads that go to disk are waited for: the caller sees one order. Cost: about 0.3 µs a read and 0.4 µs a write of
+/// 700 bytes in memory, no allocation.
+/// </remarks>
+internal sealed unsafe class FasterStore : IStateStore
+{
+    private const int Rounding = 32;
+    private const int SegmentBytes = 128 << 20;
+
+    private readonly string _directory;
+    private readonly StoreKind _kind;
+    private readonly IDevice _device;
+    private readonly FasterKV<StoreKey, SpanByte> _store;
+    private readonly Functions _functions;
+    private ClientSession<StoreKey, SpanByte, SpanByte, int, Empty, Functions> _session;
+    private byte[] _write = GC.AllocateArray<byte>(4096, pinned: true);
+    private Task<(bool Success, Guid Token)>? _logSave;
+    private Task<(bool Success, Guid Token)>? _indexSave;
+
+    /// <summary>Opens an empty store, or one as it was saved.</summary>
+    /// <param name="directory">Its own; files of another run that <paramref name="restore"/> does not name are deleted.</param>
+    /// <param name="kind">How values change.</param>
+    /// <param name="sizes">Memory and index.</param>
+    /// <param name="restore">Null: empty.</param>
+    /// <exception cref="CheckpointFailedException">The checkpoint cannot be restored.</exception>
+    public FasterStore(string directory, StoreKind kind, StoreSizes sizes, StoreCheckpoint? restore = null)
+    {
+        _directory = directory;
+        _kind = kind;
+        if (restore is null && Directory.Exists(directory))
+        {
+            Directory.Delete(directory, recursive: true);
+        }
+
+        Directory.CreateDirectory(directory);
+        int memoryBits = Math.Clamp((int)Math.Log2(sizes.MemoryBytes), 20, 40);
+        int pageBits = Math.Clamp(memoryBits - 5, 16, 23);
+        _device = Devices.CreateLogDevice(Path.Combine(directory, "store.log"), preallocateFile: false, deleteOnClose: false);
+        _functions = new Functions(kind);
+        var settings = new FasterKVSettings<StoreKey, SpanByte>(null)
+        {
+            LogDevice = _device,
+            IndexSize = Math.Clamp((long)RoundDown((ulong)sizes.IndexBytes), 1L << 20, 1L << 30),
+            MemorySize = 1L << memoryBits,
+            PageSize = 1L << pageBits,
+            SegmentSize = SegmentBytes,
+            MutableFraction = kind == StoreKind.AppendOnly ? 0.5 : 0.9,
+            ConcurrencyControlMode = ConcurrencyControlMode.None,
+            ReadCacheEnabled = false,
+            RemoveOutdatedCheckpoints = false, // Two generations are kept and purged by us, after the new one was read back.
+            CheckpointDir = Path.Combine(directory, "checkpoints"),
+            TryRecoverLatest = false,
+        };
+        _store = new FasterKV<StoreKey, SpanByte>(settings);
+        if (restore is not null)
+        {
+            try
+            {
+                _store.Recover(restore.IndexToken, restore.Token);
+            }
+            catch (Exception error) when (error is FasterException or IOException or InvalidOperationException or ArgumentException)
+            {
+                _store.Dispose();
+                _device.Dispose();
+                throw new CheckpointFailedException($"Checkpoint {restore.Token} in {directory} cannot be restored: {error.Message}", error);
+            }
+        }
+
+        _session = _store.For(_functions).NewSession<Functions>();
+    }
+
+    /// <inheritdoc/>
+    public long MemoryBytes => (_store.IndexSize * 64) + (_store.OverflowBucketCount * 64) + (_store.Log.TailAddress - _store.Log.HeadAddress);
+
+    /// <inheritdoc/>
+    public long DiskBytes => _store.Log.HeadAddress - _store.Log.BeginAddress;
+
+    /// <summary>End of the store's log; with <see cref="ForgetBefore"/>, for stores that only append.</summary>
+    public long TailAddress => _store.Log.TailAddress;
+
+    /// <summary>Entries are gone that were written before the tail was here.</summary>
+    public void ForgetBefore(long address)
+    {
+        Debug.Assert(_kind == StoreKind.AppendOnly, "An updated value may stand at an old address.");
+        _store.Log.ShiftBeginAddress(address, truncateLog: false);
+    }
+
+    /// <inheritdoc/>
+    public int Read(UInt128 key, ref byte[] buffer)
+    {
+        StoreKey storeKey = new(key);
+        int length = -1;
+        _functions.Target = buffer;
+        Status status = _session.Read(ref storeKey, ref length);
+        if (status.IsPending)
+        {
+            length = ReadFromDisk();
+        }
+        else if (!status.Found)
+        {
+            length = -1;
+        }
+
+        buffer = _functions.Target;
+        return length;
+    }
+
+    /// <inheritdoc/>
+    public void Write(UInt128 key, ReadOnlySpan<byte> value)
+    {
+        int size = (value.Length + sizeof(int) + Rounding - 1) / Rounding * Rounding;
+        if (_write.Length < size)
+        {
+            _write = GC.AllocateArray<byte>(size * 2, pinned: true);
+        }
+
+        BinaryPrimitives.WriteInt32LittleEndian(_write, value.Length);
+        value.CopyTo(_write.AsSpan(sizeof(int)));
+        StoreKey storeKey = new(key);
+        SpanByte desired = SpanByte.FromPointer((byte*)Unsafe.AsPointer(ref _write[0]), size);
+        Status status = _session.Upsert(ref storeKey, ref desired);
+        if (status.IsPending)
+        {
+            _session.CompletePending(wait: true);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Delete(UInt128 key)
+    {
+        StoreKey storeKey = new(key);
+        if (_session.Delete(ref storeKey).IsPending)
+        {
+            _session.CompletePending(wait: true);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Scan(StoreVisitor visitor)
+    {
+        // Log.Scan, not Iterate: Iterate copies the whole index (adr/0004). A key's older versions are in the log, too: only the one that a read finds is live.
+        byte[] value = new byte[4096];
+        using IFasterScanIterator<StoreKey, SpanByte> records = _store.Log.Scan(_store.Log.BeginAddress, _store.Log.TailAddress);
+        while (records.GetNext(out RecordInfo info))
+        {
+            if (info.Tombstone)
+            {
+                continue;
+            }
+
+            StoreKey key = records.GetKey();
+            ReadOnlySpan<byte> stored = records.GetValue().AsReadOnlySpan();
+            if (!IsLive(ref key, records.CurrentAddress))
+            {
+                continue;
+            }
+
+            int length = BinaryPrimitives.ReadInt32LittleEndian(stored);
+            if (value.Length < length)
+            {
+                value = new byte[length * 2];
+            }
+
+            stored.Slice(sizeof(int), length).CopyTo(value);
+            visitor(key.Value, value.AsSpan(0, length));
+        }
+    }
+
+    /// <inheritdoc/>
+    public void BeginCheckpoint()
+    {
+        Debug.Assert(_logSave is null, "A checkpoint is running.");
+        _session.CompletePending(wait: true);
+        string root = Path.GetPathRoot(Path.GetFullPath(_directory))!;
+        long needed = _kind == StoreKind.AppendOnly ? 64L << 20 : (_store.Log.TailAddress - _store.Log.HeadAddress) + (_store.IndexSize * 64);
+        long free = new DriveInfo(FindMount(root)).AvailableFreeSpace;
+        if (free < needed * 2)
+        {
+            // On a full disk FASTER 2.6.5 reports success and saves nothing: never start one that may not fit.
+            throw new CheckpointFailedException($"A checkpoint in {_directory} needs up to {needed >> 20} MiB, and {free >> 20} MiB are free (twice as much is wanted). Free some disk, or move StreamCdp:State:Path.");
+        }
+
+        _indexSave = _store.TakeIndexCheckpointAsync().AsTask();
+    }
+
+    /// <inheritdoc/>
+    public bool TryCompleteCheckpoint(out StoreCheckpoint checkpoint)
+    {
+        checkpoint = null!;
+        _session.Refresh();
+        if (_indexSave is null || !_indexSave.IsCompleted)
+        {
+            return false;
+        }
+
+        _logSave ??= _store.TakeHybridLogCheckpointAsync(_kind == StoreKind.AppendOnly ? CheckpointType.FoldOver : CheckpointType.Snapshot).AsTask();
+        if (!_logSave.IsCompleted)
+        {
+            return false;
+        }
+
+        Task<(bool Success, Guid Token)> index = _indexSave;
+        Task<(bool Success, Guid Token)> log = _logSave;
+        _indexSave = _logSave = null;
+        if (!index.IsCompletedSuccessfully || !log.IsCompletedSuccessfully)
+        {
+            Exception? error = index.Exception?.InnerException ?? log.Exception?.InnerException;
+            throw new CheckpointFailedException($"The checkpoint in {_directory} failed: {error?.Message}", error);
+        }
+
+        (bool indexSaved, Guid indexToken) = index.GetAwaiter().GetResult();
+        (bool logSaved, Guid logToken) = log.GetAwaiter().GetResult();
+        if (!indexSaved || !logSaved)
+        {
+            throw new CheckpointFailedException($"The checkpoint in {_directory} was not started: another one runs.");
+        }
+
+        checkpoint = new StoreCheckpoint(logToken, indexToken, Verify(indexToken, logToken));
+        return true;
+    }
+
+    /// <inheritdoc/>
+    public void Remove(StoreCheckpoint checkpoint)
+    {
+        foreach (string directory in new[] { IndexDirectory(checkpoint.IndexToken), LogDirectory(checkpoint.Token) })
+        {
+            if (Directory.Exists(directory))
+            {
+                Directory.Delete(directory, recursive: true);
+            }
+        }
+
+        if (_kind == StoreKind.AppendOnly)
+        {
+            _store.Log.Truncate();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _session.Dispose();
+        _store.Dispose();
+        _device.Dispose();
+    }
+
+    private string IndexDirectory(Guid token) => Path.Combine(_directory, "checkpoints", "index-checkpoints", token.ToString());
+
+    private string LogDirectory(Guid token) => Path.Combine(_directory, "checkpoints", "cpr-checkpoints", token.ToString());
+
+    /// <summary>Reads the saved files back: what a recovery needs must be there and whole, whatever FASTER reported.</summary>
+    private long Verify(Guid indexToken, Guid logToken)
+    {
+        using var manager = new DeviceLogCommitCheckpointManager(new LocalStorageNamedDeviceFactory(), new DefaultCheckpointNamingScheme(Path.Combine(_directory, "checkpoints")), removeOutdated: false);
+        var info = default(HybridLogRecoveryInfo);
+        try
+        {
+            byte[]? log = manager.GetLogCheckpointMetadata(logToken, null, false, -1);
+            byte[]? index = manager.GetIndexCheckpointMetadata(indexToken);
+            if (log is null || index is null)
+            {
+                throw new CheckpointFailedException($"The checkpoint in {_directory} has no metadata on disk. The older one stays.");
+            }
+
+            using var reader = new StreamReader(new MemoryStream(log));
+            info.Initialize(reader); // Checks its own checksum.
+            long wanted = _store.IndexSize * 64;
+            long found = DirectoryBytes(IndexDirectory(indexToken));
+            if (found < wanted)
+            {
+                throw new CheckpointFailedException($"The index of the checkpoint in {_directory} has {found} bytes of {wanted}: the disk did not take it. The older checkpoint stays.");
+            }
+        }
+        catch (FasterException error)
+        {
+            throw new CheckpointFailedException($"The checkpoint in {_directory} does not read back: {error.Message}. The older one stays.", error);
+        }
+
+        long bytes = DirectoryBytes(LogDirectory(logToken));
+        if (_kind == StoreKind.Updated)
+        {
+            long wanted = info.finalLogicalAddress - info.snapshotStartFlushedLogicalAddress;
+            if (info.useSnapshotFile != 0 && bytes < wanted)
+            {
+                throw new CheckpointFailedException($"The snapshot in {_directory} has {bytes} bytes of {wanted}: the disk did not take it. The older checkpoint stays.");
+            }
+        }
+
+        return bytes + DirectoryBytes(IndexDirectory(indexToken));
+    }
+
+    private static long DirectoryBytes(string directory) => Directory.Exists(directory) ? new DirectoryInfo(directory).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length) : 0;
+
+    private static ulong RoundDown(ulong value) => 1UL << (63 - (int)ulong.LeadingZeroCount(Math.Max(value, 1)));
+
+    private string FindMount(string fallback)
+    {
+        string full = Path.GetFullPath(_directory);
+        return DriveInfo.GetDrives().Select(drive => drive.Name).Where(name => full.StartsWith(name, StringComparison.Ordinal)).DefaultIfEmpty(fallback).MaxBy(name => name.Length)!;
+    }
+
+    private bool IsLive(ref StoreKey key, long address)
+    {
+        int length = 0;
+        SpanByte input = default;
+        var options = default(ReadOptions);
+        _functions.Target = [];
+        _functions.IsProbe = true;
+        Status status = _session.Read(ref key, ref input, ref length, ref options, out RecordMetadata metadata);
+        if (status.IsPending)
+        {
+            _session.CompletePendingWithOutputs(out CompletedOutputIterator<StoreKey, SpanByte, SpanByte, int, Empty> outputs, wait: true);
+            using (outputs)
+            {
+                outputs.Next();
+                metadata = outputs.Current.RecordMetadata;
+                status = outputs.Current.Status;
+            }
+        }
+
+        _functions.IsProbe = false;
+        return status.Found && metadata.Address == address;
+    }
+
+    private int ReadFromDisk()
+    {
+        _session.CompletePendingWithOutputs(out CompletedOutputIterator<StoreKey, SpanByte, SpanByte, int, Empty> outputs, wait: true);
+        using (outputs)
+        {
+            outputs.Next();
+            return outputs.Current.Status.Found ? outputs.Current.Output : -1;
+        }
+    }
+
+    /// <summary>A 16-byte key that is a hash already.</summary>
+    internal readonly struct StoreKey(UInt128 value) : IFasterEqualityComparer<StoreKey>
+    {
+        /// <summary>The key.</summary>
+        public readonly UInt128 Value = value;
+
+        /// <inheritdoc/>
+        public long GetHashCode64(ref StoreKey k) => (long)((ulong)k.Value * 0x9E3779B97F4A7C15UL ^ (ulong)(k.Value >> 64));
+
+        /// <inheritdoc/>
+        public bool Equals(ref StoreKey k1, ref StoreKey k2) => k1.Value == k2.Value;
+    }
+
+    private sealed class Functions(StoreKind kind) : SpanByteFunctions<StoreKey, int, Empty>
+    {
+        public byte[] Target = [];
+
+        public bool IsProbe;
+
+        public override bool SingleReader(ref StoreKey key, ref SpanByte input, ref SpanByte value, ref int dst, ref ReadInfo readInfo) => Copy(ref value, ref dst);
+
+        public override bool ConcurrentReader(ref StoreKey key, ref SpanByte input, ref SpanByte value, ref int dst, ref ReadInfo readInfo) => Copy(ref value, ref dst);
+
+        public override bool ConcurrentWriter(ref StoreKey key, ref SpanByte input, ref SpanByte src, ref SpanByte dst, ref int output, ref UpsertInfo upsertInfo)
+        {
+            if (kind == StoreKind.AppendOnly || dst.Length < src.Length)
+            {
+                return false; // Written again at the tail.
+            }
+
+            src.AsReadOnlySpan().CopyTo(dst.AsSpan());
+            return true;
+        }
+
+        private bool Copy(ref SpanByte value, ref int length)
+        {
+            ReadOnlySpan<byte> stored = value.AsReadOnlySpan();
+            length = BinaryPrimitives.ReadInt32LittleEndian(stored);
+            if (IsProbe)
+            {
+                return true;
+            }
+
+            if (Target.Length < length)
+            {
+                Target = new byte[Math.Max(length * 2, 1024)];
+            }
+
+            stored.Slice(sizeof(int), length).CopyTo(Target);
+            return true;
+        }
+    }
+}

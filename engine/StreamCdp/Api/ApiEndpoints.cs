@@ -1,0 +1,101 @@
+using Microsoft.AspNetCore.Diagnostics;
+using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Observability;
+using StreamCdp.Engine.Runtime;
+
+namespace StreamCdp.Api;
+
+/// <summary>Wires the query API (DESIGN §5.3) into an ASP.NET Core application.</summary>
+public static class ApiEndpoints
+{
+    /// <summary>Prepares the host: addresses, certificate, no server header, and no log line with a path in it (paths hold identifiers, P9).</summary>
+    public static void AddApi(this WebApplicationBuilder builder, ApiOptions options)
+    {
+        builder.Configuration.AddInMemoryCollection(options.KestrelSettings());
+        builder.WebHost.UseUrls(options.Urls.Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries));
+        builder.WebHost.UseKestrelHttpsConfiguration(); // The slim builder leaves it out.
+        builder.WebHost.ConfigureKestrel(static kestrel => kestrel.AddServerHeader = false);
+        builder.Services.PostConfigure<LoggerFilterOptions>(static filters => filters.Rules.Add(new LoggerFilterRule(null, "Microsoft.AspNetCore", LogLevel.Warning, null)));
+    }
+
+    /// <summary>Answers as problem details where nothing else did: unknown path, wrong method, and what an endpoint threw. Put it first.</summary>
+    public static void UseApiProblems(this IApplicationBuilder app)
+    {
+        app.UseExceptionHandler(new ExceptionHandlerOptions
+        {
+            ExceptionHandler = static context =>
+            {
+                ILogger logger = context.RequestServices.GetRequiredService<ILoggerFactory>().CreateLogger(typeof(ApiEndpoints));
+                Exception? error = context.Features.Get<IExceptionHandlerFeature>()?.Error;
+                logger.LogError("A request failed by an error of this program: {Error}\n{StackTrace}", error?.GetType().FullName, error?.StackTrace); // Without its message, which may quote what was sent.
+                return new ApiProblem(StatusCodes.Status500InternalServerError, "internal_error", "This is an error of the engine; its log says more.").WriteAsync(context);
+            },
+            SuppressDiagnosticsCallback = static _ => true,
+        });
+        app.Use(static async (context, next) =>
+        {
+            await next(context);
+            if (context.Response is { HasStarted: false, ContentLength: null, ContentType: null } response)
+            {
+                ApiProblem? problem = response.StatusCode switch
+                {
+                    StatusCodes.Status404NotFound => ApiProblem.NotFound("unknown_path", "There is nothing at this path; GET /openapi/v1.json lists all."),
+                    StatusCodes.Status405MethodNotAllowed => new ApiProblem(StatusCodes.Status405MethodNotAllowed, "method_not_allowed", $"Allowed here: {response.Headers.Allow}."),
+                    _ => null,
+                };
+                if (problem is not null)
+                {
+                    await problem.WriteAsync(context);
+                }
+            }
+        });
+    }
+
+    /// <summary>Maps all paths of the query API, health, metrics and the front page.</summary>
+    /// <param name="endpoints">The application.</param>
+    /// <param name="queries">The running engine.</param>
+    /// <param name="model">For the keys and the identifier types.</param>
+    /// <param name="options">Checked options.</param>
+    /// <param name="memberships">The log <c>memberships</c>, for the stream.</param>
+    /// <param name="profiles">The log <c>profiles</c>, for merges in the stream.</param>
+    /// <param name="metrics">Whose registry <c>/metrics</c> serves.</param>
+    public static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, CdpModel model, ApiOptions options, ILog memberships, ILog profiles, EngineMetrics metrics)
+    {
+        var lifetime = endpoints.ServiceProvider.GetRequiredService<IHostApplicationLifetime>();
+        var gate = new ApiGate(new ApiKeys(model.ApiKeys), options);
+        var hub = new StreamHub(memberships, profiles, options.MaxStreams);
+        lifetime.ApplicationStopping.Register(hub.Stop);
+        lifetime.ApplicationStopped.Register(() =>
+        {
+            hub.Dispose();
+            gate.Dispose();
+        });
+
+        endpoints.MapApi(queries, model, options, hub, gate, metrics);
+    }
+
+    internal static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, CdpModel model, ApiOptions options, StreamHub hub, ApiGate gate, EngineMetrics metrics)
+    {
+        var types = model.Identifiers.Select(static i => i.Type).ToHashSet(StringComparer.Ordinal);
+        var profileEndpoints = new ProfileEndpoints(queries, types, options);
+        var segments = new SegmentEndpoints(queries, options);
+        var stream = new ChangeStream(hub, queries, options);
+        var health = new HealthEndpoints(queries, metrics);
+
+        endpoints.MapGet("/v1/profiles/{identifier}", gate.Secured("read", profileEndpoints.GetAsync));
+        endpoints.MapGet("/v1/profiles/{identifier}/events", gate.Secured("read", profileEndpoints.EventsAsync));
+        endpoints.MapPost("/v1/profiles/lookup", gate.Secured("read", profileEndpoints.LookupAsync));
+        endpoints.MapGet("/v1/trace/{messageId}", gate.Secured("read", profileEndpoints.TraceAsync));
+        endpoints.MapGet("/v1/segments", gate.Secured("read", segments.ListAsync));
+        endpoints.MapGet("/v1/segments/{id}", gate.Secured("read", segments.GetAsync));
+        endpoints.MapGet("/v1/segments/{id}/members", gate.Secured("read", segments.MembersAsync));
+        endpoints.MapGet("/v1/stream", gate.Secured("read", stream.ServeAsync));
+
+        endpoints.MapGet("/healthz", ApiGate.Open(health.LiveAsync));
+        endpoints.MapGet("/readyz", ApiGate.Open(health.ReadyAsync));
+        endpoints.MapGet("/metrics", options.MetricsNeedKey ? gate.Secured("read", health.MetricsAsync) : ApiGate.Open(health.MetricsAsync));
+        endpoints.MapGet("/openapi/v1.json", ApiGate.Open(HealthEndpoints.OpenApiAsync));
+        endpoints.MapGet("/", ApiGate.Open(HealthEndpoints.IndexAsync)).WithOrder(1000); // A console at / goes before it.
+    }
+}

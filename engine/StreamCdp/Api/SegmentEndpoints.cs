@@ -1,0 +1,130 @@
+using System.Text.Json;
+using StreamCdp.Engine.Runtime;
+
+namespace StreamCdp.Api;
+
+/// <summary>Segments and their members.</summary>
+internal sealed class SegmentEndpoints(IEngineQueries queries, ApiOptions options)
+{
+    private const int DefaultMembers = 100;
+
+    /// <summary><c>GET /v1/segments</c>.</summary>
+    public async Task<ApiProblem?> ListAsync(HttpContext context)
+    {
+        ApiProblem? problem = await ApiRequest.WaitAsync(context, queries, options);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        await ApiJson.WriteAsync(context, queries.Segments(), static (json, segments) =>
+        {
+            json.WriteStartObject();
+            json.WriteStartArray("segments"u8);
+            foreach (SegmentStatus segment in segments)
+            {
+                Write(json, segment);
+            }
+
+            json.WriteEndArray();
+            json.WriteEndObject();
+        });
+        return null;
+    }
+
+    /// <summary><c>GET /v1/segments/{id}</c>.</summary>
+    public async Task<ApiProblem?> GetAsync(HttpContext context)
+    {
+        ApiProblem? problem = await ApiRequest.WaitAsync(context, queries, options);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        string id = ApiRequest.RawSegment(context, fromEnd: 1);
+        SegmentStatus? segment = queries.Segments().FirstOrDefault(s => s.Id == id);
+        if (segment is null)
+        {
+            return Unknown(id);
+        }
+
+        await ApiJson.WriteAsync(context, segment, Write);
+        return null;
+    }
+
+    /// <summary><c>GET /v1/segments/{id}/members</c>.</summary>
+    public async Task<ApiProblem?> MembersAsync(HttpContext context)
+    {
+        string id = ApiRequest.RawSegment(context, fromEnd: 2);
+        string cursor = context.Request.Query["cursor"].ToString();
+        if (!ApiRequest.TryNumber(context.Request, "limit", DefaultMembers, 1, ApiOptions.MaxMembersPage, out int limit, out ApiProblem? problem))
+        {
+            return problem;
+        }
+
+        problem = await ApiRequest.WaitAsync(context, queries, options);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        MembersPage? page;
+        try
+        {
+            page = await queries.MembersAsync(id, cursor.Length == 0 ? null : cursor, limit, context.RequestAborted);
+        }
+        catch (FormatException)
+        {
+            return ApiProblem.BadRequest("bad_cursor", "The cursor is not one of this API; send the 'next' of the page before, unchanged, or none for the first page.");
+        }
+
+        if (page is null)
+        {
+            return Unknown(id);
+        }
+
+        await ApiJson.WriteAsync(context, page, static (json, page) =>
+        {
+            json.WriteStartObject();
+            json.WriteStartArray("members"u8);
+            foreach (SegmentMember member in page.Members)
+            {
+                json.WriteStartObject();
+                json.WriteString("id"u8, member.Id);
+                ApiJson.WriteTime(json, "since"u8, member.Since);
+                json.WritePropertyName("identifiers"u8);
+                member.Identifiers.WriteTo(json);
+                json.WriteEndObject();
+            }
+
+            json.WriteEndArray();
+            json.WriteString("next"u8, page.Next);
+            json.WriteEndObject();
+        });
+        return null;
+    }
+
+    /// <summary>404 for a segment that the model lacks.</summary>
+    public static ApiProblem Unknown(string id) => ApiProblem.NotFound("unknown_segment", $"The model has no segment '{id}'; GET /v1/segments lists them.");
+
+    private static void Write(Utf8JsonWriter json, SegmentStatus segment)
+    {
+        json.WriteStartObject();
+        json.WriteString("id"u8, segment.Id);
+        json.WriteString("name"u8, segment.Name);
+        json.WriteString("when"u8, segment.When);
+        json.WriteString("version"u8, segment.Version);
+        json.WriteNumber("members"u8, segment.Members);
+        if (segment.ExactSince == 0)
+        {
+            json.WriteNull("exact_since"u8);
+        }
+        else
+        {
+            ApiJson.WriteTime(json, "exact_since"u8, segment.ExactSince);
+        }
+
+        json.WriteBoolean("needs_backfill"u8, segment.NeedsBackfill);
+        json.WriteEndObject();
+    }
+}

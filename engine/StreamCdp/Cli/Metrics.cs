@@ -1,0 +1,84 @@
+using System.Globalization;
+
+namespace StreamCdp.Cli;
+
+/// <summary>A reading of a server's /metrics.</summary>
+internal sealed class Metrics
+{
+    private readonly Dictionary<string, double> _sums = [];
+    private readonly Dictionary<string, SortedDictionary<double, double>> _buckets = [];
+
+    private Metrics()
+    {
+    }
+
+    /// <summary>Reads the Prometheus text format; null: nothing to read.</summary>
+    public static Metrics? Parse(string? text)
+    {
+        if (text is null)
+        {
+            return null;
+        }
+
+        var metrics = new Metrics();
+        foreach (string line in text.Split('\n', StringSplitOptions.RemoveEmptyEntries))
+        {
+            int space = line.LastIndexOf(' ');
+            if (line[0] == '#' || space < 0 || !double.TryParse(line.AsSpan(space + 1), NumberStyles.Float, CultureInfo.InvariantCulture, out double value))
+            {
+                continue;
+            }
+
+            int brace = line.IndexOf('{', StringComparison.Ordinal);
+            string name = line[..(brace < 0 ? space : brace)];
+            metrics._sums[name] = metrics._sums.GetValueOrDefault(name) + value;
+            if (name.EndsWith("_bucket", StringComparison.Ordinal) && Bound(line) is { } bound)
+            {
+                if (!metrics._buckets.TryGetValue(name, out SortedDictionary<double, double>? buckets))
+                {
+                    metrics._buckets.Add(name, buckets = []);
+                }
+
+                buckets[bound] = buckets.GetValueOrDefault(bound) + value;
+            }
+        }
+
+        return metrics;
+    }
+
+    /// <summary>Sum over all labels; null: there is no such metric.</summary>
+    public double? Sum(string name) => _sums.TryGetValue(name, out double value) ? value : null;
+
+    /// <summary>A quantile of a histogram in its own unit, between its buckets by straight lines, as Prometheus does; null: no observations.</summary>
+    public double? Quantile(string name, double quantile)
+    {
+        if (!_buckets.TryGetValue(name + "_bucket", out SortedDictionary<double, double>? buckets) || buckets.Count == 0 || buckets.Last().Value == 0)
+        {
+            return null;
+        }
+
+        double rank = quantile * buckets.Last().Value;
+        double lowerBound = 0;
+        double lowerCount = 0;
+        foreach ((double bound, double count) in buckets)
+        {
+            if (count >= rank)
+            {
+                return double.IsPositiveInfinity(bound) ? lowerBound : lowerBound + ((bound - lowerBound) * (count > lowerCount ? (rank - lowerCount) / (count - lowerCount) : 1));
+            }
+
+            (lowerBound, lowerCount) = (bound, count);
+        }
+
+        return lowerBound;
+    }
+
+    private static double? Bound(string line)
+    {
+        const string Label = "le=\"";
+        int start = line.IndexOf(Label, StringComparison.Ordinal) + Label.Length;
+        int end = start < Label.Length ? -1 : line.IndexOf('"', start);
+        string text = end < 0 ? "" : line[start..end];
+        return text == "+Inf" ? double.PositiveInfinity : double.TryParse(text, CultureInfo.InvariantCulture, out double bound) ? bound : null;
+    }
+}

@@ -1,0 +1,31 @@
+using StreamCdp.Engine.Model;
+
+namespace StreamCdp.Cli;
+
+/// <summary>Reads cdp.yaml for a command.</summary>
+internal static class ModelFile
+{
+    /// <summary>A checked model.</summary>
+    /// <exception cref="CliException">It is wrong; the message has every error with its place.</exception>
+    public static CdpModel Read(string path, Func<string, string?> environment) => ReadWithNotes(path, environment).Model;
+
+    /// <summary>A checked model and what may surprise in it.</summary>
+    /// <exception cref="CliException">It is wrong; the message has every error with its place.</exception>
+    public static (CdpModel Model, IReadOnlyList<ModelNote> Notes) ReadWithNotes(string path, Func<string, string?> environment)
+    {
+        if (!File.Exists(path))
+        {
+            throw new CliException($"{path} is not there; expected the path of a cdp.yaml.");
+        }
+
+        return Parse(path, File.ReadAllText(path), environment);
+    }
+
+    /// <summary>Checks a text.</summary>
+    /// <exception cref="CliException">It is wrong; the message has every error with its place.</exception>
+    public static (CdpModel Model, IReadOnlyList<ModelNote> Notes) Parse(string fileName, string text, Func<string, string?> environment)
+    {
+        ModelResult result = ModelReader.Read(fileName, text, environment);
+        return result.Model is { } model ? (model, result.Notes) : throw new CliException(string.Join(Environment.NewLine, result.Errors));
+    }
+}

@@ -1,0 +1,69 @@
+using System.CommandLine;
+
+namespace StreamCdp.Cli;
+
+/// <summary><c>streamcdp run</c>.</summary>
+internal static class RunCommand
+{
+    /// <summary>The command.</summary>
+    public static Command Create()
+    {
+        var model = new Option<string?>("--model") { Description = "The model. Key StreamCdp:Model; default: cdp.yaml.", HelpName = "FILE" };
+        var log = new Option<string?>("--log") { Description = "Where the logs are: local (a directory) or kafka. Key StreamCdp:Log:Kind; default: local.", HelpName = "KIND" };
+        var roles = new Option<string?>("--roles") { Description = $"What this process does, with commas: {string.Join(',', ServerSettings.AllRoles)}. Key StreamCdp:Roles; default: all.", HelpName = "ROLES" };
+        var clock = new Option<string?>("--clock") { Description = "What moves time: wall, or event (imports, back-tests). Key StreamCdp:Clock; default: wall.", HelpName = "CLOCK" };
+        var data = new Option<string?>("--data") { Description = "Directory of local logs and state. Key StreamCdp:State:Path; default: data.", HelpName = "DIR" };
+        var urls = new Option<string?>("--urls") { Description = $"Addresses to listen at, with semicolons. Key StreamCdp:Http:Urls; default: {ServerOptions.DefaultUrl}.", HelpName = "URLS" };
+        var command = new CommandWithExamples(
+            "run",
+            "Run the server until SIGTERM or Ctrl-C. Settings come from appsettings.json, then environment (StreamCdp__Log__Kind=kafka), then these flags; the last one wins.",
+            "streamcdp run --model cdp.yaml --data /var/lib/streamcdp",
+            "StreamCdp__Kafka__BootstrapServers=kafka:9092 streamcdp run --log kafka --urls http://0.0.0.0:8080",
+            "streamcdp run --log kafka --roles collect,api")
+        {
+            model,
+            log,
+            roles,
+            clock,
+            data,
+            urls,
+        };
+        command.SetAction((parsed, cancellationToken) => RunAsync(
+            ServerSettings.Load(
+            [
+                KeyValuePair.Create("Model", parsed.GetValue(model)),
+                KeyValuePair.Create("Log:Kind", parsed.GetValue(log)),
+                KeyValuePair.Create("Roles", parsed.GetValue(roles)),
+                KeyValuePair.Create("Clock", parsed.GetValue(clock)),
+                KeyValuePair.Create("State:Path", parsed.GetValue(data)),
+                KeyValuePair.Create("Http:Urls", parsed.GetValue(urls)),
+            ]),
+            parsed.InvocationConfiguration,
+            cancellationToken));
+        return command;
+    }
+
+    /// <summary>Prints every broken setting at once and stops, or returns.</summary>
+    /// <exception cref="CliException">There are some.</exception>
+    internal static void ThrowIfWrong(ServerSettings settings)
+    {
+        string[] errors = [.. settings.Errors()];
+        if (errors.Length > 0)
+        {
+            throw new CliException(string.Join(System.Environment.NewLine, errors));
+        }
+    }
+
+    private static async Task<int> RunAsync(ServerSettings settings, InvocationConfiguration console, CancellationToken cancellationToken)
+    {
+        ThrowIfWrong(settings);
+        await using ServerHost server = await ServerHost.StartAsync(settings, cancellationToken).ConfigureAwait(false);
+        await console.Output.WriteLineAsync($"StreamCdp listens at {server.Address} (model {server.Model.Version:x16}). Ctrl-C stops it.").ConfigureAwait(false);
+        var asked = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        using CancellationTokenRegistration registration = cancellationToken.Register(asked.SetResult);
+        Task ended = await Task.WhenAny(asked.Task, server.Stopped).ConfigureAwait(false);
+        await ended.ConfigureAwait(false);
+        await console.Error.WriteLineAsync("Stopping.").ConfigureAwait(false);
+        return cancellationToken.IsCancellationRequested ? CommandLine.Ok : CommandLine.Failed;
+    }
+}

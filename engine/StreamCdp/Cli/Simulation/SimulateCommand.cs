@@ -1,0 +1,104 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Globalization;
+using StreamCdp.Engine.Model;
+
+namespace StreamCdp.Cli.Simulation;
+
+/// <summary><c>streamcdp simulate</c>.</summary>
+internal static class SimulateCommand
+{
+    /// <summary>The command.</summary>
+    public static Command Create()
+    {
+        var to = new Option<string>("--to") { Description = "http: as SDKs do. (kafka comes later.)", DefaultValueFactory = _ => "http", HelpName = "WHERE" };
+        to.AcceptOnlyFromAmong("http");
+        var webKey = new Option<string?>("--write-key") { Description = "Write key of the source that the shop sends as. Default: STREAMCDP_WRITE_KEY.", HelpName = "KEY" };
+        var source = new Option<string>("--source") { Description = "Id of that source in the model; its trust and preference count in the truth.", DefaultValueFactory = _ => "web", HelpName = "ID" };
+        Option<double> rate = Positive<double>("--rate", "Events a second.", 200, "EV/S");
+        Option<int> people = Positive<int>("--people", "People of the shop.", 500, "N");
+        Option<TimeSpan?> duration = Durations.Option("--duration", "How long to send, for example 5m. Default: 30s.");
+        var seed = new Option<int>("--seed") { Description = "Start of every random choice.", DefaultValueFactory = _ => 42, HelpName = "N" };
+        var tag = new Option<string?>("--tag") { Description = "Part of every identifier. Default: seed and start time, so that runs do not meet; give one to send the same people again.", HelpName = "TEXT" };
+        var verify = new Option<bool>("--verify") { Description = "Afterwards compare everybody with the truth by the query API; needs --model and --key. Any difference: exit code 1." };
+        var model = new Option<string?>("--model") { Description = "The model that the server runs with, for --verify.", HelpName = "FILE" };
+        var server = new ServerOptions();
+        var command = new CommandWithExamples(
+            "simulate",
+            "Send a simulated shop's traffic to a running server: log-ins on two devices, shared devices, late, repeated and invalid events, wrong clocks.",
+            "streamcdp simulate --url http://127.0.0.1:8080 --write-key $WEB_WRITE_KEY --rate 1000 --duration 1m",
+            "streamcdp simulate --write-key $WEB_WRITE_KEY --verify --model cdp.yaml --key $STREAMCDP_API_KEY")
+        {
+            to, webKey, source, rate, people, duration, seed, tag, verify, model,
+        };
+        server.AddTo(command);
+        command.Validators.Add(result =>
+        {
+            if (result.GetValue(verify) && result.GetValue(model) is null)
+            {
+                result.AddError("--verify needs --model: the truth is worked out with the model that the server runs with.");
+            }
+        });
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            string key = parsed.GetValue(webKey) ?? Environment.GetEnvironmentVariable("STREAMCDP_WRITE_KEY")
+                ?? throw new CliException("There is no write key; give one with --write-key or STREAMCDP_WRITE_KEY.", CommandLine.WrongUsage);
+            CdpModel? checkedModel = parsed.GetValue(verify) ? ModelFile.Read(parsed.GetValue(model)!, Environment.GetEnvironmentVariable) : null;
+            var shopSource = new ShopSource(parsed.GetRequiredValue(source), key);
+            double wanted = parsed.GetValue(rate);
+            var settings = new ShopSettings
+            {
+                Seed = parsed.GetValue(seed),
+                People = parsed.GetValue(people),
+                Tag = parsed.GetValue(tag) ?? $"{parsed.GetValue(seed)}-{TimeProvider.System.GetUtcNow().ToUnixTimeSeconds().ToString("x", CultureInfo.InvariantCulture)}",
+                Web = shopSource,
+                App = shopSource,
+                BatchMax = BatchMax(wanted),
+            };
+            using CdpClient client = server.Connect(parsed);
+            return await RunAsync(settings, wanted, parsed.GetValue(duration) ?? TimeSpan.FromSeconds(30), checkedModel, client, parsed.InvocationConfiguration.Output, cancellationToken).ConfigureAwait(false);
+        });
+        return command;
+    }
+
+    /// <summary>Larger batches for more load, as server SDKs do.</summary>
+    internal static int BatchMax(double rate) => (int)Math.Clamp(rate / 100, 6, 50);
+
+    /// <summary>An option that must be above 0.</summary>
+    internal static Option<T> Positive<T>(string name, string description, T value, string helpName)
+        where T : struct, System.Numerics.INumber<T>
+    {
+        var option = new Option<T>(name) { Description = description, DefaultValueFactory = _ => value, HelpName = helpName };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens.Count > 0 && T.TryParse(result.Tokens[0].Value, CultureInfo.InvariantCulture, out T number) && number <= T.Zero)
+            {
+                result.AddError($"{name} is {number}; allowed is a number above 0.");
+            }
+        });
+        return option;
+    }
+
+    private static async Task<int> RunAsync(ShopSettings settings, double rate, TimeSpan duration, CdpModel? model, CdpClient client, TextWriter output, CancellationToken cancellationToken)
+    {
+        using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(30) };
+        using var shop = new Shop(settings);
+        using var sender = new ShopSender(shop, settings, http, client.Address, TimeProvider.System);
+        long start = Stopwatch.GetTimestamp();
+        Task sending = sender.RunAsync(rate, duration, cancellationToken);
+        while (await Task.WhenAny(sending, Task.Delay(1_000, CancellationToken.None)).ConfigureAwait(false) != sending)
+        {
+            double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+            await output.WriteLineAsync($"{seconds,6:F0} s  {sender.Acknowledged,10:N0} events  {sender.Acknowledged / seconds,8:N0}/s  acknowledged p50 {sender.AcknowledgeMs(50):F1} ms p99 {sender.AcknowledgeMs(99):F1} ms{(sender.LastProblem is { } problem ? "  " + problem : "")}").ConfigureAwait(false);
+        }
+
+        await sending.ConfigureAwait(false);
+        await output.WriteLineAsync($"{sender.Acknowledged:N0} events acknowledged, {sender.Retries:N0} calls sent again, {sender.Lost:N0} events lost.").ConfigureAwait(false);
+        if (model is null)
+        {
+            return sender.Lost == 0 ? CommandLine.Ok : CommandLine.Failed;
+        }
+
+        return await TruthReport.VerifyAsync(model, sender, client, ownsServer: false, output, CancellationToken.None).ConfigureAwait(false) ? CommandLine.Ok : CommandLine.Failed;
+    }
+}

@@ -1,0 +1,59 @@
+using System.Text;
+using System.Text.Json;
+using StreamCdp.Engine.Runtime;
+
+namespace StreamCdp.Integration.Tests;
+
+/// <summary>A few profiles in memory; it answers with what it was asked, so that a test sees what arrived.</summary>
+internal sealed class ApiFakeQueries : IEngineQueries
+{
+    public HashSet<(string Type, string Value)> Known { get; } = [("user_id", "42"), ("email", "ada@example.com"), ("id", "000000000000000000000000000000ff")];
+
+    public List<PartHealth> Parts { get; } = [new("collect", true, true, ""), new("log events", true, true, "")];
+
+    public TimeSpan? WaitedFor { get; private set; }
+
+    public bool NeverApplied { get; set; }
+
+    public Exception? Failure { get; set; }
+
+    public ValueTask<byte[]?> ProfileAsync(string type, string value, ProfileParts include, CancellationToken cancellationToken) =>
+        Failure is not null ? throw Failure : Answer(type, value, new { id = "000000000000000000000000000000ff", version = 17, asked = new { type, value, include = include.ToString() } });
+
+    public ValueTask<byte[]?> EventsAsync(string type, string value, int limit, CancellationToken cancellationToken) =>
+        Answer(type, value, new[] { new { offset = "0:1", received_at = "2026-01-02T03:04:05.006Z", @event = new { limit, value } } });
+
+    public ValueTask<byte[]?> TraceAsync(string messageId, CancellationToken cancellationToken) =>
+        ValueTask.FromResult(messageId == "gone" ? null : JsonSerializer.SerializeToUtf8Bytes(new { messageId }));
+
+    public IReadOnlyList<SegmentStatus> Segments() =>
+    [
+        new("big_spenders", "Big spenders", "sum(\"Order Completed\", properties.revenue, within: 90d) >= 500", "00000000000000aa", 3, 0, false),
+        new("hot_lead", "hot_lead", "in_segment(\"big_spenders\")", "00000000000000bb", 1, 1_700_000_000_123, true),
+    ];
+
+    public ValueTask<MembersPage?> MembersAsync(string segmentId, string? cursor, int limit, CancellationToken cancellationToken)
+    {
+        if (segmentId != "big_spenders")
+        {
+            return ValueTask.FromResult<MembersPage?>(null);
+        }
+
+        int from = cursor is null ? 0 : int.Parse(cursor);
+        using JsonDocument identifiers = JsonDocument.Parse("""[{"type":"user_id","value":"ü/42"}]""");
+        SegmentMember[] members = [.. Enumerable.Range(from, Math.Min(limit, 3 - from)).Select(i => new SegmentMember($"{i:x32}", 1_700_000_000_000 + i, identifiers.RootElement.Clone()))];
+        int next = from + members.Length;
+        return ValueTask.FromResult<MembersPage?>(new MembersPage(members, next < 3 ? next.ToString() : null));
+    }
+
+    public Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken)
+    {
+        WaitedFor = timeout;
+        return NeverApplied ? throw new TimeoutException("The stage profile is 7 records behind.") : Task.CompletedTask;
+    }
+
+    public IReadOnlyList<PartHealth> Health() => Parts;
+
+    private ValueTask<byte[]?> Answer(string type, string value, object answer) =>
+        ValueTask.FromResult(Known.Contains((type, value)) ? Encoding.UTF8.GetBytes(JsonSerializer.Serialize(answer)) : null);
+}

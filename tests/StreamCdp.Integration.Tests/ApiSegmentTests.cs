@@ -1,0 +1,70 @@
+using System.Net;
+using System.Text.Json;
+
+namespace StreamCdp.Integration.Tests;
+
+public sealed class ApiSegmentTests
+{
+    [Fact]
+    public async Task Segments_come_in_the_models_order_with_their_rule()
+    {
+        await using ApiHost host = await ApiHost.StartAsync();
+
+        (_, JsonElement body) = await host.GetAsync("v1/segments");
+
+        Assert.Equal(["big_spenders", "hot_lead"], body.GetProperty("segments").EnumerateArray().Select(s => s.GetProperty("id").GetString()));
+        (_, JsonElement one) = await host.GetAsync("v1/segments/hot_lead");
+        Assert.Equal("""{"id":"hot_lead","name":"hot_lead","when":"in_segment(\"big_spenders\")","version":"00000000000000bb","members":1,"exact_since":"2023-11-14T22:13:20.123Z","needs_backfill":true}""", one.GetRawText());
+        Assert.Equal(JsonValueKind.Null, body.GetProperty("segments")[0].GetProperty("exact_since").ValueKind);
+    }
+
+    [Fact]
+    public async Task The_cursor_leads_through_all_members_once()
+    {
+        await using ApiHost host = await ApiHost.StartAsync();
+        List<string> ids = [];
+        string? cursor = null;
+        do
+        {
+            (HttpStatusCode status, JsonElement page) = await host.GetAsync("v1/segments/big_spenders/members?limit=2" + (cursor is null ? "" : "&cursor=" + Uri.EscapeDataString(cursor)));
+            Assert.Equal(HttpStatusCode.OK, status);
+            ids.AddRange(page.GetProperty("members").EnumerateArray().Select(m => m.GetProperty("id").GetString()!));
+            cursor = page.GetProperty("next").GetString();
+        }
+        while (cursor is not null);
+
+        Assert.Equal(Enumerable.Range(0, 3).Select(i => $"{i:x32}"), ids);
+    }
+
+    [Fact]
+    public async Task A_member_has_its_time_and_identifiers()
+    {
+        await using ApiHost host = await ApiHost.StartAsync();
+
+        (_, JsonElement page) = await host.GetAsync("v1/segments/big_spenders/members?limit=1");
+
+        Assert.Equal("""{"members":[{"id":"00000000000000000000000000000000","since":"2023-11-14T22:13:20.000Z","identifiers":[{"type":"user_id","value":"ü/42"}]}],"next":"1"}""", page.GetRawText());
+    }
+
+    [Theory]
+    [InlineData("v1/segments/shoes", HttpStatusCode.NotFound, "unknown_segment")]
+    [InlineData("v1/segments/shoes/members", HttpStatusCode.NotFound, "unknown_segment")]
+    [InlineData("v1/segments/big_spenders/members?cursor=shoes", HttpStatusCode.BadRequest, "bad_cursor")]
+    [InlineData("v1/segments/big_spenders/members?limit=0", HttpStatusCode.BadRequest, "bad_limit")]
+    [InlineData("v1/segments/big_spenders/members?limit=1001", HttpStatusCode.BadRequest, "bad_limit")]
+    [InlineData("v1/segments/big_spenders/members?limit=2x", HttpStatusCode.BadRequest, "bad_limit")]
+    [InlineData("v1/stream?segment=shoes", HttpStatusCode.NotFound, "unknown_segment")]
+    [InlineData("v1/stream?last_event_id=shoes", HttpStatusCode.BadRequest, "bad_last_event_id")]
+    [InlineData("v1/stream?last_event_id=m0.0.0-p0.0", HttpStatusCode.BadRequest, "bad_last_event_id")]
+    [InlineData("v1/stream?last_event_id=m0.-1-p0.0", HttpStatusCode.BadRequest, "bad_last_event_id")]
+    [InlineData("v1/stream?last_event_id=m0.5-p0.0", HttpStatusCode.BadRequest, "bad_last_event_id")]
+    public async Task A_wrong_request_says_what_is_wrong(string path, HttpStatusCode status, string code)
+    {
+        await using ApiHost host = await ApiHost.StartAsync();
+
+        (HttpStatusCode answered, JsonElement body) = await host.GetAsync(path);
+
+        Assert.Equal(code, body.GetProperty("code").GetString());
+        Assert.Equal(status, answered);
+    }
+}

@@ -1,0 +1,208 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+
+namespace StreamCdp.Integration.Tests;
+
+public sealed class CliCommandTests : IDisposable
+{
+    private static readonly string[][] s_commands =
+        [[], ["demo"], ["run"], ["check"], ["import"], ["simulate"], ["export"], ["export", "profiles"], ["export", "segment"], ["profile"], ["dead-letters"], ["dead-letters", "list"], ["dead-letters", "replay"]];
+
+    private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("streamcdp-cli-");
+
+    public void Dispose() => _directory.Delete(recursive: true);
+
+    /// <summary>Delete CliHelp.txt and run again to take over a wanted change.</summary>
+    [Fact]
+    public async Task The_help_of_each_command_is_as_agreed()
+    {
+        var help = new StringBuilder();
+        foreach (string[] command in s_commands)
+        {
+            (int code, string output, _) = await CliFakeServer.RunAsync([.. command, "--help"]);
+            Assert.Equal(0, code);
+            help.Append("# streamcdp ").AppendJoin(' ', command).Append('\n').Append(output.TrimEnd()).Append("\n\n");
+        }
+
+        string actual = string.Join('\n', help.ToString().Split('\n').Select(line => line.TrimEnd()));
+        string file = Path.Combine(Path.GetDirectoryName(ThisFile())!, "CliHelp.txt");
+        if (!File.Exists(file))
+        {
+            await File.WriteAllTextAsync(file, actual, TestContext.Current.CancellationToken);
+        }
+
+        Assert.Equal(await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken), actual);
+    }
+
+    private static string ThisFile([CallerFilePath] string path = "") => path;
+
+    [Theory]
+    [InlineData("nonsense")]
+    [InlineData("")]
+    [InlineData("check")]
+    [InlineData("profile", "no-colon")]
+    [InlineData("demo", "--rate", "0")]
+    [InlineData("demo", "--duration", "30")]
+    [InlineData("simulate", "--people", "-1")]
+    [InlineData("simulate", "--verify")]
+    [InlineData("export", "segment", "a", "--format", "xml")]
+    [InlineData("import", "-", "--resume")]
+    [InlineData("import", "a.ndjson", "--url", "http://h", "--clock", "event")]
+    [InlineData("dead-letters", "replay", "--from", "yesterday")]
+    [InlineData("profile", "a:b", "--url", "h")]
+    public async Task Wrong_usage_is_exit_code_2_and_says_why(params string[] args)
+    {
+        (int code, string output, string error) = await CliFakeServer.RunAsync(args.Length == 1 && args[0].Length == 0 ? [] : args);
+
+        Assert.True(code == 2, error + output);
+        Assert.NotEmpty(error);
+        Assert.Empty(output);
+    }
+
+    [Fact]
+    public async Task Check_prints_every_error_with_its_place()
+    {
+        string file = Write("cdp.yaml", """
+            sources: [ { id: web, write_key: k, kind: website } ]
+            identifiers: [ { type: user_id, limit: 1 } ]
+            segments:
+              a: { when: 'count("X" > 3' }
+              b: { when: 'traits.plan == ' }
+            """);
+
+        (int code, string output, string error) = await CliFakeServer.RunAsync("check", file);
+
+        Assert.Equal(1, code);
+        Assert.Empty(output);
+        string[] lines = error.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Contains(lines, line => line.StartsWith($"{file}:4:", StringComparison.Ordinal));
+        Assert.Contains(lines, line => line.StartsWith($"{file}:5:", StringComparison.Ordinal));
+        Assert.All(lines, line => Assert.Matches(@"^.+:[0-9]+:[0-9]+: .+$", line));
+    }
+
+    [Fact]
+    public async Task Check_of_a_good_model_reports_it()
+    {
+        (int code, string output, string error) = await CliFakeServer.RunAsync("check", Write("cdp.yaml", Cli.Demo.DemoCommand.ModelText()));
+
+        Assert.True(code == 0, error);
+        Assert.Contains("cart_abandoners", output, StringComparison.Ordinal);
+        Assert.DoesNotContain("demo-web-key", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Check_of_a_missing_file_fails()
+    {
+        (int code, _, string error) = await CliFakeServer.RunAsync("check", "/nowhere/cdp.yaml");
+
+        Assert.Equal(1, code);
+        Assert.Contains("/nowhere/cdp.yaml", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Run_prints_all_wrong_settings_at_once()
+    {
+        (int code, _, string error) = await CliFakeServer.RunAsync("run", "--model", "/nowhere.yaml", "--log", "redis", "--roles", "collect,fly", "--clock", "moon", "--data", Write("file", ""), "--urls", "ftp://x");
+
+        Assert.Equal(1, code);
+        string[] lines = error.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(6, lines.Length);
+        foreach (string part in (string[])["StreamCdp:Model is /nowhere.yaml", "StreamCdp:Log:Kind is redis; allowed are local and kafka", "StreamCdp:Roles has fly", "StreamCdp:Clock is moon", "StreamCdp:State:Path is", "StreamCdp:Http:Urls has ftp://x"])
+        {
+            Assert.Contains(lines, line => line.StartsWith(part, StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
+    public async Task Profile_prints_the_document()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        server.Answers["/v1/profiles/email:a+b@c.d"] = """{"id":"7","traits":{"name":"Zoë"}}""";
+
+        (int code, string output, string error) = await CliFakeServer.RunAsync("profile", "email:a+b@c.d", "--url", server.Address.ToString(), "--key", "secret");
+
+        Assert.True(code == 0, error);
+        Assert.Contains("\"name\": \"Zoë\"", output, StringComparison.Ordinal);
+        Assert.Equal("Bearer secret", server.Headers[0].Authorization.ToString());
+    }
+
+    [Fact]
+    public async Task An_unknown_profile_fails_and_names_it()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+
+        (int code, string output, string error) = await CliFakeServer.RunAsync("profile", "user_id:1", "--url", server.Address.ToString());
+
+        Assert.Equal(1, code);
+        Assert.Empty(output);
+        Assert.Equal("Nobody has the identifier user_id:1.\n", error);
+    }
+
+    [Fact]
+    public async Task A_server_that_is_away_fails_and_says_what_to_do()
+    {
+        (int code, _, string error) = await CliFakeServer.RunAsync("profile", "user_id:1", "--url", "http://127.0.0.1:1");
+
+        Assert.Equal(1, code);
+        Assert.Contains("--url", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Export_of_profiles_goes_through_all_pages()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        server.Answers["/v1/profiles?limit=500"] = """{"profiles":[{"id":"1"},{"id":"2"}],"next":"c d"}""";
+        server.Answers["/v1/profiles?limit=500&cursor=c%20d"] = """{"profiles":[{"id":"3"}],"next":null}""";
+
+        (int code, string output, _) = await CliFakeServer.RunAsync("export", "profiles", "--url", server.Address.ToString());
+
+        Assert.Equal(0, code);
+        Assert.Equal("{\"id\":\"1\"}\n{\"id\":\"2\"}\n{\"id\":\"3\"}\n", output);
+    }
+
+    [Fact]
+    public async Task Export_to_a_file_leaves_no_half_file()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        string file = Path.Combine(_directory.FullName, "out.ndjson");
+        server.Answers["/v1/profiles?limit=500"] = """{"profiles":[{"id":"1"}],"next":"gone"}""";
+
+        (int code, _, _) = await CliFakeServer.RunAsync("export", "profiles", "--url", server.Address.ToString(), "--out", file);
+
+        Assert.Equal(1, code);
+        Assert.False(File.Exists(file));
+    }
+
+    [Fact]
+    public async Task Export_of_a_segment_as_csv_has_a_column_for_each_identifier_type()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        server.Answers["/v1/segments/vip/members?limit=500"] = """{"members":[{"id":"1","since":"2026-01-01T00:00:00Z","identifiers":[{"type":"user_id","value":"a,b"}]},{"id":"2","since":"2026-01-02T00:00:00Z","identifiers":[{"type":"email","value":"x@y.z"},{"type":"email","value":"z@y.x"}]}],"next":null}""";
+
+        (int code, string output, _) = await CliFakeServer.RunAsync("export", "segment", "vip", "--format", "csv", "--url", server.Address.ToString());
+
+        Assert.Equal(0, code);
+        Assert.Equal("id,since,user_id,email\n1,2026-01-01T00:00:00Z,\"a,b\",\n2,2026-01-02T00:00:00Z,,x@y.z z@y.x\n", output);
+    }
+
+    [Fact]
+    public async Task Dead_letters_are_listed_and_replayed()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        server.Answers["/v1/dead-letters?limit=1&reason=too_large"] = """{"dead_letters":[{"reason":"too_large"}],"next":"x"}""";
+        server.Answers["/v1/dead-letters/replay"] = """{"replayed":4,"still_invalid":2}""";
+
+        (int listCode, string list, _) = await CliFakeServer.RunAsync("dead-letters", "list", "--limit", "1", "--reason", "too_large", "--url", server.Address.ToString());
+        (int replayCode, string replay, _) = await CliFakeServer.RunAsync("dead-letters", "replay", "--from", "2026-11-24", "--url", server.Address.ToString());
+
+        Assert.Equal((0, "{\"reason\":\"too_large\"}\n"), (listCode, list));
+        Assert.Equal((0, "4 replayed, 2 still invalid.\n"), (replayCode, replay));
+    }
+
+    private string Write(string name, string text)
+    {
+        string path = Path.Combine(_directory.FullName, name);
+        File.WriteAllText(path, text);
+        return path;
+    }
+}

@@ -1,0 +1,71 @@
+using System.Globalization;
+using System.Text.Json;
+using StreamCdp.Cli;
+using StreamCdp.Cli.Demo;
+using StreamCdp.Cli.Simulation;
+using StreamCdp.Engine.Model;
+
+namespace StreamCdp.Integration.Tests;
+
+public class CliDemoTests
+{
+    private static readonly CdpModel s_model = ModelFile.Parse("cdp.yaml", DemoCommand.ModelText(), _ => null).Model;
+
+    private static async Task<(int Code, string Output)> DemoAsync(CliFakeServer server, double seconds = 2)
+    {
+        using var output = new StringWriter(CultureInfo.InvariantCulture);
+        int code = await DemoCommand.RunAsync(server.Address, s_model, new ShopSettings { People = 60 }, rate: 400, TimeSpan.FromSeconds(seconds), output, TestContext.Current.CancellationToken);
+        return (code, output.ToString());
+    }
+
+    [Fact]
+    public async Task A_server_that_follows_the_rules_has_no_differences()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync(s_model);
+
+        (int code, string output) = await DemoAsync(server);
+
+        Assert.True(code == 0, output);
+        Assert.Contains("No differences.", output, StringComparison.Ordinal);
+        Assert.True(server.Events.Count > 300, $"only {server.Events.Count} events");
+    }
+
+    [Fact]
+    public async Task One_lost_event_is_a_difference_and_exit_code_1()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync(s_model);
+        bool isLost = false;
+        server.Lose = sent => !isLost && (isLost = sent.TryGetProperty("event", out JsonElement name) && name.ValueKind == JsonValueKind.String && name.GetString() == "Product Added");
+
+        (int code, string output) = await DemoAsync(server, seconds: 1);
+
+        Assert.Equal(1, code);
+        Assert.Contains("events is", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_full_server_gets_the_same_events_again_and_nothing_counts_twice()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync(s_model);
+        server.Refuse = (request, context) =>
+        {
+            context.Response.Headers.RetryAfter = "0";
+            return request % 5 == 0 ? 429 : null;
+        };
+
+        (int code, string output) = await DemoAsync(server, seconds: 1);
+
+        Assert.True(code == 0, output);
+    }
+
+    [Fact]
+    public async Task Simulate_prints_what_was_acknowledged()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+
+        (int code, string output, string error) = await CliFakeServer.RunAsync("simulate", "--url", server.Address.ToString(), "--write-key", "k", "--duration", "1s", "--people", "20");
+
+        Assert.True(code == 0, error);
+        Assert.Contains($"{server.Events.Count:N0} events acknowledged, 0 calls sent again, 0 events lost.", output, StringComparison.Ordinal);
+    }
+}

@@ -1,0 +1,205 @@
+using System.Text;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Pipeline;
+using StreamCdp.Engine.Pipeline.Identity;
+using StreamCdp.Engine.Pipeline.Profiles;
+using StreamCdp.Engine.Runtime;
+using StreamCdp.Schemas;
+using StreamCdp.Simulation.Tests.Generators;
+using StreamCdp.Simulation.Tests.Oracle;
+
+namespace StreamCdp.Simulation.Tests.Whole;
+
+/// <summary>The real stages on simulated logs and a simulated disk, moved by one seeded hand: any order, commits, checkpoints and crashes at any moment.</summary>
+internal sealed class SimulatedEngine : IDisposable
+{
+    private readonly SimulatedLogs _logs = new();
+    private readonly MemoryStateHome _home = new();
+    private readonly EngineOptions _options;
+    private readonly CdpModel _model;
+    private readonly SettableTime _time = new();
+    private readonly ILogWriter _events;
+    private EngineLogs _opened = null!;
+    private RouterRunner _router = null!;
+    private ResolverRunner _resolver = null!;
+    private ProfilerRunner[] _shards = [];
+    private byte[] _buffer = new byte[1024];
+    private long _generation;
+
+    public SimulatedEngine(CdpModel model, OracleClock clock, TimeSpan dedupWindow, int shards)
+    {
+        _model = model;
+        _options = new EngineOptions
+        {
+            Shards = shards,
+            Clock = clock == OracleClock.Event ? ClockMode.Event : ClockMode.Wall,
+            DedupWindowMs = (long)dedupWindow.TotalMilliseconds,
+            CheckpointMs = long.MaxValue / 4,
+            TickMs = long.MaxValue / 4,
+        };
+        Open();
+        _events = _opened.Events.OpenWriter();
+    }
+
+    /// <summary>Crashes so far.</summary>
+    public int Crashes { get; private set; }
+
+    /// <summary>All stages.</summary>
+    private IEnumerable<StageRunner> Runners => [_router, _resolver, .. _shards];
+
+    public void Feed(OracleEvent e)
+    {
+        var record = new CustomerEvent
+        {
+            Source = Encoding.UTF8.GetBytes(e.SourceId),
+            ReceivedAt = e.ReceivedAtMs,
+            SentAt = e.BatchSentAtMs,
+            Import = e.Import,
+            Context = e.BatchContextJson is null ? default : Encoding.UTF8.GetBytes(e.BatchContextJson),
+            Payload = Encoding.UTF8.GetBytes(e.Json),
+        };
+        int end = record.WriteTo(ref _buffer, WireFormat.WriteHeader(ref _buffer, 0, SchemaIds.BuiltIn[RecordType.CustomerEvent]));
+        _events.WaitDurable(_events.Append(0, default, _buffer.AsSpan(0, end), e.ReceivedAtMs));
+    }
+
+    /// <summary>A tick of the wall clock, after all before it is done.</summary>
+    public void Tick(long nowMs)
+    {
+        Quiet();
+        _router.Router.Tick(nowMs);
+        Quiet();
+    }
+
+    /// <summary>One random move.</summary>
+    public void Move(Choice choice, bool mayCrash)
+    {
+        int move = choice.Below(100);
+        if (mayCrash && move < 2)
+        {
+            Crash(choice);
+        }
+        else if (move < 6)
+        {
+            choice.Of<StageRunner>([.. Runners]).BeginCheckpoint(0);
+        }
+        else if (move < 40)
+        {
+            ((SimulatedLog)choice.Of<ILog>([.. _opened.All])).Commit();
+        }
+        else
+        {
+            choice.Of<StageRunner>([.. Runners]).Step(0);
+        }
+    }
+
+    /// <summary>Runs until nothing moves any more.</summary>
+    public void Quiet()
+    {
+        for (int idle = 0; idle < 3;)
+        {
+            _logs.CommitAll();
+            bool worked = false;
+            foreach (StageRunner runner in Runners)
+            {
+                worked |= runner.Step(0);
+            }
+
+            idle = worked ? 0 : idle + 1;
+        }
+    }
+
+    /// <summary>Kills the process: what is not durable may be lost, stores are as they were last saved.</summary>
+    public void Crash(Choice choice)
+    {
+        Crashes++;
+        foreach (StageRunner runner in Runners)
+        {
+            runner.Dispose();
+        }
+
+        _logs.Crash(new Random(choice.Below(int.MaxValue)));
+        Open();
+    }
+
+    /// <summary>The profile that an identifier points to: id and document as the query API gives it.</summary>
+    public (UInt128 Id, JsonObject Document)? Profile(string type, string value)
+    {
+        if (!_router.Router.TryFind(Encoding.UTF8.GetBytes(type), Encoding.UTF8.GetBytes(value), out UInt128 id))
+        {
+            return null;
+        }
+
+        Profiler profiler = _shards[CanonicalId.Shard(id, _shards.Length)].Profiler;
+        if (!profiler.TryGet(id, out UInt128? redirect, out ProfileState profile))
+        {
+            Assert.Null(redirect);
+            return null;
+        }
+
+        using var stream = new MemoryStream();
+        using (var writer = new Utf8JsonWriter(stream))
+        {
+            ProfileDocument.Write(writer, profile, profiler.Segments, profiler.Now, ProfileParts.Default);
+        }
+
+        return (id, (JsonObject)JsonNode.Parse(stream.ToArray())!);
+    }
+
+    /// <summary>Membership changes by profile, in order of version, repeats included once.</summary>
+    public Dictionary<UInt128, List<OracleChange>> Changes()
+    {
+        var found = new Dictionary<UInt128, SortedDictionary<long, OracleChange>>();
+        for (int shard = 0; shard < _shards.Length; shard++)
+        {
+            using ILogReader reader = _opened.Memberships.OpenReader(shard, 0);
+            while (reader.TryRead(out LogRecord record))
+            {
+                Assert.True(WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body));
+                Assert.True(SegmentMembership.TryRead(body, out SegmentMembership change));
+                if (!found.TryGetValue(change.ProfileId, out SortedDictionary<long, OracleChange>? changes))
+                {
+                    found[change.ProfileId] = changes = [];
+                }
+
+                var mapped = new OracleChange(
+                    Encoding.UTF8.GetString(change.Segment),
+                    change.Change == MembershipChange.Entered,
+                    change.At,
+                    change.Cause.IsEmpty ? null : Encoding.UTF8.GetString(change.Cause),
+                    change.Reason == MembershipReason.Time ? OracleReason.Time : OracleReason.Event);
+                if (!changes.TryAdd(change.Version, mapped))
+                {
+                    Assert.Equal(changes[change.Version], mapped); // A repeat says the same.
+                }
+            }
+        }
+
+        return found.ToDictionary(changes => changes.Key, changes => changes.Value.Values.ToList());
+    }
+
+    public void Dispose()
+    {
+        foreach (StageRunner runner in Runners)
+        {
+            runner.Dispose();
+        }
+    }
+
+    private void Open()
+    {
+        _opened = new EngineLogs(_logs, _options);
+        List<string> warnings = [];
+        _shards = [.. Enumerable.Range(0, _options.Shards).Select(shard => new ProfilerRunner(shard, _opened, _options, _model, _ => _model, _home, SchemaIds.BuiltIn, _time, warnings.Add))];
+        _resolver = new ResolverRunner(_opened, _options, _model, _ => _model, _home, SchemaIds.BuiltIn, 0, warnings.Add);
+        _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add);
+        Assert.Empty(warnings);
+    }
+
+    private sealed class SettableTime : TimeProvider
+    {
+        public override DateTimeOffset GetUtcNow() => DateTimeOffset.UnixEpoch;
+    }
+}
