@@ -166,6 +166,9 @@ public class FunctionTests
     [InlineData("Identify", "", "every")]
     [InlineData("Group", "Home", "every")]
     [InlineData("Track", "Hôme", "every ascii-no")]
+    [InlineData("Track", "page:Home", "every")]
+    [InlineData("Track", "page:*", "every")]
+    [InlineData("Track", "*", "every")]
     public void Events_are_called_by_name_and_prefix(string type, string name, string expected)
     {
         var person = new Person(Cdp(computed: [
@@ -190,6 +193,29 @@ public class FunctionTests
         person.Apply(new("B", 1, 3) { Properties = """{"currency":"E\u0022UR","tags":["x"]}""", Context = """{"campaign":{"name":"spring"}}""" });
 
         Assert.Equal(1, person.Computed("x", 1).GetInt32());
+    }
+
+    [Theory]
+    [InlineData("Page", "Home", true)]
+    [InlineData("Page", "", false)]
+    [InlineData("Track", "Home", true)]
+    [InlineData("Track", "page:Home", false)]
+    public void Where_calls_a_page_by_its_name_alone(string type, string name, bool expected)
+    {
+        var person = new Person(Computed(Function(EventFunction.Happened, "*", where: Compare(new PathExpression(PathRoot.EventName, []), CompareOperator.Equal, Literal("Home")))));
+
+        person.Apply(new(name, 1, 1) { Type = Enum.Parse<EventType>(type) });
+
+        Assert.Equal(expected, person.Computed("x", 1).GetBoolean());
+    }
+
+    [Fact]
+    public void An_average_is_the_exact_quotient()
+    {
+        var person = new Person(Computed(Function(EventFunction.Avg, "A", "v")));
+        person.Apply(new("A", 1, 1) { Properties = """{"v":0.1}""" }).Apply(new("A", 1, 2) { Properties = """{"v":0.2}""" }).Apply(new("A", 1, 3) { Properties = """{"v":0}""" });
+
+        Assert.Equal("0.1", person.Computed("x", 1).GetRawText());
     }
 
     [Fact]

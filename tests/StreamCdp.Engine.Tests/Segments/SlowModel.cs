@@ -82,7 +82,7 @@ internal sealed partial class SlowModel(CdpModel model)
             EventFunction.Happened => found.Count > 0,
             EventFunction.Count => (double)found.Count,
             EventFunction.Sum => exact.Sum(),
-            EventFunction.Avg => exact.Count == 0 ? null : Nearest(exact.Sum()) / exact.Count,
+            EventFunction.Avg => exact.Count == 0 ? null : Nearest(exact.Sum() / exact.Count),
             EventFunction.Min => doubles.Count == 0 ? null : doubles.Min(),
             EventFunction.Max => doubles.Count == 0 ? null : doubles.Max(),
             EventFunction.First => OfJson(found.FirstOrDefault().Value),
@@ -95,7 +95,7 @@ internal sealed partial class SlowModel(CdpModel model)
     {
         EventType.Page => name is "*" or "page:*" || name == "page:" + e.Name,
         EventType.Screen => name is "*" or "screen:*" || name == "screen:" + e.Name,
-        EventType.Track => name == "*" || name == e.Name,
+        EventType.Track => name == "*" || (name == e.Name && !name.StartsWith("page:", StringComparison.Ordinal) && !name.StartsWith("screen:", StringComparison.Ordinal)),
         _ => name == "*",
     };
 

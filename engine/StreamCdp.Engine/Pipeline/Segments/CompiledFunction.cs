@@ -337,7 +337,7 @@ internal sealed class CompiledFunction
         {
             EventFunction.Happened => total.Count > 0 ? 1 : 0,
             EventFunction.Count => total.Count,
-            EventFunction.Avg => ExactNumber.ToDouble(total.Units) / total.Count,
+            EventFunction.Avg when total.Count > 0 => ExactNumber.Average(total.Units, total.Count),
             _ => total.Number,
         };
         value.Units = total.Units;

@@ -4,7 +4,8 @@ namespace StreamCdp.Engine.Pipeline.Segments;
 
 /// <summary>Which functions an event touches, by its name (RULES.md §6.5).</summary>
 /// <remarks>
-/// <c>"*"</c> is every event of any type; a page or screen is called by its name with the prefix, any page is <c>"page:*"</c>. A lookup hashes the name's bytes once and does not allocate.
+/// <c>"*"</c> is every event of any type; a page or screen is called by its name with the prefix, any page is <c>"page:*"</c>. A name with such a prefix never means a track.
+/// A lookup hashes the name's bytes once and does not allocate.
 /// </remarks>
 internal sealed class EventNames
 {
@@ -56,7 +57,11 @@ internal sealed class EventNames
 
             _byName = byName.GetAlternateLookup<ReadOnlySpan<byte>>();
 
-            bool IsOne(CompiledFunction function) => Name(function) is var name && name.StartsWith(prefix, StringComparison.Ordinal) && name != any && name != Every;
+            bool IsOne(CompiledFunction function) => Name(function) is var name && HasPrefix(name) && name != any && name != Every;
+
+            bool HasPrefix(string name) => prefix.Length > 0
+                ? name.StartsWith(prefix, StringComparison.Ordinal)
+                : !name.StartsWith(Page, StringComparison.Ordinal) && !name.StartsWith(Screen, StringComparison.Ordinal);
         }
 
         public CompiledFunction[] Find(ReadOnlySpan<byte> name) => _byName.TryGetValue(name, out CompiledFunction[]? found) ? found : _others;

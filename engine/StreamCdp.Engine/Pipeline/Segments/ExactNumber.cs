@@ -169,6 +169,28 @@ internal static class ExactNumber
         return value;
     }
 
+    /// <summary>The double nearest to the exact sum divided by the count: 0.3 / 3 is 0.1, which the division of two doubles misses.</summary>
+    /// <remarks>Beyond 15 digits the quotient is first rounded to the 28 digits of System.Decimal, whose cast to double is not used: it does not give the nearest one.</remarks>
+    public static double Average(Int128 units, long count)
+    {
+        if (count < ExactInDouble / UnitsPerOne && units < ExactInDouble && units > -ExactInDouble)
+        {
+            return (double)(long)units / (count * UnitsPerOne); // Both are exact in a double, so the division rounds once.
+        }
+
+        Int128 largest = (Int128)decimal.MaxValue;
+        if (units > largest || units < -largest)
+        {
+            return ToDouble(units) / count;
+        }
+
+        Span<byte> text = stackalloc byte[MaxTextBytes];
+        bool fits = ((decimal)units / UnitsPerOne / count).TryFormat(text, out int length);
+        bool parsed = Utf8Parser.TryParse(text[..length], out double value, out int consumed);
+        Debug.Assert(fits && parsed && consumed == length, "A decimal is a plain number.");
+        return value;
+    }
+
     /// <summary>Writes the exact value as a JSON number without exponent.</summary>
     /// <returns>Bytes written.</returns>
     public static int Format(Int128 units, Span<byte> text)

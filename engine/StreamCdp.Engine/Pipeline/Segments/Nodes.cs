@@ -151,7 +151,7 @@ internal sealed class IdentifiersNode(byte[] type) : Node
     }
 }
 
-/// <summary><c>properties.x</c>, <c>context.x</c>, <c>event</c> inside <c>where:</c>.</summary>
+/// <summary><c>properties.x</c>, <c>context.x</c> inside <c>where:</c>.</summary>
 /// <param name="slot">Slot in <see cref="EventView.Slots"/>.</param>
 /// <param name="inContext">The slot refers to <see cref="EventView.ContextPayload"/>.</param>
 internal sealed class SlotNode(int slot, bool inContext) : Node
@@ -180,6 +180,13 @@ internal sealed class EventTypeNode : Node
         EventType.Alias => Value.Of("alias"u8),
         _ => default,
     };
+}
+
+/// <summary><c>event</c> inside <c>where:</c>: the name of a track, page (without the prefix) or screen; null for the other types and where a page has no name.</summary>
+internal sealed class EventNameNode : Node
+{
+    /// <inheritdoc/>
+    public override Value Get(scoped ref EvaluationContext context) => context.Event.Name.IsEmpty ? default : Value.Of(context.Event.Name);
 }
 
 /// <summary><c>and</c>, <c>or</c>: from left to right, stops when it is decided.</summary>

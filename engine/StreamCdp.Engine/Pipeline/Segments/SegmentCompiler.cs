@@ -191,7 +191,8 @@ internal sealed class SegmentCompiler
     {
         LiteralExpression or ListExpression => Compile(expression),
         PathExpression { Root: PathRoot.EventType } => new EventTypeNode(),
-        PathExpression { Root: PathRoot.EventName or PathRoot.Properties or PathRoot.Context } path => new SlotNode(Slot(path), path.Root == PathRoot.Context),
+        PathExpression { Root: PathRoot.EventName } => new EventNameNode(),
+        PathExpression { Root: PathRoot.Properties or PathRoot.Context } path => new SlotNode(Slot(path), path.Root == PathRoot.Context),
         LogicExpression logic => new LogicNode(logic.IsAnd, [.. logic.Operands.Select(CompileWhere)]),
         NotExpression not => new NotNode(CompileWhere(not.Operand)),
         ExistsExpression exists => new ExistsNode(CompileWhere(exists.Operand)),
@@ -206,7 +207,6 @@ internal sealed class SegmentCompiler
         {
             PathRoot.Properties => "properties",
             PathRoot.Context => "context",
-            PathRoot.EventName => "event",
             _ => throw Unchecked($"a function cannot read {path.Root}"),
         };
         string[] keys = [root, .. path.Path];
