@@ -41,6 +41,7 @@ internal sealed class RouterRunner : StageRunner
         {
             Positions = [.. Enumerable.Range(0, logs.Events.Partitions).Select(logs.Events.BeginOffset)],
             ShardEnds = [.. Enumerable.Range(0, logs.ProfileEvents.Partitions).Select(logs.ProfileEvents.BeginOffset)],
+            LinksEnd = logs.IdentityLinks.BeginOffset(0),
         };
         _effects = new LogEffects((StageLog.ProfileEvents, logs.ProfileEvents), (StageLog.IdentityLinks, logs.IdentityLinks), (StageLog.DeadLetters, logs.DeadLetters));
         _repeats = new RepeatFilter(_repeatStore, options.DedupWindowMs) { LatestSharedMs = manifest.LatestSharedMs };
@@ -56,6 +57,7 @@ internal sealed class RouterRunner : StageRunner
         Router.Fence(logs.Events.Partitions, nowMs);
         _effects.WaitDurable(StageLog.ProfileEvents);
         FindRouted(manifest);
+        FindAsked(manifest);
 
         _decisions = logs.IdentityMap.OpenReader(0, manifest.MapPosition, Signal);
         while (_decisions.TryRead(out LogRecord record))
@@ -113,6 +115,7 @@ internal sealed class RouterRunner : StageRunner
             }
         }
 
+        Router.SendLinks();
         if (_options.Clock == ClockMode.Event)
         {
             if (!worked && Router.WaitingCount == 0)
@@ -138,6 +141,7 @@ internal sealed class RouterRunner : StageRunner
             Positions = [.. Enumerable.Range(0, _events.Length).Select(Position)],
             MapPosition = _decisions.Position,
             ShardEnds = [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)],
+            LinksEnd = _logs.IdentityLinks.EndOffset(0),
             Clock = Router.Clock,
             LatestSharedMs = _repeats.LatestSharedMs,
             Generation = Router.Generation,
@@ -202,6 +206,20 @@ internal sealed class RouterRunner : StageRunner
             }
         }
     }
+
+    /// <summary>Reads its own questions after the checkpoint: such an event must get the same answer again, with the merges that its shard waits for.</summary>
+    private void FindAsked(RouterManifest manifest)
+    {
+        using ILogReader reader = _logs.IdentityLinks.OpenReader(0, Math.Max(manifest.LinksEnd, _logs.IdentityLinks.BeginOffset(0)));
+        while (reader.TryRead(out LogRecord record))
+        {
+            if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && IdentityLink.TryRead(body, out IdentityLink link)
+                && link.Kind == LinkKind.Link && link.OriginOffset >= manifest.Positions[link.OriginPartition])
+            {
+                Router.AskedBefore.Add((link.OriginPartition, link.OriginOffset));
+            }
+        }
+    }
 }
 
 /// <summary>What a checkpoint of the router holds beyond its stores.</summary>
@@ -215,6 +233,9 @@ internal sealed record RouterManifest
 
     /// <summary>Durable end of each partition of profile-events.</summary>
     public long[] ShardEnds { get; init; } = [];
+
+    /// <summary>Durable end of identity-links.</summary>
+    public long LinksEnd { get; init; }
 
     /// <summary>Latest event time.</summary>
     public long Clock { get; init; } = long.MinValue;

@@ -6,12 +6,14 @@ internal sealed class MemoryStore : IStateStore
     private readonly Dictionary<Guid, Dictionary<UInt128, byte[]>> _saved;
     private readonly Dictionary<UInt128, byte[]> _values;
     private StoreCheckpoint? _saving;
+    private int _next;
 
     /// <param name="saved">Checkpoints of this store; it outlives a simulated crash.</param>
     /// <param name="restore">Null: empty.</param>
     public MemoryStore(Dictionary<Guid, Dictionary<UInt128, byte[]>> saved, StoreCheckpoint? restore = null)
     {
         _saved = saved;
+        _next = saved.Keys.Select(token => BitConverter.ToInt32(token.ToByteArray())).DefaultIfEmpty().Max() + 1;
         _values = restore is null ? [] : new Dictionary<UInt128, byte[]>(saved[restore.Token]);
     }
 
@@ -54,7 +56,7 @@ internal sealed class MemoryStore : IStateStore
     }
 
     /// <inheritdoc/>
-    public void BeginCheckpoint() => _saving = new StoreCheckpoint(new Guid(_saved.Count + 1, 0, 0, new byte[8]), Guid.Empty, 0);
+    public void BeginCheckpoint() => _saving = new StoreCheckpoint(new Guid(_next++, 0, 0, new byte[8]), Guid.Empty, 0);
 
     /// <inheritdoc/>
     public bool TryCompleteCheckpoint(out StoreCheckpoint checkpoint)

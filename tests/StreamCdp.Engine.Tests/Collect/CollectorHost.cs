@@ -128,7 +128,7 @@ internal sealed record MemoryRecord(int Partition, string Key, byte[] Value, lon
     {
         Assert.True(WireFormat.TryRead(Value, out int schemaId, out ReadOnlySpan<byte> body));
         Assert.Equal((int)RecordType.DeadLetter, schemaId);
-        Assert.True(Schemas.DeadLetter.TryRead(body, out DeadLetter e));
+        Assert.True(StreamCdp.Schemas.DeadLetter.TryRead(body, out DeadLetter e));
         return new RefusedEvent(Text(e.Source), Text(e.Reason), Text(e.Field), Text(e.Detail), Text(e.Payload), Text(e.Context), e.ReceivedAt);
     }
 

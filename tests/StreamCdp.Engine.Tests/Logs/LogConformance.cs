@@ -8,6 +8,8 @@ public abstract class LogConformance : IAsyncLifetime
 {
     protected const int DeadlineMs = 30_000;
 
+    private static readonly TimeSpan s_later = TimeSpan.FromHours(2);
+
     protected ILogStore Store { get; private set; } = null!;
 
     /// <summary>Opens the place of this test, again after each closing.</summary>
@@ -529,7 +531,7 @@ public abstract class LogConformance : IAsyncLifetime
         AppendNow(writer, RecordsPerSegment * 3);
         long end = log.EndOffset(0);
 
-        await RetainAsync(log, TimeSpan.FromHours(2));
+        await RetainAsync(log, s_later);
 
         long begin = log.BeginOffset(0);
         Assert.InRange(begin, 1, end);
@@ -539,7 +541,7 @@ public abstract class LogConformance : IAsyncLifetime
             Assert.Equal(begin, error.Begin);
         }
 
-        AppendNow(writer, 1);
+        writer.WaitDurable(writer.Append(0, [], [1], NowMs + (long)s_later.TotalMilliseconds));
         Assert.Equal(begin, TakeFrom(log, 0, 0, 1)[0].Offset);
         Assert.Equal(end, TakeFrom(log, 0, end, 1)[0].Offset);
     }

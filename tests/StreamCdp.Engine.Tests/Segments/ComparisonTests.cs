@@ -1,9 +1,18 @@
+using StreamCdp.Engine.Model;
 using static StreamCdp.Engine.Tests.Segments.Build;
 
 namespace StreamCdp.Engine.Tests.Segments;
 
 public class ComparisonTests
 {
+    private static readonly string?[] s_values =
+    [
+        null, "null", "true", "false", "0", "-0.0", "1", "12.5", "1e400", "9007199254740993", "\"\"", "\"a\"", "\"ab\"", "\"\\u0061b\"", "\"\uFB01\"", "\"\\uD83D\\uDE00\"", "\"12.5\"",
+        "\"2026-03-01\"", "\"2026-03-01T00:00:00.000Z\"", "\"2026-03-01T13:00:00+01:00\"", "\"2026-02-30\"", "[]", "[\"a\",12.5,null,[]]", "[ \"\\u0061\", 12.50, null, [] ]", "{}", "{\"x\":1,\"y\":2}", "{\"y\":2, \"x\":1}",
+    ];
+
+    private static readonly object?[] s_literals = [null, true, 0.0, 12.5, "", "a", "ab", "12.5", "2026-03-01", "2026-03-01T12:00:00.000Z", "2026-03-01T00:00:00+00:00"];
+
     private const long Noon = 1_772_366_400_000; // 2026-03-01T12:00:00.000Z
 
     [Theory]
@@ -104,5 +113,31 @@ public class ComparisonTests
         person.Evaluate(Noon);
 
         Assert.Equal(expected, person.IsIn("s"));
+    }
+
+    [Fact]
+    public void Every_pair_of_values_compares_as_in_the_obvious_model()
+    {
+        CompareOperator[] operators = Enum.GetValues<CompareOperator>();
+        Expression[] operands = [.. Enumerable.Range(0, s_values.Length).Select(i => (Expression)Trait($"t{i}")), .. s_literals.Select(Literal), Now, List(null, "a", 12.5, true)];
+        (string Id, Expression When)[] rules = [.. operands.SelectMany(left => operands.SelectMany(right => operators.Select(one => Compare(left, one, right)))).Select((rule, i) => ($"s{i}", (Expression)rule))];
+        CdpModel model = Cdp(segments: rules);
+        var person = new Person(model);
+        var slow = new SlowModel(model);
+        for (int i = 0; i < s_values.Length; i++)
+        {
+            if (s_values[i] is { } json)
+            {
+                person.Trait($"t{i}", json);
+                slow.Traits.Add($"t{i}", json);
+            }
+        }
+
+        person.Evaluate(Noon);
+
+        foreach ((string id, Expression when) in rules)
+        {
+            Assert.True(slow.Value(when, Noon) == person.IsIn(id), $"{when} with {string.Join(' ', slow.Traits)}: was {person.IsIn(id)}");
+        }
     }
 }

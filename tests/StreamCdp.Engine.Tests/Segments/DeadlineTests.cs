@@ -34,7 +34,7 @@ public class DeadlineTests
 
     [Fact]
     public void Between_two_deadlines_nothing_changes_and_at_a_deadline_the_new_value_holds() =>
-        Gen.Int[0, int.MaxValue - 1].Sample(seed => Scenario(new Random(seed)), iter: 200);
+        Gen.Int[0, int.MaxValue - 1].Sample(seed => Scenario(new Random(seed)), iter: 60);
 
     [Theory]
     [InlineData("""happened("A", within: 10s)""", 1000, 11_000)]

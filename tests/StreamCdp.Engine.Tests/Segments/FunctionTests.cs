@@ -22,7 +22,7 @@ public class FunctionTests
 
     [Fact]
     public void Every_function_equals_the_obvious_model_with_late_events_and_merges() =>
-        Gen.Int[0, int.MaxValue - 1].Sample(seed => Scenario(new Random(seed)), iter: 400);
+        Gen.Int[0, int.MaxValue - 1].Sample(seed => Scenario(new Random(seed)), iter: 150);
 
     [Theory]
     [InlineData(0, true)]

@@ -31,6 +31,21 @@ public class SegmentEngineTests
     }
 
     [Fact]
+    public void The_deadline_sees_an_event_and_a_merge_after_the_evaluation_of_the_same_instant()
+    {
+        var person = new Person(Segment(Rule("""happened("A", within: 10s)""")));
+        var other = new Person(person.Engine);
+        other.Apply(new("A", 5000, 1));
+        person.Evaluate(6000);
+
+        person.Engine.Merge(person.Profile, other.Profile);
+        Assert.Equal(15_000, person.Engine.NextDeadline(person.Profile, 6000));
+
+        person.Apply(new("A", 6000, 2));
+        Assert.Equal(16_000, person.Engine.NextDeadline(person.Profile, 6000));
+    }
+
+    [Fact]
     public void Equal_functions_share_one_state()
     {
         var person = new Person(Cdp(computed: [("n", Function(EventFunction.Count, "A"))], segments: [("s", Rule("""count("A") > 1 and count("A", within: 1d) > 0"""))]));
@@ -80,7 +95,7 @@ public class SegmentEngineTests
             person.Apply(new("A", i * Second, i));
         }
 
-        Assert.InRange(person.Profile.Bytes(person.Profile.Functions[0].State).Length, 120, 260);
+        Assert.InRange(person.Profile.Bytes(person.Profile.Functions[0].State).Length, 240, 280);
         Assert.Equal(120, person.Computed("x", 9_999 * Second).GetInt32());
     }
 

@@ -21,6 +21,8 @@ internal sealed partial class SlowModel(CdpModel model)
 
     public bool Segment(string id, long now) => Value(model.Segments.Single(one => one.Id == id).When, now, null) is true;
 
+    public bool Value(Expression condition, long now) => Value(condition, now, null) is true;
+
     public static bool SameJson(object? expected, JsonElement actual) => expected switch
     {
         decimal exact => actual.ValueKind == JsonValueKind.Number && actual.GetDecimal() == exact,

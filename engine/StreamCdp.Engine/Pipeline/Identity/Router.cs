@@ -54,6 +54,7 @@ internal sealed class Router
     private readonly Dictionary<UInt128, long> _rejected = [];
     private readonly Queue<UInt128> _rejectedOrder = [];
     private readonly List<Waiting> _waiting = [];
+    private readonly List<(byte[] Link, long TimestampMs)> _links = [];
     private readonly Dictionary<(int Partition, long Offset), Waiting> _asked = [];
     private readonly HashSet<UInt128> _blocked = [];
     private byte[] _read = new byte[64];
@@ -104,6 +105,9 @@ internal sealed class Router
 
     /// <summary>Events that the last run passed on after its checkpoint; they are not passed on again. Entries go as their events come by.</summary>
     public HashSet<(int Partition, long Offset)> Routed { get; } = [];
+
+    /// <summary>Events that the last run asked the resolver about after its checkpoint: they are asked about again, whatever the map shows by now.</summary>
+    public HashSet<(int Partition, long Offset)> AskedBefore { get; } = [];
 
     /// <summary>Passed on.</summary>
     public long Processed { get; private set; }
@@ -227,7 +231,25 @@ internal sealed class Router
         _waiting.RemoveAll(waiting => waiting.IsDone);
     }
 
-    /// <summary>Takes a record of events.</summary>
+    /// <summary>Sends the questions of this batch, after the events passed on before them are durable.</summary>
+    /// <remarks>Else a crash could keep a question and lose such an event, which would then be passed on to the profile as merged, and not as it was.</remarks>
+    public void SendLinks()
+    {
+        if (_links.Count == 0)
+        {
+            return;
+        }
+
+        _effects.WaitDurable(StageLog.ProfileEvents);
+        foreach ((byte[] link, long timestampMs) in _links)
+        {
+            _effects.Append(StageLog.IdentityLinks, 0, "workspace"u8, link, timestampMs);
+        }
+
+        _links.Clear();
+    }
+
+    /// <summary>Takes a record of events. After a batch of them call <see cref="SendLinks"/>.</summary>
     public void Apply(in LogRecord record)
     {
         if (!TryOpen(record, out CustomerEvent envelope, out EventType typeOfPath))
@@ -421,7 +443,8 @@ internal sealed class Router
     private bool TryRoute(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime)
     {
         int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
-        if (!_reader.HasPreviousId && TryKeep(count, IsTrusted(envelope.Source), out long kept))
+        bool askAgain = AskedBefore.Count > 0 && AskedBefore.Remove((waiting.Partition, waiting.Offset));
+        if (!askAgain && !_reader.HasPreviousId && TryKeep(count, IsTrusted(envelope.Source), out long kept))
         {
             Route(waiting, envelope, messageId, eventTime, _profiles[0], kept, default);
             return true;
@@ -511,7 +534,7 @@ internal sealed class Router
             Identifiers = _identifiers.List,
         };
         int end = link.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.IdentityLink]));
-        _effects.Append(StageLog.IdentityLinks, 0, "workspace"u8, _write.AsSpan(0, end), waiting.TimestampMs);
+        _links.Add((_write.AsSpan(0, end).ToArray(), waiting.TimestampMs));
     }
 
     private void RouteDecided(Waiting waiting, in IdentityDecision decision)

@@ -325,7 +325,7 @@ internal sealed class Profiler : IDisposable
     /// <summary>An event or a merge command for a profile: applied now, or queued behind a merge that is not complete.</summary>
     private void Take(in ProfileEvent e, ReadOnlySpan<byte> value)
     {
-        long now = e.Now != 0 ? e.Now : Math.Max(Now, e.Kind == ProfileEventKind.Event ? e.EventTime : long.MinValue);
+        long now = e.Now != 0 ? e.Now : Math.Max(Now, e.EventTime); // A merge command has the time of its event: what time did to the loser before comes first.
         Now = Math.Max(Now, now);
         if (_pending.Count > 0 && _pending.TryGetValue(e.ProfileId, out Pending? pending) && pending.Queue.Count > 0)
         {

@@ -31,6 +31,9 @@ internal struct FunctionValue
     public Int128 Units;
     public int Offset;
     public int Length;
+
+    /// <summary>The first later instant at which an event that counts now counts no more; <see cref="long.MaxValue"/>: none.</summary>
+    public long Deadline;
 }
 
 /// <summary>Values that functions skipped (RULES.md §6.1).</summary>
@@ -49,7 +52,8 @@ internal sealed class SkippedValues
 /// <para>happened keeps the latest time alone, exact to the millisecond (RULES.md §6.2): some event is in the window while the latest is, because now is never before an event.
 /// last with a window keeps one value, too: the event highest in order has the latest time, so it lies in the newest bucket and leaves the window after all others.</para>
 /// <para>The others with a window keep their payload for each bucket that has events, newest first: the number of the bucket (zigzag), then for each next one the
-/// distance to it. Buckets that are out of the window when the newest begins can never count again (now only grows) and are cut: at most W / width stay.</para>
+/// distance to it. Buckets that are out of the window when the newest begins can never count again (now only grows) and are cut now and then.
+/// Of min and max a bucket is cut, too, when a newer one is as good: it leaves the window earlier and never decides.</para>
 /// </remarks>
 internal sealed class CompiledFunction
 {
@@ -64,6 +68,9 @@ internal sealed class CompiledFunction
 
     /// <summary>No window is longer: keeps sums of times within 64 bits (140,000 years).</summary>
     private const long MaxWindowMs = 1L << 52;
+
+    /// <summary>Buckets out of the window are cut when the newest one passes a multiple of this: the state is walked to its end less often.</summary>
+    private const int BucketsBetweenCuts = 16;
 
     /// <summary>A state is dropped only this long after it left its window: shards' clocks differ a little, and a merge moves a state from one to another.</summary>
     private const long PruneSlackMs = 24 * 3_600_000;
@@ -202,7 +209,7 @@ internal sealed class CompiledFunction
     }
 
     /// <summary>The state of the events of both.</summary>
-    /// <param name="left">Cheap where it is the longer one and has the newest bucket.</param>
+    /// <param name="left">Cheap where it is the longer one.</param>
     /// <param name="right">Another.</param>
     /// <param name="writer">Room for both and <see cref="MaxCombineBytes"/>.</param>
     public void Combine(ReadOnlySpan<byte> left, ReadOnlySpan<byte> right, ref StateWriter writer)
@@ -229,6 +236,7 @@ internal sealed class CompiledFunction
         long previous = long.MinValue;
         bool hasLeft = true;
         bool hasRight = true;
+        double best = 0;
         while (hasLeft || hasRight)
         {
             bool takeLeft = hasLeft && (!hasRight || leftBucket >= rightBucket);
@@ -239,25 +247,31 @@ internal sealed class CompiledFunction
                 return;
             }
 
-            if (previous == long.MinValue)
+            if (_kind is EventFunction.Min or EventFunction.Max)
             {
-                writer.Signed(bucket);
-            }
-            else
-            {
-                writer.Unsigned((ulong)(previous - bucket));
+                double value = takeLeft && takeRight ? Better(leftReader.Double(), rightReader.Double()) : takeLeft ? leftReader.Double() : rightReader.Double();
+                if (previous == long.MinValue || (value != best && Better(value, best) == value))
+                {
+                    best = value;
+                    WriteDistance(bucket, ref previous, ref writer);
+                    writer.Double(value);
+                }
+
+                Advance(ref leftReader, takeLeft, ref hasLeft, ref leftBucket);
+                Advance(ref rightReader, takeRight, ref hasRight, ref rightBucket);
+                continue;
             }
 
-            previous = bucket;
+            WriteDistance(bucket, ref previous, ref writer);
             if (takeLeft && takeRight)
             {
                 CombinePayload(ref leftReader, ref rightReader, left, right, ref writer);
             }
             else if (takeLeft)
             {
-                if (!hasRight && newest == leftNewest)
+                if (!hasRight && newest / BucketsBetweenCuts == leftNewest / BucketsBetweenCuts)
                 {
-                    writer.Raw(leftReader.Rest); // The distances between its buckets stay, and it was cut by the same newest bucket before.
+                    writer.Raw(leftReader.Rest); // The distances between its buckets stay.
                     return;
                 }
 
@@ -268,22 +282,16 @@ internal sealed class CompiledFunction
                 CopyPayload(ref rightReader, right, ref writer);
             }
 
-            if (takeLeft && (hasLeft = !leftReader.IsAtEnd))
-            {
-                leftBucket -= (long)leftReader.Unsigned();
-            }
-
-            if (takeRight && (hasRight = !rightReader.IsAtEnd))
-            {
-                rightBucket -= (long)rightReader.Unsigned();
-            }
+            Advance(ref leftReader, takeLeft, ref hasLeft, ref leftBucket);
+            Advance(ref rightReader, takeRight, ref hasRight, ref rightBucket);
         }
     }
 
     /// <summary>The value at an instant.</summary>
-    public FunctionValue Evaluate(ReadOnlySpan<byte> state, long nowMs)
+    public void Evaluate(ReadOnlySpan<byte> state, long nowMs, out FunctionValue value)
     {
         var total = new Total();
+        long deadline = long.MaxValue;
         if (!state.IsEmpty)
         {
             var reader = new StateReader(state);
@@ -293,6 +301,7 @@ internal sealed class CompiledFunction
                 long bucket = reader.Signed();
                 while (nowBucket - bucket < _bucketsInWindow)
                 {
+                    deadline = (bucket + _bucketsInWindow) * _widthMs;
                     AddPayload(ref reader, ref total);
                     if (reader.IsAtEnd)
                     {
@@ -302,55 +311,38 @@ internal sealed class CompiledFunction
                     bucket -= (long)reader.Unsigned();
                 }
             }
-            else if (_windowMs == 0 || Counts(state, nowMs))
+            else if (_windowMs == 0)
             {
+                AddPayload(ref reader, ref total);
+            }
+            else if (EndOfLatest(new StateReader(state).Signed()) is var end && nowMs < end)
+            {
+                deadline = end;
                 AddPayload(ref reader, ref total);
             }
         }
 
-        return _kind switch
+        value = default;
+        value.Deadline = deadline;
+        value.Kind = _kind switch
         {
-            EventFunction.Happened => new FunctionValue { Kind = FunctionValueKind.Boolean, Number = total.Count > 0 ? 1 : 0 },
-            EventFunction.Count => new FunctionValue { Kind = FunctionValueKind.Number, Number = total.Count },
-            EventFunction.Sum => new FunctionValue { Kind = FunctionValueKind.Exact, Units = total.Units },
-            _ when total.Count == 0 => default,
-            EventFunction.Avg => new FunctionValue { Kind = FunctionValueKind.Number, Number = ExactNumber.ToDouble(total.Units) / total.Count },
-            EventFunction.Min or EventFunction.Max => new FunctionValue { Kind = FunctionValueKind.Number, Number = total.Number },
-            _ => new FunctionValue { Kind = FunctionValueKind.Json, Offset = total.Offset, Length = total.Length },
+            EventFunction.Happened => FunctionValueKind.Boolean,
+            EventFunction.Count => FunctionValueKind.Number,
+            EventFunction.Sum => FunctionValueKind.Exact,
+            _ when total.Count == 0 => FunctionValueKind.Null,
+            EventFunction.First or EventFunction.Last => FunctionValueKind.Json,
+            _ => FunctionValueKind.Number,
         };
-    }
-
-    /// <summary>The first instant after <paramref name="afterMs"/> at which an event that counts then counts no more; <see cref="long.MaxValue"/>: none.</summary>
-    public long NextDeadline(ReadOnlySpan<byte> state, long afterMs)
-    {
-        if (state.IsEmpty || _windowMs == 0)
+        value.Number = _kind switch
         {
-            return long.MaxValue;
-        }
-
-        var reader = new StateReader(state);
-        if (!_isBucketed)
-        {
-            return Counts(state, afterMs) ? EndOfLatest(reader.Signed()) : long.MaxValue;
-        }
-
-        long nowBucket = Bucket(afterMs);
-        long bucket = reader.Signed();
-        long oldest = long.MaxValue;
-        var ignored = new Total();
-        while (nowBucket - bucket < _bucketsInWindow)
-        {
-            oldest = bucket;
-            AddPayload(ref reader, ref ignored);
-            if (reader.IsAtEnd)
-            {
-                break;
-            }
-
-            bucket -= (long)reader.Unsigned();
-        }
-
-        return oldest == long.MaxValue ? long.MaxValue : (oldest + _bucketsInWindow) * _widthMs;
+            EventFunction.Happened => total.Count > 0 ? 1 : 0,
+            EventFunction.Count => total.Count,
+            EventFunction.Avg => ExactNumber.ToDouble(total.Units) / total.Count,
+            _ => total.Number,
+        };
+        value.Units = total.Units;
+        value.Offset = total.Offset;
+        value.Length = total.Length;
     }
 
     /// <summary>The state has left its window for good.</summary>
@@ -371,9 +363,6 @@ internal sealed class CompiledFunction
         long bucket = timeMs / _widthMs;
         return timeMs < 0 && bucket * _widthMs != timeMs ? bucket - 1 : bucket;
     }
-
-    /// <summary>Whether the only event of a state without buckets is in the window.</summary>
-    private bool Counts(ReadOnlySpan<byte> state, long nowMs) => nowMs < EndOfLatest(new StateReader(state).Signed());
 
     private long EndOfLatest(long timeMs) => _kind == EventFunction.Happened ? timeMs + _windowMs : (Bucket(timeMs) + _bucketsInWindow) * _widthMs;
 
@@ -416,6 +405,30 @@ internal sealed class CompiledFunction
         return JsonText.Minify(value.Kind == JsonTokenType.String ? json.Slice(value.Offset - 1, value.Length + 2) : value.In(json), target);
     }
 
+    private static void WriteDistance(long bucket, ref long previous, ref StateWriter writer)
+    {
+        if (previous == long.MinValue)
+        {
+            writer.Signed(bucket);
+        }
+        else
+        {
+            writer.Unsigned((ulong)(previous - bucket));
+        }
+
+        previous = bucket;
+    }
+
+    private static void Advance(ref StateReader reader, bool isTaken, ref bool hasMore, ref long bucket)
+    {
+        if (isTaken && (hasMore = !reader.IsAtEnd))
+        {
+            bucket -= (long)reader.Unsigned();
+        }
+    }
+
+    private double Better(double left, double right) => _kind == EventFunction.Min ? Math.Min(left, right) : Math.Max(left, right);
+
     private void CombinePayload(ref StateReader leftReader, ref StateReader rightReader, ReadOnlySpan<byte> left, ReadOnlySpan<byte> right, ref StateWriter writer)
     {
         switch (_kind)
@@ -432,11 +445,8 @@ internal sealed class CompiledFunction
             case EventFunction.Sum:
                 writer.Wide(leftReader.Wide() + rightReader.Wide());
                 break;
-            case EventFunction.Min:
-                writer.Double(Math.Min(leftReader.Double(), rightReader.Double()));
-                break;
-            case EventFunction.Max:
-                writer.Double(Math.Max(leftReader.Double(), rightReader.Double()));
+            case EventFunction.Min or EventFunction.Max:
+                writer.Double(Better(leftReader.Double(), rightReader.Double()));
                 break;
             default:
                 StateReader leftOrder = leftReader;
@@ -460,8 +470,23 @@ internal sealed class CompiledFunction
 
     private void SkipPayload(ref StateReader reader)
     {
-        var ignored = new Total();
-        AddPayload(ref reader, ref ignored);
+        switch (_kind)
+        {
+            case EventFunction.Min or EventFunction.Max:
+                reader.Skip(sizeof(double));
+                break;
+            case EventFunction.Avg:
+                reader.SkipVarint();
+                reader.SkipVarint();
+                break;
+            case EventFunction.First or EventFunction.Last:
+                reader.Order();
+                reader.Skip((int)reader.Unsigned());
+                break;
+            default:
+                reader.SkipVarint();
+                break;
+        }
     }
 
     private void AddPayload(ref StateReader reader, ref Total total)
@@ -482,13 +507,9 @@ internal sealed class CompiledFunction
             case EventFunction.Sum:
                 total.Units += reader.Wide();
                 break;
-            case EventFunction.Min:
+            case EventFunction.Min or EventFunction.Max:
                 double number = reader.Double();
-                total.Number = total.Count++ == 0 ? number : Math.Min(total.Number, number);
-                break;
-            case EventFunction.Max:
-                number = reader.Double();
-                total.Number = total.Count++ == 0 ? number : Math.Max(total.Number, number);
+                total.Number = total.Count++ == 0 ? number : Better(total.Number, number);
                 break;
             default: // First: buckets come newest first, so the last one read is the oldest. Last has no buckets.
                 reader.Order();

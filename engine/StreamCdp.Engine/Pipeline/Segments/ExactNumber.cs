@@ -19,7 +19,10 @@ internal static class ExactNumber
 
     private const int Decimals = 10;
     private const int MaxWholeDigits = 15;
+    private const int MaxChunkDigits = 19;
     private const long ExactInDouble = 1L << 53;
+
+    private static readonly UInt128[] s_powers = Powers();
 
     /// <summary>Whether a text is a JSON number and nothing else.</summary>
     public static bool IsJsonNumber(ReadOnlySpan<byte> text)
@@ -75,6 +78,8 @@ internal static class ExactNumber
         bool negative = number[0] == '-';
         int at = negative ? 1 : 0;
         UInt128 digits = 0;
+        ulong chunk = 0;     // The last `chunkDigits` of the digits, until they are joined.
+        int chunkDigits = 0;
         int significant = 0; // Decimal digits in `digits`.
         int zeros = 0;       // Zeros after them that are not in `digits` yet.
         int fraction = 0;    // Digits after the point that were read.
@@ -106,12 +111,20 @@ internal static class ExactNumber
                 return false;
             }
 
-            for (; zeros > 0; zeros--)
+            if (chunkDigits + zeros + 1 > MaxChunkDigits)
             {
-                digits *= 10;
+                digits = (digits * s_powers[chunkDigits]) + chunk;
+                chunk = 0;
+                chunkDigits = 0;
             }
 
-            digits = (digits * 10) + (uint)(next - '0');
+            chunkDigits += zeros + 1;
+            for (; zeros > 0; zeros--)
+            {
+                chunk *= 10;
+            }
+
+            chunk = (chunk * 10) + (uint)(next - '0');
         }
 
         if (significant == 0)
@@ -125,11 +138,8 @@ internal static class ExactNumber
             return false;
         }
 
-        for (; exponent > -Decimals; exponent--)
-        {
-            digits *= 10;
-        }
-
+        digits = significant == chunkDigits ? chunk : (digits * s_powers[chunkDigits]) + chunk;
+        digits *= s_powers[(int)exponent + Decimals];
         units = negative ? -(Int128)digits : (Int128)digits;
         return true;
     }
@@ -194,6 +204,18 @@ internal static class ExactNumber
         }
 
         return count;
+    }
+
+    private static UInt128[] Powers()
+    {
+        var powers = new UInt128[MaxWholeDigits + Decimals + 1];
+        powers[0] = 1;
+        for (int i = 1; i < powers.Length; i++)
+        {
+            powers[i] = powers[i - 1] * 10;
+        }
+
+        return powers;
     }
 
     private static int Digits(ReadOnlySpan<byte> text, int start)

@@ -30,6 +30,14 @@ internal abstract class Node
     /// <summary>Its value as a condition: only true is true.</summary>
     public virtual bool Test(scoped ref EvaluationContext context) => Get(ref context).IsTrue;
 
+    /// <summary>Its value where it is a number.</summary>
+    public virtual bool TryGetNumber(scoped ref EvaluationContext context, out double number)
+    {
+        Value value = Get(ref context);
+        number = value.Number;
+        return value.Kind == ValueKind.Number;
+    }
+
     /// <summary>Writes its value.</summary>
     public virtual void WriteTo(Utf8JsonWriter writer, scoped ref EvaluationContext context) => Get(ref context).WriteTo(writer);
 }
@@ -288,6 +296,26 @@ internal sealed class CompareNode : ConditionNode, IDateNode
     private static bool AreTexts(in Value left, in Value right) => left.Kind == ValueKind.Text && right.Kind == ValueKind.Text;
 }
 
+/// <summary>A comparison with a number, which most comparisons of functions are: the same as <see cref="CompareNode"/>, without building values.</summary>
+internal sealed class CompareNumberNode(CompareOperator @operator, Node left, double right) : ConditionNode
+{
+    /// <inheritdoc/>
+    public override bool Test(scoped ref EvaluationContext context)
+    {
+        bool isNumber = left.TryGetNumber(ref context, out double number);
+        return @operator switch
+        {
+            CompareOperator.Equal => isNumber && number == right,
+            CompareOperator.NotEqual => !(isNumber && number == right),
+            CompareOperator.Less => isNumber && number < right,
+            CompareOperator.LessOrEqual => isNumber && number <= right,
+            CompareOperator.Greater => isNumber && number > right,
+            CompareOperator.GreaterOrEqual => isNumber && number >= right,
+            _ => throw new UnreachableException($"Operator {@operator}."),
+        };
+    }
+}
+
 /// <summary><c>d within next W</c>: now ≤ d &lt; now + W. <c>d within last W</c>: now − W &lt; d ≤ now.</summary>
 internal sealed class DateWithinNode(Node operand, bool isNext, long windowMs) : ConditionNode, IDateNode
 {
@@ -355,6 +383,26 @@ internal sealed class FunctionNode(CompiledFunction function) : Node
     }
 
     /// <inheritdoc/>
+    public override bool TryGetNumber(scoped ref EvaluationContext context, out double number)
+    {
+        Refresh(ref context);
+        switch (_value.Kind)
+        {
+            case FunctionValueKind.Number:
+                number = _value.Number;
+                return true;
+            case FunctionValueKind.Exact:
+                number = ExactNumber.ToDouble(_value.Units);
+                return true;
+            case FunctionValueKind.Json:
+                return base.TryGetNumber(ref context, out number);
+            default:
+                number = 0;
+                return false;
+        }
+    }
+
+    /// <inheritdoc/>
     public override void WriteTo(Utf8JsonWriter writer, scoped ref EvaluationContext context)
     {
         Refresh(ref context);
@@ -373,13 +421,20 @@ internal sealed class FunctionNode(CompiledFunction function) : Node
         }
     }
 
+    /// <summary>The first instant after the context's <c>now</c> at which an event that counts then counts no more; <see cref="long.MaxValue"/>: none.</summary>
+    public long Deadline(scoped ref EvaluationContext context)
+    {
+        Refresh(ref context);
+        return _value.Deadline;
+    }
+
     private ReadOnlySpan<byte> Json(ProfileState profile) => profile.Function(function.Key).Slice(_value.Offset, _value.Length);
 
     private void Refresh(scoped ref EvaluationContext context)
     {
         if (_stamp != context.Stamp)
         {
-            _value = function.Evaluate(context.Profile!.Function(function.Key), context.NowMs);
+            function.Evaluate(context.Profile!.Function(function.Key), context.NowMs, out _value);
             _stamp = context.Stamp;
         }
     }

@@ -13,7 +13,7 @@ internal sealed class SegmentCompiler
     private readonly Dictionary<string, int> _slots = new(StringComparer.Ordinal);
     private readonly List<IReadOnlyList<string>> _paths = [];
     private readonly List<CompiledFunction> _functions = [];
-    private readonly Dictionary<uint, CompiledFunction> _timedFunctions = [];
+    private readonly Dictionary<uint, FunctionNode> _timedFunctions = [];
     private readonly List<IDateNode> _dateNodes = [];
     private readonly HashSet<string> _openComputed = new(StringComparer.Ordinal);
     private bool _inSegment;
@@ -45,7 +45,7 @@ internal sealed class SegmentCompiler
     public IReadOnlyList<CompiledFunction> Functions => _functions;
 
     /// <summary>Functions with a window that a segment uses.</summary>
-    public IReadOnlyCollection<CompiledFunction> TimedFunctions => _timedFunctions.Values;
+    public IReadOnlyCollection<FunctionNode> TimedFunctions => _timedFunctions.Values;
 
     /// <summary>Comparisons of a date with now that a segment uses.</summary>
     public IReadOnlyList<IDateNode> DateNodes => _dateNodes;
@@ -118,6 +118,8 @@ internal sealed class SegmentCompiler
                 return CompileFunction(function);
             case CollectionExpression collection: // No profile has deals or contacts yet: of nothing, count and sum are 0.
                 return new ConstantNode(Constant.Of(collection.Type == ExpressionType.Boolean ? false : 0.0));
+            case CompareExpression { Operator: <= CompareOperator.GreaterOrEqual, Right: LiteralExpression { Value: double number } } compare:
+                return new CompareNumberNode(compare.Operator, Compile(compare.Left), number);
             case CompareExpression compare:
                 var compareNode = new CompareNode(compare.Operator, Compile(compare.Left), Compile(compare.Right));
                 if (_inSegment && compareNode.HasNow)
@@ -179,7 +181,7 @@ internal sealed class SegmentCompiler
 
         if (_inSegment && node.Function.HasWindow)
         {
-            _timedFunctions.TryAdd(key, node.Function);
+            _timedFunctions.TryAdd(key, node);
         }
 
         return node;
@@ -193,6 +195,7 @@ internal sealed class SegmentCompiler
         LogicExpression logic => new LogicNode(logic.IsAnd, [.. logic.Operands.Select(CompileWhere)]),
         NotExpression not => new NotNode(CompileWhere(not.Operand)),
         ExistsExpression exists => new ExistsNode(CompileWhere(exists.Operand)),
+        CompareExpression { Operator: <= CompareOperator.GreaterOrEqual, Right: LiteralExpression { Value: double number } } compare => new CompareNumberNode(compare.Operator, CompileWhere(compare.Left), number),
         CompareExpression compare => new CompareNode(compare.Operator, CompileWhere(compare.Left), CompileWhere(compare.Right)),
         _ => throw Unchecked($"where: cannot see {expression}"),
     };

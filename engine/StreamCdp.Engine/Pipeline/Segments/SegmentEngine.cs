@@ -22,13 +22,16 @@ internal sealed class SegmentEngine
     private readonly Node[] _computed;
     private readonly JsonEncodedText[] _computedNames;
     private readonly Dictionary<uint, CompiledFunction> _functions;
-    private readonly CompiledFunction[] _timedFunctions;
+    private readonly FunctionNode[] _timedFunctions;
     private readonly IDateNode[] _dateNodes;
     private readonly EventNames _names;
     private readonly SkippedValues _skipped = new();
     private readonly byte[] _single = new byte[CompiledFunction.MaxSingleBytes];
     private byte[] _combined = new byte[4096];
     private long _stamp;
+    private ProfileState? _valuesOf;
+    private UInt128 _valuesOfId;
+    private long _valuesAt;
 
     /// <summary>Compiles a model.</summary>
     /// <exception cref="NotSupportedException">The model uses a function that this version cannot compute.</exception>
@@ -137,22 +140,19 @@ internal sealed class SegmentEngine
     }
 
     /// <summary>The smallest instant later than <paramref name="afterMs"/> at which time alone can change a segment; <see cref="long.MaxValue"/>: none.</summary>
-    /// <remarks>It may come too early (nothing changes then), never too late. Valid until the profile changes.</remarks>
+    /// <remarks>It may come too early (nothing changes then), never too late. Valid until the profile changes. Cheap after <see cref="Evaluate"/> at the same instant.</remarks>
     public long NextDeadline(ProfileState profile, long afterMs)
     {
+        EvaluationContext context = HasValuesOf(profile, afterMs) ? new EvaluationContext { Profile = profile, NowMs = afterMs, Stamp = _stamp } : Context(profile, afterMs);
         long deadline = long.MaxValue;
-        foreach (CompiledFunction function in _timedFunctions)
+        foreach (FunctionNode function in _timedFunctions)
         {
-            deadline = Math.Min(deadline, function.NextDeadline(profile.Function(function.Key), afterMs));
+            deadline = Math.Min(deadline, function.Deadline(ref context));
         }
 
-        if (_dateNodes.Length > 0)
+        foreach (IDateNode node in _dateNodes)
         {
-            EvaluationContext context = Context(profile, afterMs);
-            foreach (IDateNode node in _dateNodes)
-            {
-                deadline = Math.Min(deadline, node.NextChange(ref context));
-            }
+            deadline = Math.Min(deadline, node.NextChange(ref context));
         }
 
         Debug.Assert(deadline > afterMs, "A timer in the past fires for ever.");
@@ -180,6 +180,7 @@ internal sealed class SegmentEngine
             if (!_functions.ContainsKey(key))
             {
                 profile.RemoveFunction(key);
+                _valuesOf = null;
             }
         }
     }
@@ -193,6 +194,7 @@ internal sealed class SegmentEngine
             if (_functions.TryGetValue(entry.Key, out CompiledFunction? function) && function.IsDead(profile.Bytes(entry.State), nowMs))
             {
                 profile.RemoveFunction(entry.Key);
+                _valuesOf = null;
             }
         }
     }
@@ -238,10 +240,18 @@ internal sealed class SegmentEngine
         writer.WriteEndArray();
     }
 
-    private EvaluationContext Context(ProfileState profile, long nowMs) => new() { Profile = profile, NowMs = nowMs, Stamp = ++_stamp };
+    private EvaluationContext Context(ProfileState profile, long nowMs)
+    {
+        (_valuesOf, _valuesOfId, _valuesAt) = (profile, profile.Id, nowMs);
+        return new EvaluationContext { Profile = profile, NowMs = nowMs, Stamp = ++_stamp };
+    }
+
+    /// <summary>The function nodes hold the values of this profile at this instant: the deadline, asked for after an evaluation, need not walk the states again.</summary>
+    private bool HasValuesOf(ProfileState profile, long nowMs) => ReferenceEquals(profile, _valuesOf) && profile.Id == _valuesOfId && nowMs == _valuesAt;
 
     private void Add(ProfileState profile, CompiledFunction function, ReadOnlySpan<byte> state)
     {
+        _valuesOf = null;
         ReadOnlySpan<byte> old = profile.Function(function.Key);
         int most = old.Length + state.Length + CompiledFunction.MaxCombineBytes;
         if (_combined.Length < most)

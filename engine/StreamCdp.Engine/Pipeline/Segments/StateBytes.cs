@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 
 namespace StreamCdp.Engine.Pipeline.Segments;
 
@@ -17,19 +18,11 @@ internal ref struct StateReader(ReadOnlySpan<byte> bytes)
     public readonly ReadOnlySpan<byte> Rest => _bytes[Position..];
 
     /// <summary>LEB128.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public ulong Unsigned()
     {
-        ulong value = 0;
-        int shift = 0;
-        byte next;
-        do
-        {
-            next = _bytes[Position++];
-            value |= (ulong)(next & 0x7F) << shift;
-            shift += 7;
-        }
-        while (next >= 0x80);
-        return value;
+        byte first = _bytes[Position++];
+        return first < 0x80 ? first : UnsignedRest(first);
     }
 
     /// <summary>Zigzag LEB128.</summary>
@@ -42,9 +35,23 @@ internal ref struct StateReader(ReadOnlySpan<byte> bytes)
     /// <summary>Zigzag LEB128 of 128 bits.</summary>
     public Int128 Wide()
     {
-        UInt128 value = 0;
+        const int BitsAtOnce = 63;
+        ulong low = 0;
         int shift = 0;
         byte next;
+        do
+        {
+            next = _bytes[Position++];
+            low |= (ulong)(next & 0x7F) << shift;
+            shift += 7;
+        }
+        while (next >= 0x80 && shift < BitsAtOnce);
+        if (next < 0x80)
+        {
+            return (long)(low >> 1) ^ -(long)(low & 1);
+        }
+
+        UInt128 value = low;
         do
         {
             next = _bytes[Position++];
@@ -53,6 +60,14 @@ internal ref struct StateReader(ReadOnlySpan<byte> bytes)
         }
         while (next >= 0x80);
         return (Int128)(value >> 1) ^ -(Int128)(value & 1);
+    }
+
+    /// <summary>Passes over one LEB128 of any length.</summary>
+    public void SkipVarint()
+    {
+        while (_bytes[Position++] >= 0x80)
+        {
+        }
     }
 
     /// <summary>8 bytes.</summary>
@@ -77,6 +92,21 @@ internal ref struct StateReader(ReadOnlySpan<byte> bytes)
 
     /// <summary>Time, offset, partition.</summary>
     public EventOrder Order() => new(Signed(), Signed(), (int)Signed());
+
+    private ulong UnsignedRest(byte first)
+    {
+        ulong value = first & 0x7Fu;
+        int shift = 7;
+        byte next;
+        do
+        {
+            next = _bytes[Position++];
+            value |= (ulong)(next & 0x7F) << shift;
+            shift += 7;
+        }
+        while (next >= 0x80);
+        return value;
+    }
 }
 
 /// <summary>Writes the parts of a function's state into a buffer that is large enough.</summary>

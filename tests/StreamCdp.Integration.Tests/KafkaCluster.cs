@@ -1,0 +1,84 @@
+using System.Diagnostics;
+
+namespace StreamCdp.Integration.Tests;
+
+/// <summary>A real broker in a directory of its own, from KAFKA_HOME or ../shared/kafka beside the repository.</summary>
+public sealed class KafkaCluster : IAsyncDisposable
+{
+    public const string WhyNot = "There is no Kafka: set KAFKA_HOME, or put one beside the repository as ../shared/kafka.";
+
+    private readonly string _directory = Directory.CreateTempSubdirectory("streamcdp-kafka-").FullName;
+
+    private KafkaCluster()
+    {
+    }
+
+    /// <summary>Where bin/kafka-up is, or null.</summary>
+    public static string? Home { get; } = FindHome();
+
+    public string BootstrapServers { get; private set; } = "";
+
+    /// <summary>Starts one broker; retention and compaction run twice a second, so that tests see them.</summary>
+    public static async Task<KafkaCluster> StartAsync()
+    {
+        KafkaCluster cluster = new();
+        cluster.BootstrapServers = await cluster.RunAsync("kafka-up", "1", "log.retention.check.interval.ms=500", "log.cleaner.backoff.ms=200", "log.initial.task.delay.ms=500");
+        return cluster;
+    }
+
+    /// <summary>kill -9 of the broker.</summary>
+    public void Kill()
+    {
+        using Process broker = Process.GetProcessById(int.Parse(File.ReadAllText(Path.Combine(_directory, "1", "pid"))));
+        broker.Kill();
+        broker.WaitForExit();
+    }
+
+    /// <summary>Starts the broker again: same data, same port.</summary>
+    public Task StartAgainAsync() => RunAsync("kafka-up");
+
+    public async ValueTask DisposeAsync()
+    {
+        await RunAsync("kafka-down");
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    /// <returns>The last line it writes.</returns>
+    private async Task<string> RunAsync(string command, params string[] arguments)
+    {
+        ProcessStartInfo start = new(Path.Combine(Home!, "bin", command)) { RedirectStandardOutput = true, RedirectStandardError = true };
+        start.ArgumentList.Add(_directory);
+        foreach (string argument in arguments)
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        using Process process = Process.Start(start)!;
+        Task<string> errors = process.StandardError.ReadToEndAsync();
+        string last = "";
+        while (await process.StandardOutput.ReadLineAsync() is { } line)
+        {
+            last = line.Trim();
+        }
+
+        await process.WaitForExitAsync();
+        return process.ExitCode == 0 ? last : throw new InvalidOperationException($"{start.FileName} {_directory} failed: {await errors}");
+    }
+
+    private static string? FindHome()
+    {
+        string? home = Environment.GetEnvironmentVariable("KAFKA_HOME");
+        if (string.IsNullOrEmpty(home))
+        {
+            DirectoryInfo? directory = new(AppContext.BaseDirectory);
+            while (directory is not null && !File.Exists(Path.Combine(directory.FullName, "StreamCdp.sln")))
+            {
+                directory = directory.Parent;
+            }
+
+            home = directory is null ? null : Path.Combine(directory.FullName, "..", "shared", "kafka");
+        }
+
+        return home is not null && File.Exists(Path.Combine(home, "bin", "kafka-up")) ? Path.GetFullPath(home) : null;
+    }
+}
