@@ -59,6 +59,36 @@ public class CliDemoTests
     }
 
     [Fact]
+    public async Task The_engine_has_no_differences()
+    {
+        (int code, string output, string error) = await CliFakeServer.RunAsync("demo", "--duration", "3s", "--people", "50", "--urls", "http://127.0.0.1:0");
+
+        Assert.True(code == 0, error + output);
+    }
+
+    [Fact]
+    public async Task An_import_without_a_server_runs_its_own_until_everything_is_applied()
+    {
+        DirectoryInfo directory = Directory.CreateTempSubdirectory("streamcdp-own-");
+        try
+        {
+            string model = Path.Combine(directory.FullName, "cdp.yaml");
+            string file = Path.Combine(directory.FullName, "events.ndjson");
+            await File.WriteAllTextAsync(model, DemoCommand.ModelText(), TestContext.Current.CancellationToken);
+            await File.WriteAllLinesAsync(file, Enumerable.Range(1, 1_200).Select(i => $$"""{"type":"track","userId":"u{{i % 10}}","event":"Order Completed","timestamp":"2024-01-01T00:00:00Z"}"""), TestContext.Current.CancellationToken);
+
+            (int code, string output, string error) = await CliFakeServer.RunAsync("import", file, "--model", model, "--data", Path.Combine(directory.FullName, "data"), "--clock", "event");
+
+            Assert.True(code == 0, error);
+            Assert.StartsWith("1,200 events sent and applied, 0 rows rejected", output, StringComparison.Ordinal);
+        }
+        finally
+        {
+            directory.Delete(recursive: true);
+        }
+    }
+
+    [Fact]
     public async Task Simulate_prints_what_was_acknowledged()
     {
         await using CliFakeServer server = await CliFakeServer.StartAsync();

@@ -50,18 +50,30 @@ internal sealed class Metrics
     public double? Sum(string name) => _sums.TryGetValue(name, out double value) ? value : null;
 
     /// <summary>A quantile of a histogram in its own unit, between its buckets by straight lines, as Prometheus does; null: no observations.</summary>
-    public double? Quantile(string name, double quantile)
+    /// <param name="name">Of the histogram.</param>
+    /// <param name="quantile">0 to 1.</param>
+    /// <param name="since">Only what came after this earlier reading; null: everything.</param>
+    public double? Quantile(string name, double quantile, Metrics? since = null)
     {
-        if (!_buckets.TryGetValue(name + "_bucket", out SortedDictionary<double, double>? buckets) || buckets.Count == 0 || buckets.Last().Value == 0)
+        if (!_buckets.TryGetValue(name + "_bucket", out SortedDictionary<double, double>? buckets))
         {
             return null;
         }
 
-        double rank = quantile * buckets.Last().Value;
+        SortedDictionary<double, double>? earlier = since?._buckets.GetValueOrDefault(name + "_bucket");
+        double Count(double bound) => buckets[bound] - (earlier?.GetValueOrDefault(bound) ?? 0);
+        double all = Count(buckets.Last().Key);
+        if (all <= 0)
+        {
+            return null;
+        }
+
+        double rank = quantile * all;
         double lowerBound = 0;
         double lowerCount = 0;
-        foreach ((double bound, double count) in buckets)
+        foreach (double bound in buckets.Keys)
         {
+            double count = Count(bound);
             if (count >= rank)
             {
                 return double.IsPositiveInfinity(bound) ? lowerBound : lowerBound + ((bound - lowerBound) * (count > lowerCount ? (rank - lowerCount) / (count - lowerCount) : 1));

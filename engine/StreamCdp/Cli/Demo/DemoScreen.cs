@@ -9,8 +9,11 @@ namespace StreamCdp.Cli.Demo;
 /// <summary>What the demo shows while it runs: a live table on a terminal, else a line each second.</summary>
 internal sealed class DemoScreen(ShopSender sender, CdpClient client, DemoFeed feed)
 {
+    /// <summary>Latencies are those of the last 10 s, so that the start of the process does not stay in them.</summary>
+    private const int LatencySeconds = 10;
     private static readonly TimeSpan s_tick = TimeSpan.FromSeconds(1);
     private readonly long _start = Stopwatch.GetTimestamp();
+    private readonly Queue<Metrics> _readings = new();
     private Metrics? _metrics;
     private long _lastEvents;
     private long _lastTime = Stopwatch.GetTimestamp();
@@ -48,6 +51,15 @@ internal sealed class DemoScreen(ShopSender sender, CdpClient client, DemoFeed f
     {
         bool isOver = await Task.WhenAny(sending, Task.Delay(s_tick)).ConfigureAwait(false) == sending;
         _metrics = Metrics.Parse(await client.TextAsync("/metrics", CancellationToken.None).ConfigureAwait(false)) ?? _metrics;
+        if (_metrics is not null)
+        {
+            _readings.Enqueue(_metrics);
+            if (_readings.Count > LatencySeconds + 1)
+            {
+                _readings.Dequeue();
+            }
+        }
+
         long events = sender.Acknowledged;
         _rate = (events - _lastEvents) / Math.Max(0.001, Stopwatch.GetElapsedTime(_lastTime).TotalSeconds);
         (_lastEvents, _lastTime) = (events, Stopwatch.GetTimestamp());
@@ -81,5 +93,5 @@ internal sealed class DemoScreen(ShopSender sender, CdpClient client, DemoFeed f
 
     private string Number(string metric) => _metrics?.Sum(metric)?.ToString("N0", CultureInfo.InvariantCulture) ?? "–";
 
-    private string Latency(double quantile) => _metrics?.Quantile("streamcdp_event_latency_seconds", quantile) is { } seconds ? $"{seconds * 1000:F1} ms" : "–";
+    private string Latency(double quantile) => _metrics?.Quantile("streamcdp_event_latency_seconds", quantile, _readings.Count > 1 ? _readings.Peek() : null) is { } seconds ? $"{seconds * 1000:F1} ms" : "–";
 }

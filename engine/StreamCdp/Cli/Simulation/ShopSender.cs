@@ -52,7 +52,7 @@ internal sealed class ShopSender : IDisposable
     /// <summary>Events of calls that were never acknowledged: nobody knows whether they count.</summary>
     public long Lost => Volatile.Read(ref _lost);
 
-    /// <summary>The latest failure, or null.</summary>
+    /// <summary>The latest failure that no success followed, or null.</summary>
     public string? LastProblem => Volatile.Read(ref _lastProblem);
 
     /// <summary>False: more was sent than is kept in memory, so the truth is not complete.</summary>
@@ -184,6 +184,7 @@ internal sealed class ShopSender : IDisposable
                 using HttpResponseMessage response = await _http.SendAsync(request, HttpCompletionOption.ResponseContentRead, CancellationToken.None).ConfigureAwait(false);
                 if (response.IsSuccessStatusCode)
                 {
+                    Volatile.Write(ref _lastProblem, null);
                     lock (_lock)
                     {
                         _acknowledgeUs.RecordValue(Math.Clamp((long)Stopwatch.GetElapsedTime(start).TotalMicroseconds, 1, TimeSpan.TicksPerMinute - 1));

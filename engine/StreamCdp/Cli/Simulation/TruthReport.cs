@@ -20,7 +20,7 @@ internal static class TruthReport
         if (sender.Lost > 0 || !sender.RemembersAll)
         {
             await output.WriteLineAsync(sender.Lost > 0
-                ? $"Not verified: {sender.Lost:N0} events were never acknowledged ({sender.LastProblem}), so nobody knows whether they count."
+                ? $"Not verified: {sender.Lost:N0} events were never acknowledged{(sender.LastProblem is { } problem ? $" ({problem})" : "")}, so nobody knows whether they count."
                 : "Not verified: more was sent than is kept in memory to compare with. Send less or for a shorter time.").ConfigureAwait(false);
             return false;
         }
