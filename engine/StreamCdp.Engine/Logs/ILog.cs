@@ -21,6 +21,8 @@ public interface ILog : IAsyncDisposable
     /// <param name="fromOffset">The first offset wanted; where compaction or retention removed it, reading starts at the next one kept,
     /// except that an offset below <see cref="BeginOffset"/> (other than 0) on a log that is not compacted throws <see cref="LogTruncatedException"/>: records are missing.</param>
     /// <param name="signal">Set whenever new records became readable; null for a reader that is only polled.</param>
+    /// <exception cref="LogTruncatedException">See <paramref name="fromOffset"/>.</exception>
+    /// <exception cref="LogBehindException">The offset is behind the end: the log lost records that were read before. Going on would skip what comes next.</exception>
     ILogReader OpenReader(int partition, long fromOffset, WorkSignal? signal = null);
 
     /// <summary>Opens a writer. A log has any number of them; each is safe to use from many threads.</summary>

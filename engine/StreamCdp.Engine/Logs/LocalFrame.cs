@@ -19,6 +19,9 @@ internal static class LocalFrame
     /// <summary>More than an entry's varints can take: 5 + 10 + 5 + 5.</summary>
     public const int EntryOverhead = 25;
 
+    /// <summary>No frame is larger: one record of <see cref="LogLimits.RecordBytes"/> and its header fit well. A damaged length beyond it allocates nothing.</summary>
+    private const int MaxBytes = 16 << 20;
+
     public const uint Magic = 0x3147_4C53; // "SLG1"
 
     public static void WriteHeader(Span<byte> frame, in LocalFrameHeader header)
@@ -59,7 +62,7 @@ internal static class LocalFrame
             BaseTimestampMs = BinaryPrimitives.ReadInt64LittleEndian(bytes[32..]),
             MaxTimestampMs = BinaryPrimitives.ReadInt64LittleEndian(bytes[40..]),
         };
-        return header.Length >= HeaderBytes && header.Count >= 0 && first >= 0;
+        return header.Length is >= HeaderBytes and <= MaxBytes && header.Count >= 0 && first >= 0;
     }
 
     public static bool IsWhole(ReadOnlySpan<byte> frame) => BinaryPrimitives.ReadUInt32LittleEndian(frame[8..]) == Checksum(frame);

@@ -305,7 +305,7 @@ public sealed class LocalLog : ILog
     {
         lock (_gate)
         {
-            while (_dirty.Count == 0 && !_rollWanted && !_closing)
+            while (((_dirty.Count == 0 && !_rollWanted) || _fault is not null) && !_closing)
             {
                 _committerWaits = true;
                 if (_options.Durability == LocalDurability.Fsync || _fault is not null)

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using StreamCdp.Engine.Logs;
 
 namespace StreamCdp.Engine.Tests.Logs;
@@ -402,6 +403,83 @@ public abstract class LocalLogTests : LogConformance
     }
 
     [Fact]
+    public async Task A_copy_taken_at_any_moment_opens_with_everything_that_was_durable()
+    {
+        ILog log = Store.Open(Events(partitions: 2));
+        using ILogWriter writer = log.OpenWriter();
+        using CancellationTokenSource stop = new();
+        Task appending = Task.Run(() =>
+        {
+            for (int i = 0; !stop.IsCancellationRequested && i < 2_000_000; i++)
+            {
+                Append(writer, "k", $"{i / 2}", partition: i % 2);
+                if (i % 1000 == 999)
+                {
+                    writer.WaitDurable(writer.Appended); // Else the buffer fills faster than the copies are made.
+                }
+            }
+        }, TestContext.Current.CancellationToken);
+
+        for (int copy = 0; copy < 10; copy++)
+        {
+            long[] durable = [log.EndOffset(0), log.EndOffset(1)];
+            string directory = Path.Combine(_directory, $"copy{copy}");
+            Copy(Path.Combine(_directory, "events"), Path.Combine(directory, "events"));
+            await using LocalLogs copied = new(directory, Options, _time);
+            ILog crashed = copied.Open(Events());
+            for (int partition = 0; partition < 2; partition++)
+            {
+                long end = crashed.EndOffset(partition);
+                Assert.True(end >= durable[partition], $"{durable[partition]} records were durable, {end} came back.");
+                Assert.Equal(
+                    Enumerable.Range((int)crashed.BeginOffset(partition), (int)end).Select(i => $"{i}"),
+                    TakeAll(crashed, partition).Select(record => record.Value));
+            }
+        }
+
+        await stop.CancelAsync();
+        await appending;
+    }
+
+    [Fact]
+    public async Task A_really_full_disk_stops_the_writer_and_free_space_mends_it()
+    {
+        string mount = Path.Combine(_directory, "small");
+        Directory.CreateDirectory(mount);
+        Assert.SkipUnless(OperatingSystem.IsLinux() && Run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", mount), "A small file system cannot be mounted here (no right to).");
+        try
+        {
+            string ballast = Path.Combine(mount, "ballast");
+            await File.WriteAllBytesAsync(ballast, new byte[1 << 20], TestContext.Current.CancellationToken);
+            await using LocalLogs store = new(mount, Options, _time);
+            ILog log = store.Open(Events());
+            ILogWriter writer = log.OpenWriter();
+            LogUnavailableException error = Assert.Throws<LogUnavailableException>(() =>
+            {
+                for (int i = 0; i < 1000; i++)
+                {
+                    writer.WaitDurable(writer.Append(0, [], new byte[10_000], 1));
+                }
+            });
+            long durable = writer.Durable;
+
+            Assert.Contains("The disk is full", error.Message, StringComparison.Ordinal);
+            Assert.Equal(durable, log.EndOffset(0));
+            Assert.Equal(durable, TakeAll(log).Count);
+
+            File.Delete(ballast);
+            log = store.Open(Events());
+            Assert.Equal(durable, log.EndOffset(0));
+            AppendDurably(log.OpenWriter(), 0, 1);
+            Assert.Equal("v0", TakeFrom(log, 0, durable, 1)[0].Value);
+        }
+        finally
+        {
+            Run("umount", "-l", mount);
+        }
+    }
+
+    [Fact]
     public void Options_name_every_broken_rule()
     {
         LocalLogOptions wrong = new() { SegmentBytes = 1, BufferBytes = 1, CompactionRatio = 0 };
@@ -413,6 +491,27 @@ public abstract class LocalLogTests : LogConformance
     private string[] Segments(string log = "events") => [.. Directory.GetFiles(Path.Combine(_directory, log, "0000"), "*.log").Order(StringComparer.Ordinal)];
 
     private string Tail() => Segments()[^1];
+
+    private static void Copy(string from, string to)
+    {
+        Directory.CreateDirectory(to);
+        foreach (string file in Directory.GetFiles(from).Order(StringComparer.Ordinal))
+        {
+            File.Copy(file, Path.Combine(to, Path.GetFileName(file)));
+        }
+
+        foreach (string directory in Directory.GetDirectories(from))
+        {
+            Copy(directory, Path.Combine(to, Path.GetFileName(directory)));
+        }
+    }
+
+    private static bool Run(string command, params string[] arguments)
+    {
+        using Process process = Process.Start(new ProcessStartInfo(command, arguments) { RedirectStandardError = true })!;
+        process.WaitForExit();
+        return process.ExitCode == 0;
+    }
 
     private static void Flip(string path, long at)
     {
