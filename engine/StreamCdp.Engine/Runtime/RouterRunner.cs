@@ -150,10 +150,24 @@ internal sealed class RouterRunner : StageRunner
             LatestSharedMs = _repeats.LatestSharedMs,
             Generation = Router.Generation,
         });
+        _repeats.BeginSave();
     }
 
     /// <inheritdoc/>
-    protected override bool Poll() => _checkpointer.Poll();
+    protected override bool Poll()
+    {
+        try
+        {
+            return _checkpointer.Poll();
+        }
+        finally
+        {
+            if (!_checkpointer.IsRunning)
+            {
+                _repeats.EndSave();
+            }
+        }
+    }
 
     /// <inheritdoc/>
     public override void Dispose()

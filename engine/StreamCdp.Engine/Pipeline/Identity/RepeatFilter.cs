@@ -19,6 +19,8 @@ internal sealed class RepeatFilter(IStateStore store, long windowMs)
     private const int MarkEvery = 4096;
 
     private readonly Queue<(long Address, long LatestMs)> _marks = [];
+    private readonly Dictionary<UInt128, Entry> _unsaved = [];
+    private bool _isSaving;
     private byte[] _read = new byte[64];
     private long _latestMs = long.MinValue;
     private int _sinceMark;
@@ -73,10 +75,31 @@ internal sealed class RepeatFilter(IStateStore store, long windowMs)
         return found;
     }
 
+    /// <summary>From here on, until <see cref="EndSave"/>, the store does not change: its checkpoint is exactly as of this moment.</summary>
+    /// <remarks>A redo must not find what came later: an entry that replaced an expired one would hide that a repeat between them was one.</remarks>
+    public void BeginSave() => _isSaving = true;
+
+    /// <summary>Writes what came meanwhile to the store.</summary>
+    public void EndSave()
+    {
+        _isSaving = false;
+        foreach ((UInt128 key, Entry entry) in _unsaved)
+        {
+            Write(key, entry);
+        }
+
+        _unsaved.Clear();
+    }
+
     private static UInt128 Shared(UInt128 messageId, UInt128 sender) => messageId ^ UInt128.RotateLeft(sender, 1) ^ UInt128.One;
 
     private bool TryRead(UInt128 key, out Entry entry)
     {
+        if (_unsaved.Count > 0 && _unsaved.TryGetValue(key, out entry))
+        {
+            return true;
+        }
+
         if (store.Read(key, ref _read) < 0)
         {
             entry = default;
@@ -93,13 +116,26 @@ internal sealed class RepeatFilter(IStateStore store, long windowMs)
 
     private void Keep(UInt128 key, UInt128 sender, long receivedAt, int partition, long offset)
     {
-        Span<byte> entry = stackalloc byte[EntryBytes];
-        BinaryPrimitives.WriteInt64LittleEndian(entry, receivedAt);
-        BinaryPrimitives.WriteInt64LittleEndian(entry[8..], offset);
-        BinaryPrimitives.WriteInt32LittleEndian(entry[16..], partition);
-        BinaryPrimitives.WriteUInt128LittleEndian(entry[20..], sender);
-        store.Write(key, entry);
-        _latestMs = Math.Max(_latestMs, receivedAt);
+        var entry = new Entry(receivedAt, offset, partition, sender);
+        if (_isSaving)
+        {
+            _unsaved[key] = entry;
+        }
+        else
+        {
+            Write(key, entry);
+        }
+    }
+
+    private void Write(UInt128 key, in Entry entry)
+    {
+        Span<byte> bytes = stackalloc byte[EntryBytes];
+        BinaryPrimitives.WriteInt64LittleEndian(bytes, entry.ReceivedAt);
+        BinaryPrimitives.WriteInt64LittleEndian(bytes[8..], entry.Offset);
+        BinaryPrimitives.WriteInt32LittleEndian(bytes[16..], entry.Partition);
+        BinaryPrimitives.WriteUInt128LittleEndian(bytes[20..], entry.Sender);
+        store.Write(key, bytes);
+        _latestMs = Math.Max(_latestMs, entry.ReceivedAt);
         if (++_sinceMark == MarkEvery)
         {
             _sinceMark = 0;
