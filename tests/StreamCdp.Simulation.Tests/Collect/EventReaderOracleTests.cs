@@ -1,7 +1,6 @@
 using System.Text;
 using CsCheck;
 using StreamCdp.Engine.Model;
-using StreamCdp.Engine.Pipeline;
 using StreamCdp.Engine.Pipeline.Collect;
 using StreamCdp.Simulation.Tests.Generators;
 using StreamCdp.Simulation.Tests.Oracle;
