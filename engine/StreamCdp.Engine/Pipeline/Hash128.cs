@@ -82,6 +82,7 @@ internal static class Hash128
         v0 ^= word;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)] // One call that is not inlined would keep the four words in memory instead of registers.
     private static void Rounds4(ref ulong v0, ref ulong v1, ref ulong v2, ref ulong v3)
     {
         Round(ref v0, ref v1, ref v2, ref v3);

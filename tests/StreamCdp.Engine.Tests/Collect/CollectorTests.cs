@@ -258,6 +258,16 @@ public class CollectorTests
     }
 
     [Fact]
+    public async Task Two_million_brackets_cost_only_their_event()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync();
+
+        Assert.Equal(200, (await host.PostAsync("/v1/batch", $$"""{"batch":[{{new string('[', 2_000_000)}}{{new string(']', 2_000_000)}},{{Page}}]}""")).Status);
+        Assert.Single(host.Events.Records);
+        Assert.Equal("too_large", Assert.Single(host.DeadLetters.Records).DeadLetter().Reason);
+    }
+
+    [Fact]
     public async Task A_dead_letter_keeps_at_most_its_limit()
     {
         await using CollectorHost host = await CollectorHost.StartAsync();

@@ -27,8 +27,6 @@ internal enum IdentifierOutcome : byte
 /// <remarks>Cost: 0 B, except phone numbers without country code (libphonenumber works on strings) and patterns.</remarks>
 internal sealed class IdentifierRule
 {
-    private static readonly PhoneNumberUtil s_phones = PhoneNumberUtil.GetInstance();
-
     /// <summary>Longest text that libphonenumber is asked about: its own limit is 250 characters.</summary>
     private const int MaxPhoneText = 250;
 
@@ -189,13 +187,13 @@ internal sealed class IdentifierRule
 
         try
         {
-            PhoneNumber parsed = s_phones.Parse(Encoding.UTF8.GetString(number), _definition.DefaultCountry);
-            if (!s_phones.IsValidNumber(parsed))
+            PhoneNumber parsed = Phones.Util.Parse(Encoding.UTF8.GetString(number), _definition.DefaultCountry);
+            if (!Phones.Util.IsValidNumber(parsed))
             {
                 return false;
             }
 
-            int length = Encoding.UTF8.GetBytes(s_phones.Format(parsed, PhoneNumberFormat.E164), _normalised);
+            int length = Encoding.UTF8.GetBytes(Phones.Util.Format(parsed, PhoneNumberFormat.E164), _normalised);
             value = _normalised.AsSpan(0, length);
             return true;
         }
@@ -257,6 +255,12 @@ internal sealed class IdentifierRule
         {
             array = new T[Math.Max(length, array.Length * 2)];
         }
+    }
+
+    /// <summary>Loaded with the first number that needs it: its tables are large.</summary>
+    private static class Phones
+    {
+        public static readonly PhoneNumberUtil Util = PhoneNumberUtil.GetInstance();
     }
 
     private sealed class BytesComparer : IEqualityComparer<byte[]>, IAlternateEqualityComparer<ReadOnlySpan<byte>, byte[]>
