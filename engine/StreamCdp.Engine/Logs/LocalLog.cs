@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using Microsoft.Extensions.Logging;
 
 namespace StreamCdp.Engine.Logs;
@@ -13,6 +14,8 @@ namespace StreamCdp.Engine.Logs;
 public sealed class LocalLog : ILog
 {
     private const int SyncMs = 1000;
+
+    private static readonly ParallelOptions s_atOnce = new() { MaxDegreeOfParallelism = 4 };
 
     private readonly object _gate = new();
     private readonly LocalPartition[] _partitions;
@@ -373,10 +376,7 @@ public sealed class LocalLog : ILog
 
         if (_options.Durability == LocalDurability.Fsync)
         {
-            foreach (LocalPartition partition in _committing)
-            {
-                partition.Sync();
-            }
+            SyncCommitting();
         }
 
         foreach (LocalPartition partition in _committing)
@@ -409,6 +409,29 @@ public sealed class LocalLog : ILog
         }
 
         done?.SetResult();
+    }
+
+    /// <summary>Several files are synced at once: the file system joins their waits for the disk. This thread takes part, so a busy thread pool delays nothing.</summary>
+    private void SyncCommitting()
+    {
+        if (_committing.Count < 8) // Below, the calls of many small commits would cost more processor time than the waiting is worth.
+        {
+            foreach (LocalPartition partition in _committing)
+            {
+                partition.Sync();
+            }
+
+            return;
+        }
+
+        try
+        {
+            Parallel.ForEach(_committing, s_atOnce, static partition => partition.Sync());
+        }
+        catch (AggregateException errors) when (errors.InnerExceptions.All(error => error is IOException or UnauthorizedAccessException))
+        {
+            ExceptionDispatchInfo.Throw(errors.InnerExceptions[0]); // With its error number: it says whether the disk is full.
+        }
     }
 
     private void SyncAll()
