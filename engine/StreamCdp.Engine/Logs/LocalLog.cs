@@ -26,6 +26,8 @@ public sealed class LocalLog : ILog
     private readonly string _directory;
     private readonly Func<LocalLog, ValueTask> _release;
     private readonly Thread _committer;
+    private readonly Thread? _syncer;
+    private readonly ManualResetEventSlim _stopSync = new();
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<LocalLogWriter> _writers = [];
     private readonly Lock _maintenance = new();
@@ -40,6 +42,7 @@ public sealed class LocalLog : ILog
     private bool _rollWanted;
     private volatile bool _closed;
     private volatile LogUnavailableException? _fault;
+    private volatile Exception? _syncError;
 
     internal LocalLog(string directory, LogDefinition definition, LocalLogOptions options, TimeProvider time, ILogger logger, Func<LocalLog, ValueTask> release)
     {
@@ -66,6 +69,11 @@ public sealed class LocalLog : ILog
 
         _committer = new Thread(CommitAll) { IsBackground = true, Name = $"log {definition.Name}" };
         _committer.Start();
+        if (options.Durability == LocalDurability.PageCache)
+        {
+            _syncer = new Thread(SyncNowAndThen) { IsBackground = true, Name = $"log {definition.Name} sync" };
+            _syncer.Start();
+        }
     }
 
     /// <inheritdoc/>
@@ -153,6 +161,8 @@ public sealed class LocalLog : ILog
             _closing = true;
             Monitor.PulseAll(_gate);
         }
+
+        _stopSync.Set();
     }
 
     internal void ThrowIfClosed() => ObjectDisposedException.ThrowIf(_closed || _closing, this);
@@ -268,17 +278,11 @@ public sealed class LocalLog : ILog
 
     private void CommitAll()
     {
-        long lastSync = Environment.TickCount64;
-        while (NextCommit(lastSync))
+        while (NextCommit())
         {
             try
             {
                 Commit();
-                if (_options.Durability == LocalDurability.PageCache && Environment.TickCount64 - lastSync >= SyncMs)
-                {
-                    SyncAll();
-                    lastSync = Environment.TickCount64;
-                }
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException)
             {
@@ -286,6 +290,7 @@ public sealed class LocalLog : ILog
             }
         }
 
+        _syncer?.Join();
         if (_fault is null)
         {
             try
@@ -303,23 +308,40 @@ public sealed class LocalLog : ILog
         _ended.SetResult();
     }
 
+    /// <summary>Page-cache durability: syncs beside the commits, so that these do not wait for the disk.</summary>
+    private void SyncNowAndThen()
+    {
+        while (!_stopSync.Wait(SyncMs) && _fault is null)
+        {
+            try
+            {
+                foreach (LocalPartition partition in _partitions)
+                {
+                    partition.SyncPublished();
+                }
+            }
+            catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+            {
+                lock (_gate)
+                {
+                    _syncError = error;
+                    Monitor.PulseAll(_gate);
+                }
+
+                return;
+            }
+        }
+    }
+
     /// <summary>Waits for work and takes it over; false when the log is closed and all is done.</summary>
-    private bool NextCommit(long lastSync)
+    private bool NextCommit()
     {
         lock (_gate)
         {
-            while (((_dirty.Count == 0 && !_rollWanted) || _fault is not null) && !_closing)
+            while (((_dirty.Count == 0 && !_rollWanted && _syncError is null) || _fault is not null) && !_closing)
             {
                 _committerWaits = true;
-                if (_options.Durability == LocalDurability.Fsync || _fault is not null)
-                {
-                    Monitor.Wait(_gate);
-                }
-                else if (!Monitor.Wait(_gate, (int)Math.Clamp(lastSync + SyncMs - Environment.TickCount64, 1, SyncMs))
-                    || Environment.TickCount64 - lastSync >= SyncMs)
-                {
-                    break;
-                }
+                Monitor.Wait(_gate);
             }
 
             _committerWaits = false;
@@ -346,6 +368,11 @@ public sealed class LocalLog : ILog
 
     private void Commit()
     {
+        if (_syncError is not null)
+        {
+            ExceptionDispatchInfo.Throw(_syncError);
+        }
+
         if (_rollWanted)
         {
             _rollWanted = false;

@@ -333,6 +333,26 @@ public abstract class LogConformance : IAsyncLifetime
     }
 
     [Fact]
+    public void The_largest_record_allowed_comes_back_whole()
+    {
+        ILog log = Store.Open(Events());
+        using ILogWriter writer = log.OpenWriter();
+        byte[] largest = new byte[LogLimits.RecordBytes];
+        new Random(8).NextBytes(largest);
+        writer.WaitDurable(writer.Append(0, [], largest, 1));
+        using WorkSignal signal = new();
+        using ILogReader reader = log.OpenReader(0, 0, signal);
+
+        LogRecord record;
+        while (!reader.TryRead(out record))
+        {
+            Assert.True(signal.Wait(DeadlineMs, TestContext.Current.CancellationToken));
+        }
+
+        Assert.True(record.Value.SequenceEqual(largest));
+    }
+
+    [Fact]
     public void A_record_over_the_limit_is_refused_and_costs_nothing_else()
     {
         ILog log = Store.Open(Events());
