@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Buffers.Binary;
-using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
 using StreamCdp.Engine.Logs;
@@ -569,8 +568,7 @@ internal sealed class Profiler : IDisposable
             Name(identifier.Type, identifier.Value, e.Source, order);
         }
 
-        bool scanned = _scanner.Scan(e.Payload, _slots);
-        Debug.Assert(scanned, "The router passes on only readable events.");
+        _scanner.ScanAccepted(e.Payload, _slots); // The router passes on only what a scanner has accepted.
         ReadOnlySpan<byte> context = e.Payload;
         if (!e.Context.IsEmpty && _slots[_first + ContextSlot].Kind == JsonTokenType.None && _contextScanner.Scan(e.Context, _contextSlots))
         {
