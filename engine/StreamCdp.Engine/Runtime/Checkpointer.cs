@@ -106,12 +106,15 @@ internal sealed class Checkpointer<TManifest>(string stage, IStateHome home, Log
 
         var manifest = new Manifest(_state, [.. _done!]);
         _state = null;
+        CrashPoint.Hit(CrashPoint.CheckpointStoresSaved);
         home.WriteManifest(stage, ++_number, JsonSerializer.SerializeToUtf8Bytes(manifest));
         _kept.Enqueue((_number, manifest));
         while (_kept.Count > 2)
         {
+            CrashPoint.Hit(CrashPoint.CheckpointManifestWritten);
             (long number, Manifest old) = _kept.Dequeue();
             home.RemoveManifest(stage, number);
+            CrashPoint.Hit(CrashPoint.CheckpointOldManifestRemoved);
             for (int i = 0; i < stores.Count; i++)
             {
                 stores[i].Remove(old.Stores[i]);

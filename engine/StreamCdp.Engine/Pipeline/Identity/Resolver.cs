@@ -183,6 +183,7 @@ internal sealed class Resolver
         {
             _effects.WaitDurable(StageLog.ProfileEvents);
             _commands = false;
+            CrashPoint.Hit(CrashPoint.ResolverCommandsDurable);
         }
 
         foreach ((byte[] key, byte[] value) in _pending)
