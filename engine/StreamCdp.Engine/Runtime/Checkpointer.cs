@@ -59,9 +59,11 @@ internal sealed class Checkpointer<TManifest>(string stage, IStateHome home, Log
     {
         Array.Clear(_done);
         _tickets = null;
-        foreach (IStateStore store in stores)
+        for (int i = 0; i < stores.Count; i++)
         {
-            store.BeginCheckpoint();
+            // Before the next one asks for room: a crash may have left saved stores without a manifest, a full disk every save that failed.
+            stores[i].RemoveAllBut([.. _kept.Select(kept => kept.Manifest.Stores[i])]);
+            stores[i].BeginCheckpoint();
         }
 
         _state = state;
