@@ -348,7 +348,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             int waiting = 0;
             foreach (ProfilerRunner shard in _shards)
             {
-                waiting += await shard.AskAsync(() => shard.Profiler.PendingCount).WaitAsync(cancellationToken).ConfigureAwait(false);
+                waiting += await shard.AskAsync(() => shard.Profiler.PendingCount + (shard.Profiler.HasWork ? 1 : 0)).WaitAsync(cancellationToken).ConfigureAwait(false);
             }
 
             if (waiting == 0 && SentOn() == sentBefore)
@@ -610,20 +610,25 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                     }
 
                     _metrics.IdentityWaiting.Set(router.Router.WaitingCount);
-                    Slow(() =>
+                    if (IsDue())
                     {
                         State(router.StateBytes);
                         for (int partition = 0; partition < _logs.Events.Partitions; partition++)
                         {
                             _metrics.LogLag("events", partition).Set(Math.Max(0, _logs.Events.EndOffset(partition) - router.Position(partition)));
                         }
-                    });
+                    }
                 };
             case ResolverRunner resolver:
                 long merges = 0;
                 Dictionary<string, long> rejections = [];
-                return () => Slow(() =>
+                return () =>
                 {
+                    if (!IsDue())
+                    {
+                        return;
+                    }
+
                     Add(_metrics.IdentityMerges, resolver.Resolver.Merges, ref merges);
                     foreach ((string rule, long count) in resolver.Resolver.Rejections)
                     {
@@ -633,7 +638,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
 
                     _metrics.LogLag("identity-links", 0).Set(Math.Max(0, _logs.IdentityLinks.EndOffset(0) - resolver.Position));
                     State(resolver.StateBytes);
-                });
+                };
             default:
                 var shard = (ProfilerRunner)runner;
                 int number = int.Parse(name.AsSpan("profile ".Length), CultureInfo.InvariantCulture);
@@ -642,7 +647,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 return () =>
                 {
                     shard.Latency.PublishTo(_metrics.EventLatency);
-                    Slow(() =>
+                    if (IsDue())
                     {
                         if (model != shard.Profiler.Model)
                         {
@@ -662,25 +667,26 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                         _metrics.Profiles.Set(_shards.Sum(other => other.Profiler.ProfileCount));
                         _metrics.LogLag("profile-events", number).Set(Math.Max(0, _logs.ProfileEvents.EndOffset(number) - shard.Position));
                         State(shard.StateBytes);
-                    });
+                    }
                 };
         }
 
-        void Slow(Action publish)
+        bool IsDue()
         {
             long now = Environment.TickCount64;
             if (now < nextState)
             {
-                return;
+                return false;
             }
 
             nextState = now + 500;
-            publish();
             if (runner.CheckpointAtMs != checkpointAt)
             {
                 checkpointAt = runner.CheckpointAtMs;
                 _metrics.CheckpointDone(name, TimeSpan.FromMilliseconds(runner.CheckpointTookMs), checkpointAt);
             }
+
+            return true;
         }
 
         void State((long Memory, long Disk) bytes)

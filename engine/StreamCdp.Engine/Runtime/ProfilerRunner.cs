@@ -11,6 +11,7 @@ namespace StreamCdp.Engine.Runtime;
 internal sealed class ProfilerRunner : StageRunner
 {
     private const int Batch = 512;
+    private const int Part = 256; // About 1 ms.
 
     private readonly EngineLogs _logs;
     private readonly EngineOptions _options;
@@ -67,6 +68,12 @@ internal sealed class ProfilerRunner : StageRunner
             worked = true;
         }
 
+        if (Profiler.HasWork)
+        {
+            Profiler.WorkOff(Part);
+            worked = true;
+        }
+
         if (Profiler.EmittedFor.Count > 0)
         {
             long now = _time.GetUtcNow().ToUnixTimeMilliseconds();
@@ -86,7 +93,7 @@ internal sealed class ProfilerRunner : StageRunner
     /// <inheritdoc/>
     protected override void Begin()
     {
-        Profiler.Flush();
+        Profiler.QueueFlush();
         _checkpointer.Begin(new ProfilerManifest
         {
             Position = _records.Position,
@@ -96,7 +103,7 @@ internal sealed class ProfilerRunner : StageRunner
     }
 
     /// <inheritdoc/>
-    protected override bool Poll() => _checkpointer.Poll();
+    protected override bool Poll() => !Profiler.IsFlushing && _checkpointer.Poll(); // Changed profiles are in their log before the position behind them counts.
 
     /// <inheritdoc/>
     public override void Dispose()
