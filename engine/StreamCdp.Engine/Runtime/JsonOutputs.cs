@@ -89,6 +89,8 @@ internal sealed class JsonOutputs(ILogStore inner) : ILogStore
 
         public long Position => inner.Position;
 
+        public bool IsRemote => inner.IsRemote;
+
         public bool TryRead(out LogRecord record)
         {
             if (!inner.TryRead(out record))
