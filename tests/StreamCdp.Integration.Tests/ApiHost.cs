@@ -49,7 +49,8 @@ internal sealed class ApiHost : IAsyncDisposable
         builder.Logging.ClearProviders().SetMinimumLevel(LogLevel.Trace).AddProvider(Log);
         _app = builder.Build();
         _app.UseApiProblems();
-        _app.MapApi(Queries, model, options, Hub, _gate, new EngineMetrics(Metrics.NewCustomRegistry()));
+        _app.MapApi(Queries, model, options, Hub, _gate);
+        _app.MapHealth(Queries.Health, options, _gate, new EngineMetrics(Metrics.NewCustomRegistry()));
     }
 
     public ApiFakeQueries Queries { get; } = new();

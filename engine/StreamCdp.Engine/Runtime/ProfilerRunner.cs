@@ -150,7 +150,8 @@ internal sealed class ProfilerRunner : StageRunner
     private void FindEmitted(long from)
     {
         using ILogReader reader = _logs.Memberships.OpenReader(_shard, from);
-        while (reader.TryRead(out LogRecord record))
+        long end = _logs.Memberships.EndOffset(_shard);
+        while (reader.TryReadBefore(end, out LogRecord record))
         {
             if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && SegmentMembership.TryRead(body, out SegmentMembership membership))
             {

@@ -191,6 +191,7 @@ internal sealed class Resolver
         {
             _effects.WaitDurable(StageLog.ProfileEvents);
             _commands = false;
+            CrashPoint.Hit(CrashPoint.ResolverCommandsDurable);
         }
 
         foreach ((int start, int keyLength, int valueLength) in _pending)

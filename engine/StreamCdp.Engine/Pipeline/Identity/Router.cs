@@ -198,6 +198,7 @@ internal sealed class Router
             waiting.IsDone = true;
             _answered = true;
             Load(waiting);
+            CrashPoint.Hit(CrashPoint.RouterAnswered);
             RouteDecided(waiting, decision);
         }
     }
@@ -277,6 +278,7 @@ internal sealed class Router
         }
 
         _links.Clear();
+        CrashPoint.Hit(CrashPoint.RouterAsked);
     }
 
     /// <summary>Takes a record of events. After a batch of them call <see cref="SendLinks"/>.</summary>

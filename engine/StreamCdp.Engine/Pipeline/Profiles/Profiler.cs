@@ -377,6 +377,10 @@ internal sealed class Profiler : IDisposable
         if (ApplyReady(e, now))
         {
             Store();
+            if (CrashPoint.IsArmed && _changes.Count > 0)
+            {
+                CrashPoint.Hit(CrashPoint.ProfileWritten); // Only where there is an output to lose.
+            }
         }
 
         if (_pending.Count > 0)
@@ -804,6 +808,7 @@ internal sealed class Profiler : IDisposable
         BinaryPrimitives.WriteInt64LittleEndian(redirect[25..], _offset);
         _store.Write(e.ProfileId, redirect);
         _dirty.Remove(e.ProfileId);
+        CrashPoint.Hit(CrashPoint.ProfileMergedAway);
     }
 
     private void Forward(in ProfileEvent e, ReadOnlySpan<byte> value, UInt128 target)
