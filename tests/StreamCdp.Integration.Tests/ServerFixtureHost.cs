@@ -52,13 +52,15 @@ internal sealed class ServerFixtureHost : IAsyncDisposable
 
     public static ServerSettings Settings(string data, string model, params (string Key, string Value)[] settings)
     {
-        IConfigurationRoot configuration = new ConfigurationBuilder().AddInMemoryCollection(
+        IConfigurationRoot configuration = new ConfigurationBuilder()
+            .AddInMemoryCollection(
             [
                 KeyValuePair.Create("StreamCdp:Http:Urls", (string?)"http://127.0.0.1:0"),
                 KeyValuePair.Create("StreamCdp:State:Path", (string?)data),
                 KeyValuePair.Create("StreamCdp:Engine:MemoryBytes", (string?)$"{64 << 20}"),
-                .. settings.Select(setting => KeyValuePair.Create("StreamCdp:" + setting.Key, (string?)setting.Value)),
-            ]).Build();
+            ])
+            .AddInMemoryCollection(settings.Select(setting => KeyValuePair.Create("StreamCdp:" + setting.Key, (string?)setting.Value)))
+            .Build();
         return ServerSettings.From(configuration) with { ModelPath = "test/cdp.yaml", ModelText = model, IsQuiet = true };
     }
 
