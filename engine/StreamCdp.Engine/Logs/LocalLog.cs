@@ -6,7 +6,8 @@ namespace StreamCdp.Engine.Logs;
 /// <summary>A log in a local directory: for each partition, segment files of checksummed frames; one commit thread for all partitions.</summary>
 /// <remarks>
 /// <para>Group commit: appends go to memory; the commit thread takes all there is, writes one or more frames for each partition, syncs, and begins
-/// again. So a commit is as large as what arrived during the one before, and a lone record waits for nothing.</para>
+/// again. So a commit is as large as what arrived during the one before, and a lone record waits for nothing. Each partition with new records costs one
+/// fsync a commit: few partitions, as many as cores, are better here than the many that Kafka likes.</para>
 /// <para>Faults: where writing fails (disk full, I/O error) the log takes no more records until it is opened again; what was confirmed stays
 /// readable, what was not confirmed is cut off as far as the disk lets it. After a failed fsync nothing else would be safe.</para>
 /// <para>Cost: 0 B per record in steady state, appending and reading. Memory: up to about 2 × BufferBytes + 128 KiB per partition, and 64 KiB and more per reader.</para>

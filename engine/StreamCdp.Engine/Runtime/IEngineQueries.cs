@@ -31,7 +31,7 @@ public interface IEngineQueries
     /// <exception cref="FormatException">The cursor is not one of ours.</exception>
     ValueTask<MembersPage?> MembersAsync(string segmentId, string? cursor, int limit, CancellationToken cancellationToken);
 
-    /// <summary>One page of all profiles, ordered by id.</summary>
+    /// <summary>One page of all profiles, ordered by id. Profiles that appear while the pages are read may be missing.</summary>
     /// <param name="cursor">Null for the first page, else the one that came with the page before.</param>
     /// <param name="limit">Most profiles, 1 to 1000.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
