@@ -282,12 +282,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         return new MembersPage(result, more ? result[^1].Id : null);
     }
 
-    /// <summary>One page of all profiles of all shards, in no order that means anything. Profiles that appear while the pages are read may be missing.</summary>
-    /// <param name="cursor">Null for the first page.</param>
-    /// <param name="limit">Most profiles.</param>
-    /// <param name="cancellationToken">Stops waiting.</param>
-    /// <returns>Profile documents, and the cursor of the next page; null at the end.</returns>
-    /// <exception cref="FormatException">The cursor is none of ours.</exception>
+/// <inheritdoc/>
     public async ValueTask<(IReadOnlyList<byte[]> Profiles, string? Next)> ExportAsync(string? cursor, int limit, CancellationToken cancellationToken)
     {
         UInt128 after = default;

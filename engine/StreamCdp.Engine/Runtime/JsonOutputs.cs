@@ -7,12 +7,14 @@ using StreamCdp.Schemas;
 
 namespace StreamCdp.Engine.Runtime;
 
-/// <summary>Logs whose outputs, <c>profiles</c> and <c>memberships</c>, are written as JSON (<see cref="JsonFormat"/>) for others to read; stages see Avro as before.</summary>
+/// <summary>Logs whose outputs, <c>profiles</c> and <c>memberships</c>, may be written as JSON (<see cref="JsonFormat"/>) for others to read; stages see Avro as before.</summary>
 /// <remarks>
 /// Only the border changes: what a stage appends is Avro and becomes JSON here, and a membership read back becomes Avro again. Records of both formats may
 /// be in one log, so the format can be changed at any restart. Cost: an append also parses and writes the record; one buffer for each writer.
 /// </remarks>
-internal sealed class JsonOutputs(ILogStore inner) : ILogStore
+/// <param name="inner">Where the logs are.</param>
+/// <param name="writes">Whether this process writes JSON. It reads both either way: an earlier run may have written the other.</param>
+internal sealed class JsonOutputs(ILogStore inner, bool writes) : ILogStore
 {
     /// <inheritdoc/>
     public ILog Open(LogDefinition definition)
@@ -20,8 +22,8 @@ internal sealed class JsonOutputs(ILogStore inner) : ILogStore
         ILog log = inner.Open(definition);
         return definition.Name switch
         {
-            "profiles" => new JsonLog(log, isMemberships: false),
-            "memberships" => new JsonLog(log, isMemberships: true),
+            "profiles" => new JsonLog(log, writes, isMemberships: false),
+            "memberships" => new JsonLog(log, writes, isMemberships: true),
             _ => log,
         };
     }
@@ -63,7 +65,7 @@ internal sealed class JsonOutputs(ILogStore inner) : ILogStore
         static byte[] Bytes(JsonElement text) => Encoding.UTF8.GetBytes(text.GetString() ?? "");
     }
 
-    private sealed class JsonLog(ILog inner, bool isMemberships) : ILog
+    private sealed class JsonLog(ILog inner, bool writes, bool isMemberships) : ILog
     {
         public string Name => inner.Name;
 
@@ -76,7 +78,7 @@ internal sealed class JsonOutputs(ILogStore inner) : ILogStore
         public ILogReader OpenReader(int partition, long fromOffset, WorkSignal? signal = null) =>
             isMemberships ? new MembershipReader(inner.OpenReader(partition, fromOffset, signal)) : inner.OpenReader(partition, fromOffset, signal);
 
-        public ILogWriter OpenWriter() => new JsonWriter(inner.OpenWriter(), isMemberships);
+        public ILogWriter OpenWriter() => writes ? new JsonWriter(inner.OpenWriter(), isMemberships) : inner.OpenWriter();
 
         public void Truncate(int partition, long beforeOffset) => inner.Truncate(partition, beforeOffset);
 

@@ -132,7 +132,9 @@ internal sealed class ServerHost : IAsyncDisposable
         app.UseRouting();
         if (_engine is not null && settings.Roles.Contains("api"))
         {
-            app.MapApi(_engine, Model, parts.Http, _engine.Memberships, _engine.Profiles, metrics, Health);
+            var box = new DeadLetterBox(_engine.DeadLetters, _engine.Events, Model, schemas, TimeProvider.System);
+            Closing(box);
+            app.MapApi(_engine, box, Model, parts.Http, _engine.Memberships, _engine.Profiles, metrics, Health);
         }
         else
         {
@@ -155,7 +157,7 @@ internal sealed class ServerHost : IAsyncDisposable
 
         _kafka = new KafkaLogs(parts.Kafka, loggers);
         _closings.Push(_kafka.DisposeAsync);
-        return parts.IsJson ? new JsonOutputs(_kafka) : _kafka;
+        return new JsonOutputs(_kafka, parts.IsJson);
     }
 
     /// <summary>Schema ids of the registry, or the built-in ones where none is configured.</summary>

@@ -668,6 +668,7 @@ internal sealed class Router
             ReceivedAt = envelope.ReceivedAt,
             SentAt = envelope.SentAt,
             Import = envelope.Import,
+            EventType = envelope.Type,
         };
         int end = letter.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.DeadLetter]));
         _effects.Append(StageLog.DeadLetters, 0, default, _write.AsSpan(0, end), record.TimestampMs);
