@@ -42,6 +42,9 @@ internal sealed record BenchOptions
     /// <summary>Memory of all stores, MiB; 0: the engine's default.</summary>
     public int MemoryMib { get; init; }
 
+    /// <summary>How many types to print that are allocated most; 0: none, and no cost of looking.</summary>
+    public int Types { get; init; }
+
     /// <summary>Stops after the baseline.</summary>
     public bool BaselineOnly { get; init; }
 
@@ -66,6 +69,7 @@ internal sealed record BenchOptions
                 "--through" when value is "http" or "log" => options with { Through = value },
                 "--shards" => options with { Shards = Number(value) },
                 "--memory" => options with { MemoryMib = Number(value) },
+                "--types" => options with { Types = Number(value) },
                 _ => throw new ArgumentException($"{args[i]} {value} is none of the flags of bench/README.md."),
             };
         }

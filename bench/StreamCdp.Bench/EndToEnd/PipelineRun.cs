@@ -86,6 +86,7 @@ internal static class PipelineRun
     private static async Task<int> DrainAsync(ILogStore logs, Place place, BenchOptions options, Truth truth, double baseline)
     {
         var metrics = new EngineMetrics(Prometheus.Metrics.NewCustomRegistry(), TimeProvider.System);
+        using AllocationSampler? sampler = options.Types > 0 ? new AllocationSampler() : null;
         GC.Collect();
         Moment start = Moment.Now();
         Moment half = start;
@@ -104,6 +105,7 @@ internal static class PipelineRun
                 half = Moment.Now();
                 half = half with { Events = done };
                 isHalf = true;
+                sampler?.Clear();
             }
 
             if (start.Elapsed > TimeSpan.FromMinutes(15))
@@ -119,6 +121,11 @@ internal static class PipelineRun
         using var process = Process.GetCurrentProcess();
         Print("whole run, with start and JIT", start, end, baseline);
         Print("second half", half, end, baseline);
+        foreach (string type in sampler?.Top(options.Types, end.Events - half.Events) ?? [])
+        {
+            Console.WriteLine(type);
+        }
+
         Console.WriteLine($"peak working set                      {process.PeakWorkingSet64 / 1048576.0,10:F0} MiB, at the end {process.WorkingSet64 / 1048576.0:F0} MiB, managed heap {GC.GetTotalMemory(false) / 1048576.0:F0} MiB");
         Truth found = Truth.Read(engine, (long)metrics.EventsDuplicate.Value);
         var stop = Stopwatch.StartNew();
