@@ -11,6 +11,7 @@ namespace StreamCdp.Engine.Runtime;
 internal sealed class ProfilerRunner : StageRunner
 {
     private const int Batch = 512;
+    private const int Part = 256; // About 1 ms.
 
     private readonly EngineLogs _logs;
     private readonly EngineOptions _options;
@@ -51,6 +52,9 @@ internal sealed class ProfilerRunner : StageRunner
     /// <summary>Received → membership appended.</summary>
     public LocalHistogram Latency { get; } = new();
 
+    /// <summary>Received → taken by this stage, one value a batch.</summary>
+    public LocalHistogram StageLatency { get; } = new();
+
     /// <summary>Bytes of its store in memory and on disk.</summary>
     public (long Memory, long Disk) StateBytes => (_store.MemoryBytes, _store.DiskBytes);
 
@@ -61,9 +65,22 @@ internal sealed class ProfilerRunner : StageRunner
     public override bool Step(long nowMs)
     {
         bool worked = Answer();
+        long last = 0;
         for (int i = 0; i < Batch && _records.TryRead(out LogRecord record); i++)
         {
             Profiler.Apply(record);
+            worked = true;
+            last = record.TimestampMs;
+        }
+
+        if (last > 0)
+        {
+            StageLatency.ObserveMs(nowMs - last); // One for each batch: its last record.
+        }
+
+        if (Profiler.HasWork)
+        {
+            Profiler.WorkOff(Part);
             worked = true;
         }
 
@@ -86,7 +103,7 @@ internal sealed class ProfilerRunner : StageRunner
     /// <inheritdoc/>
     protected override void Begin()
     {
-        Profiler.Flush();
+        Profiler.QueueFlush();
         _checkpointer.Begin(new ProfilerManifest
         {
             Position = _records.Position,
@@ -96,7 +113,7 @@ internal sealed class ProfilerRunner : StageRunner
     }
 
     /// <inheritdoc/>
-    protected override bool Poll() => _checkpointer.Poll();
+    protected override bool Poll() => !Profiler.IsFlushing && _checkpointer.Poll(); // Changed profiles are in their log before the position behind them counts.
 
     /// <inheritdoc/>
     public override void Dispose()

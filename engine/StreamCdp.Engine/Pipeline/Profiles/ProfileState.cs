@@ -38,6 +38,9 @@ internal struct TraitEntry
 
     /// <summary>Order of the write.</summary>
     public EventOrder Order;
+
+    /// <summary>Of a union: who added each element, in a layout that only <see cref="TraitRules"/> knows; else empty.</summary>
+    public Slice Detail;
 }
 
 /// <summary>State of one event function.</summary>
@@ -373,6 +376,7 @@ internal sealed class ProfileState
                 Name = reader.Slice(),
                 Value = reader.Slice(),
                 Source = reader.Slice(),
+                Detail = reader.Slice(),
             };
         }
 
@@ -409,7 +413,7 @@ internal sealed class ProfileState
     /// <returns>Bytes written.</returns>
     public int Write(ref byte[] buffer)
     {
-        int most = _used + 160 + (_identifierCount * 40) + (_traitCount * 50) + (_functionCount * 12) + (_membershipCount * 16) + (_mergedFromCount * 16) + (_recentCount * 20);
+        int most = _used + 160 + (_identifierCount * 40) + (_traitCount * 56) + (_functionCount * 12) + (_membershipCount * 16) + (_mergedFromCount * 16) + (_recentCount * 20);
         if (buffer.Length < most)
         {
             buffer = new byte[most * 2];
@@ -446,6 +450,7 @@ internal sealed class ProfileState
             writer.Bytes(Bytes(entry.Name));
             writer.Bytes(Bytes(entry.Value));
             writer.Bytes(Bytes(entry.Source));
+            writer.Bytes(Bytes(entry.Detail));
         }
 
         writer.Unsigned(_functionCount);
@@ -543,6 +548,9 @@ internal ref struct RecordReader(ReadOnlySpan<byte> bytes)
 {
     private readonly ReadOnlySpan<byte> _bytes = bytes;
     private int _position;
+
+    /// <summary>Everything was read.</summary>
+    public readonly bool IsAtEnd => _position == _bytes.Length;
 
     /// <summary>One byte.</summary>
     public byte Byte() => _bytes[_position++];

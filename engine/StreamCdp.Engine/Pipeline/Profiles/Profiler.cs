@@ -45,7 +45,7 @@ internal sealed class Profiler : IDisposable
     private readonly Dictionary<int, long> _received = [];
     private readonly ArrayBufferWriter<byte> _json = new(4096);
     private readonly Utf8JsonWriter _jsonWriter;
-    private readonly UInt128[] _flush = new UInt128[MaxDirty + 16];
+    private readonly Queue<UInt128> _flushing = [];
     private CdpModel _model;
     private SegmentEngine _segments = null!;
     private TraitRules _traits = null!;
@@ -68,6 +68,7 @@ internal sealed class Profiler : IDisposable
     private int _first;
     private int _readLength;
     private long _redirectOffset;
+    private long _dueAt = long.MinValue;
     private bool _profileExists;
 
     /// <param name="shard">Partition of profile-events.</param>
@@ -103,7 +104,7 @@ internal sealed class Profiler : IDisposable
     public Dictionary<string, SegmentMembers> Members { get; private set; } = new(StringComparer.Ordinal);
 
     /// <summary>Event functions that started later than the shard, by normal text, with the instant from which on they count, Unix ms.</summary>
-    public Dictionary<string, long> FunctionsSince { get; } = new(StringComparer.Ordinal);
+    public IReadOnlyDictionary<string, long> FunctionsSince { get; private set; } = new Dictionary<string, long>(StringComparer.Ordinal);
 
     /// <summary>Membership changes that the last run appended after its checkpoint: by profile and version. They are not appended again.</summary>
     public HashSet<(UInt128 Profile, long Version)> Emitted { get; } = [];
@@ -125,9 +126,6 @@ internal sealed class Profiler : IDisposable
 
     /// <summary>Profiles that wait for the record of a merged one.</summary>
     public int PendingCount => _pending.Count;
-
-    /// <summary>Profiles changed since they were last written to the log profiles.</summary>
-    public int DirtyCount => _dirty.Count;
 
     /// <summary>Takes a record of profile-events.</summary>
     public void Apply(in LogRecord record)
@@ -152,8 +150,8 @@ internal sealed class Profiler : IDisposable
                 break;
             case ProfileEventKind.Tick:
                 Now = Math.Max(Now, e.Now);
-                FireTimers(inclusive: true);
-                Flush();
+                _dueAt = Now;
+                QueueFlush();
                 break;
             case ProfileEventKind.Fence:
                 _fences[e.OriginPartition] = Math.Max(e.Generation, _fences.GetValueOrDefault(e.OriginPartition, long.MinValue));
@@ -182,23 +180,40 @@ internal sealed class Profiler : IDisposable
         }
     }
 
-    /// <summary>Writes the changed profiles to the log profiles.</summary>
-    public void Flush()
+    /// <summary>Timers that the last tick made due have not all fired, or changed profiles wait to be written.</summary>
+    public bool HasWork => _flushing.Count > 0 || (_timers.TryPeek(out _, out long deadline) && deadline <= _dueAt);
+
+    /// <summary>Changed profiles that wait to be written to the log profiles.</summary>
+    public bool IsFlushing => _flushing.Count > 0;
+
+    /// <summary>Does a part of what the last tick asked for, so that no tick makes events wait: what is due at an event's profile is done before it, anyway.</summary>
+    /// <param name="most">Timers to fire and profiles to write, each.</param>
+    public void WorkOff(int most)
     {
-        int count = 0;
-        foreach (UInt128 id in _dirty)
+        for (int i = 0; i < most && _timers.TryPeek(out UInt128 id, out long deadline) && deadline <= _dueAt; i++)
         {
-            _flush[count++] = id;
+            _timers.Dequeue();
+            Fire(id, deadline);
         }
 
-        _dirty.Clear();
-        foreach (UInt128 id in _flush.AsSpan(0, count))
+        for (int i = 0; i < most && _flushing.TryDequeue(out UInt128 id); i++)
         {
             if (TryLoad(id, _profile, out _))
             {
                 EmitProfile();
             }
         }
+    }
+
+    /// <summary>Lets <see cref="WorkOff"/> write all profiles changed so far.</summary>
+    public void QueueFlush()
+    {
+        foreach (UInt128 id in _dirty)
+        {
+            _flushing.Enqueue(id);
+        }
+
+        _dirty.Clear();
     }
 
     /// <summary>Reads a profile for an answer.</summary>
@@ -212,27 +227,18 @@ internal sealed class Profiler : IDisposable
         return TryLoad(id, _loser, out redirect);
     }
 
-    /// <summary>The next profiles in order of id.</summary>
-    /// <param name="after">The last id before.</param>
-    /// <param name="inclusive">Take that one, too.</param>
-    /// <param name="limit">Most ids.</param>
-    public List<UInt128> NextIds(UInt128 after, bool inclusive, int limit)
+    /// <summary>Ids of all profiles, in no order.</summary>
+    public List<UInt128> AllIds()
     {
-        var ids = new PriorityQueue<UInt128, UInt128>(Comparer<UInt128>.Create((left, right) => right.CompareTo(left)));
+        var ids = new List<UInt128>();
         _store.Scan((id, value) =>
         {
-            if (value[0] == RedirectFormat || id < after || (id == after && !inclusive))
+            if (value[0] != RedirectFormat)
             {
-                return;
-            }
-
-            ids.Enqueue(id, id);
-            if (ids.Count > limit)
-            {
-                ids.Dequeue();
+                ids.Add(id);
             }
         });
-        return [.. ids.UnorderedItems.Select(item => item.Element).Order()];
+        return ids;
     }
 
     /// <summary>Everything that a checkpoint needs beyond the store.</summary>
@@ -265,10 +271,7 @@ internal sealed class Profiler : IDisposable
                 _received[shard] = offset;
             }
 
-            foreach ((string function, long since) in snapshot.FunctionsSince)
-            {
-                FunctionsSince[function] = since;
-            }
+            FunctionsSince = new Dictionary<string, long>(snapshot.FunctionsSince);
 
             foreach (PendingSnapshot saved in snapshot.Pending)
             {
@@ -850,23 +853,18 @@ internal sealed class Profiler : IDisposable
         return changed;
     }
 
-    /// <summary>Fires the timers that are due.</summary>
-    private void FireTimers(bool inclusive)
+    private void Fire(UInt128 id, long deadline)
     {
-        while (_timers.TryPeek(out UInt128 id, out long deadline) && (deadline < Now || (inclusive && deadline == Now)))
+        if ((_pending.Count > 0 && _pending.TryGetValue(id, out Pending? pending) && pending.Queue.Count > 0) || !TryLoad(id, _profile, out _) || _profile.ArmedDeadline != deadline)
         {
-            _timers.Dequeue();
-            if ((_pending.Count > 0 && _pending.TryGetValue(id, out Pending? pending) && pending.Queue.Count > 0) || !TryLoad(id, _profile, out _) || _profile.ArmedDeadline != deadline)
-            {
-                continue; // It waits for a merge, is gone, or has a newer timer.
-            }
-
-            _profileExists = true;
-            Advance(Now, inclusive);
-            _profile.ArmedDeadline = long.MaxValue;
-            Arm();
-            Store();
+            return; // It waits for a merge, is gone, or has a newer timer.
         }
+
+        _profileExists = true;
+        Advance(_dueAt, inclusive: true);
+        _profile.ArmedDeadline = long.MaxValue;
+        Arm();
+        Store();
     }
 
     /// <summary>Sets the timer of the loaded profile where the next deadline is before the armed one; a later one is found when the armed one fires.</summary>
@@ -889,7 +887,7 @@ internal sealed class Profiler : IDisposable
         _dirty.Add(_profile.Id);
         if (_dirty.Count >= MaxDirty)
         {
-            Flush();
+            QueueFlush();
         }
     }
 
@@ -1086,13 +1084,16 @@ internal sealed class Profiler : IDisposable
         CdpModel old = _model;
         HashSet<string> known = [.. ModelFunctions.Of(old)];
         UseModel(model);
+        var since = new Dictionary<string, long>(FunctionsSince);
         foreach (string function in ModelFunctions.Of(model))
         {
             if (!known.Contains(function) && ProfileCount > 0)
             {
-                FunctionsSince.TryAdd(function, Now);
+                since.TryAdd(function, Now);
             }
         }
+
+        FunctionsSince = since; // Whole, because the query API reads it from its own threads.
 
         Dictionary<uint, SegmentDefinition> gone = [];
         var before = new SegmentEngine(old);
@@ -1104,15 +1105,7 @@ internal sealed class Profiler : IDisposable
             }
         }
 
-        var ids = new List<UInt128>();
-        _store.Scan((id, value) =>
-        {
-            if (value[0] != RedirectFormat)
-            {
-                ids.Add(id);
-            }
-        });
-        foreach (UInt128 id in ids)
+        foreach (UInt128 id in AllIds())
         {
             if (!TryLoad(id, _profile, out _) || _offset <= _profile.SourceOffset)
             {

@@ -11,6 +11,7 @@ internal sealed class TraitRules
     private readonly Declared[] _declared;
     private readonly Dictionary<string, string> _kinds = new(StringComparer.Ordinal);
     private byte[] _name = new byte[256];
+    private readonly List<Element> _elements = [];
     private byte[] _union = new byte[1024];
 
     /// <param name="model">Declared traits and the kinds of sources.</param>
@@ -73,6 +74,12 @@ internal sealed class TraitRules
         foreach (ref TraitEntry entry in loser.Traits)
         {
             ReadOnlySpan<byte> name = loser.Bytes(entry.Name);
+            if (entry.Detail.Length > 0)
+            {
+                MergeUnion(survivor, name, loser.Bytes(entry.Detail));
+                continue;
+            }
+
             Write(survivor, name, loser.Bytes(entry.Value), loser.Bytes(entry.Source), entry.Order, Find(name));
         }
     }
@@ -171,6 +178,12 @@ internal sealed class TraitRules
             return; // They ignore null.
         }
 
+        if (merge == TraitMerge.Union)
+        {
+            WriteUnion(profile, name, value, source, order);
+            return;
+        }
+
         double number = 0;
         if (merge is TraitMerge.Min or TraitMerge.Max && (!Utf8Parser.TryParse(value, out number, out int read) || read != value.Length))
         {
@@ -181,8 +194,7 @@ internal sealed class TraitRules
         if (index < 0)
         {
             ref TraitEntry added = ref profile.AddTrait(name);
-            Slice first = merge == TraitMerge.Union ? profile.Add(Union(default, value, out _)) : profile.Add(value);
-            added.Value = first;
+            added.Value = profile.Add(value);
             added.Source = profile.Add(source);
             added.Order = order;
             return;
@@ -198,21 +210,6 @@ internal sealed class TraitRules
             case TraitMerge.Min or TraitMerge.Max:
                 wins = !Utf8Parser.TryParse(profile.Bytes(entry.Value), out double old, out _) || (number == old ? order < entry.Order : merge == TraitMerge.Min ? number < old : number > old);
                 break;
-            case TraitMerge.Union:
-                ReadOnlySpan<byte> union = Union(profile.Bytes(entry.Value), value, out bool grew);
-                if (!grew)
-                {
-                    return;
-                }
-
-                entry.Value = profile.Add(union);
-                if (order > entry.Order)
-                {
-                    entry.Source = profile.Add(source);
-                    entry.Order = order;
-                }
-
-                return;
             default:
                 int rank = Rank(declared, source);
                 int oldRank = Rank(declared, profile.Bytes(entry.Source));
@@ -242,71 +239,133 @@ internal sealed class TraitRules
         return rank < 0 ? declared.Prefer.Length : rank;
     }
 
-    /// <summary>The JSON array of all scalars of both, each once.</summary>
-    private ReadOnlySpan<byte> Union(ReadOnlySpan<byte> set, ReadOnlySpan<byte> more, out bool grew)
+    /// <summary>Adds all scalars of a value to a union; each element belongs to the earliest event that brought it, whatever came first.</summary>
+    private void WriteUnion(ProfileState profile, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, ReadOnlySpan<byte> source, EventOrder order)
     {
-        int most = set.Length + more.Length + 8;
-        if (_union.Length < most)
-        {
-            _union = new byte[most * 2];
-        }
-
-        int length = set.IsEmpty ? 1 : set.Length - 1;
-        _union[0] = (byte)'[';
-        if (!set.IsEmpty)
-        {
-            set[..^1].CopyTo(_union);
-        }
-
-        grew = false;
-        var reader = new Utf8JsonReader(more);
+        LoadUnion(profile, name);
+        bool changed = false;
+        var reader = new Utf8JsonReader(value);
         while (reader.Read())
         {
             if (reader.TokenType == JsonTokenType.StartObject)
             {
                 reader.Skip();
-                continue;
             }
-
-            if (reader.TokenType is JsonTokenType.StartArray or JsonTokenType.EndArray or JsonTokenType.Null)
+            else if (reader.TokenType is not (JsonTokenType.StartArray or JsonTokenType.EndArray or JsonTokenType.Null))
             {
-                continue;
+                changed |= AddElement(value[(int)reader.TokenStartIndex..(int)reader.BytesConsumed], source, order);
             }
+        }
 
-            ReadOnlySpan<byte> item = more[(int)reader.TokenStartIndex..(int)reader.BytesConsumed];
-            if (Contains(_union.AsSpan(0, length), item))
+        if (changed)
+        {
+            StoreUnion(profile, name);
+        }
+    }
+
+    private void MergeUnion(ProfileState survivor, ReadOnlySpan<byte> name, ReadOnlySpan<byte> detail)
+    {
+        LoadUnion(survivor, name);
+        bool changed = false;
+        foreach (Element element in ReadElements(detail))
+        {
+            changed |= AddElement(element.Json, element.Source, element.Order);
+        }
+
+        if (changed)
+        {
+            StoreUnion(survivor, name);
+        }
+    }
+
+    private void LoadUnion(ProfileState profile, ReadOnlySpan<byte> name)
+    {
+        _elements.Clear();
+        int index = profile.IndexOfTrait(name);
+        if (index >= 0)
+        {
+            _elements.AddRange(ReadElements(profile.Bytes(profile.Traits[index].Detail)));
+        }
+    }
+
+    private bool AddElement(ReadOnlySpan<byte> json, ReadOnlySpan<byte> source, EventOrder order)
+    {
+        for (int i = 0; i < _elements.Count; i++)
+        {
+            if (json.SequenceEqual(_elements[i].Json))
             {
-                continue;
-            }
+                bool earlier = order < _elements[i].Order;
+                if (earlier)
+                {
+                    _elements[i] = new Element(_elements[i].Json, source.ToArray(), order);
+                }
 
+                return earlier;
+            }
+        }
+
+        _elements.Add(new Element(json.ToArray(), source.ToArray(), order));
+        return true;
+    }
+
+    /// <summary>Writes the JSON array, in order of adding, and who added each element; the provenance is that of the latest.</summary>
+    private void StoreUnion(ProfileState profile, ReadOnlySpan<byte> name)
+    {
+        _elements.Sort((left, right) => left.Order != right.Order ? left.Order.CompareTo(right.Order) : left.Json.AsSpan().SequenceCompareTo(right.Json));
+        int most = 2 + _elements.Sum(element => element.Json.Length + 1);
+        int mostDetail = _elements.Sum(element => element.Json.Length + element.Source.Length + 44);
+        if (_union.Length < most + mostDetail)
+        {
+            _union = new byte[(most + mostDetail) * 2];
+        }
+
+        int length = 0;
+        _union[length++] = (byte)'[';
+        var detail = new RecordWriter(_union.AsSpan(most));
+        foreach (Element element in _elements)
+        {
             if (length > 1)
             {
                 _union[length++] = (byte)',';
             }
 
-            item.CopyTo(_union.AsSpan(length));
-            length += item.Length;
-            grew = true;
+            element.Json.CopyTo(_union, length);
+            length += element.Json.Length;
+            detail.Signed(element.Order.TimeMs);
+            detail.Signed(element.Order.Offset);
+            detail.Signed(element.Order.Partition);
+            detail.Bytes(element.Json);
+            detail.Bytes(element.Source);
         }
 
         _union[length++] = (byte)']';
-        return _union.AsSpan(0, length);
+        Slice value = profile.Add(_union.AsSpan(0, length));
+        Slice details = profile.Add(_union.AsSpan(most, detail.Position));
+        Slice by = profile.Add(_elements[^1].Source);
+        int index = profile.IndexOfTrait(name);
+        ref TraitEntry entry = ref index < 0 ? ref profile.AddTrait(name) : ref profile.Traits[index];
+        entry.Value = value;
+        entry.Detail = details;
+        entry.Source = by;
+        entry.Order = _elements[^1].Order;
     }
 
-    private static bool Contains(ReadOnlySpan<byte> openArray, ReadOnlySpan<byte> item)
+    private static List<Element> ReadElements(ReadOnlySpan<byte> detail)
     {
-        var reader = new Utf8JsonReader(openArray, isFinalBlock: false, default);
-        while (reader.Read())
+        var elements = new List<Element>();
+        var reader = new RecordReader(detail);
+        while (!reader.IsAtEnd)
         {
-            if (reader.TokenType != JsonTokenType.StartArray && openArray[(int)reader.TokenStartIndex..(int)reader.BytesConsumed].SequenceEqual(item))
-            {
-                return true;
-            }
+            var order = new EventOrder(reader.Signed(), reader.Signed(), (int)reader.Signed());
+            Slice json = reader.Slice();
+            Slice source = reader.Slice();
+            elements.Add(new Element(detail.Slice(json.Offset, json.Length).ToArray(), detail.Slice(source.Offset, source.Length).ToArray(), order));
         }
 
-        // A number at the very end has no end mark yet; the text itself is compared.
-        return openArray.EndsWith(item) && openArray.Length > item.Length && openArray[^(item.Length + 1)] is (byte)',' or (byte)'[';
+        return elements;
     }
+
+    private readonly record struct Element(byte[] Json, byte[] Source, EventOrder Order);
 
     private sealed class Declared(byte[] name, TraitMerge merge, string[] prefer, string[]? from)
     {
