@@ -150,6 +150,9 @@ public sealed class KafkaLogTests(KafkaFixture kafka) : LogConformance
     }
 
     [Fact]
+    public void Appending_and_reading_make_no_garbage() => CheckThatNothingIsAllocated();
+
+    [Fact]
     public void Options_name_every_broken_rule()
     {
         KafkaOptions wrong = new()

@@ -113,11 +113,11 @@ public sealed class KafkaLog : ILog
     /// Readers and writers of this log fail with <see cref="ObjectDisposedException"/> from then on.</summary>
     public ValueTask DisposeAsync()
     {
-        Close();
+        Close(Environment.TickCount64 + (long)Options.RequestTimeout.TotalMilliseconds);
         return ValueTask.CompletedTask;
     }
 
-    internal void Close()
+    internal void Close(long deadline)
     {
         if (_closed)
         {
@@ -134,7 +134,7 @@ public sealed class KafkaLog : ILog
 
         foreach (KafkaLogWriter writer in writers)
         {
-            writer.Close();
+            writer.Close(deadline);
         }
 
         _store.Forget(this);

@@ -123,7 +123,8 @@ internal sealed class KafkaLogWriter : ILogWriter
     internal bool IsGone => _topicFreed && _slotFreed;
 
     /// <summary>The log closes: waits for what is on its way.</summary>
-    internal void Close()
+    /// <param name="deadline">By <see cref="Environment.TickCount64"/>.</param>
+    internal void Close(long deadline)
     {
         lock (_append)
         {
@@ -133,7 +134,7 @@ internal sealed class KafkaLogWriter : ILogWriter
         bool isFlushed;
         try
         {
-            isFlushed = WaitDurable(Appended, _log.Options.RequestTimeout);
+            isFlushed = WaitDurable(Appended, TimeSpan.FromMilliseconds(Math.Max(0, deadline - Environment.TickCount64)));
         }
         catch (LogUnavailableException)
         {

@@ -103,9 +103,10 @@ public sealed class KafkaLogs : ILogStore
             logs = [.. _logs];
         }
 
+        long deadline = Environment.TickCount64 + (long)Options.RequestTimeout.TotalMilliseconds; // One for all: stopping without Kafka takes no longer.
         foreach (KafkaLog log in logs)
         {
-            log.Close();
+            log.Close(deadline);
         }
 
         lock (_lock)

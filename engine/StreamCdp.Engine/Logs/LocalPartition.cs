@@ -170,7 +170,7 @@ internal sealed class LocalPartition : IDisposable
                 Roll();
             }
 
-            LocalFrame.Seal(frame, (uint)Math.Min(uint.MaxValue, _written - _synced));
+            LocalFrame.Seal(frame, (uint)Math.Min(uint.MaxValue, _written - Math.Max(_synced, _tail.SyncedLength)));
             _options.BeforeWrite?.Invoke(_tail.Path, used);
             RandomAccess.Write(_file!, frame, _written);
             _tail.Note(_written, header);
@@ -215,6 +215,32 @@ internal sealed class LocalPartition : IDisposable
         {
             LocalFiles.SyncDirectory(_directory);
             _directoryChanged = false;
+        }
+    }
+
+    /// <summary>Makes what readers see survive a power cut, while commits go on; on the thread of page-cache logs for it.</summary>
+    public void SyncPublished()
+    {
+        LocalSegment tail = _segments[^1];
+        long length = tail.DurableLength;
+        if (length > tail.SyncedLength)
+        {
+            try
+            {
+                using SafeFileHandle file = LocalFiles.OpenForWrite(tail.Path, FileMode.Open); // Its own: a roll closes the commit thread's.
+                RandomAccess.FlushToDisk(file);
+            }
+            catch (FileNotFoundException)
+            {
+                return; // Closed (so synced) and compacted away meanwhile.
+            }
+
+            if (tail.SyncedLength == 0)
+            {
+                LocalFiles.SyncDirectory(_directory); // It is new.
+            }
+
+            tail.SyncedLength = length;
         }
     }
 

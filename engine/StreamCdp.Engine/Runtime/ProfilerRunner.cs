@@ -52,6 +52,9 @@ internal sealed class ProfilerRunner : StageRunner
     /// <summary>Received → membership appended.</summary>
     public LocalHistogram Latency { get; } = new();
 
+    /// <summary>Received → taken by this stage, one value a batch.</summary>
+    public LocalHistogram StageLatency { get; } = new();
+
     /// <summary>Bytes of its store in memory and on disk.</summary>
     public (long Memory, long Disk) StateBytes => (_store.MemoryBytes, _store.DiskBytes);
 
@@ -62,10 +65,17 @@ internal sealed class ProfilerRunner : StageRunner
     public override bool Step(long nowMs)
     {
         bool worked = Answer();
+        long last = 0;
         for (int i = 0; i < Batch && _records.TryRead(out LogRecord record); i++)
         {
             Profiler.Apply(record);
             worked = true;
+            last = record.TimestampMs;
+        }
+
+        if (last > 0)
+        {
+            StageLatency.ObserveMs(nowMs - last); // One for each batch: its last record.
         }
 
         if (Profiler.HasWork)

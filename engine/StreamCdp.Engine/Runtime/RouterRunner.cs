@@ -1,5 +1,6 @@
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Observability;
 using StreamCdp.Engine.Pipeline.Identity;
 using StreamCdp.Engine.State;
 using StreamCdp.Schemas;
@@ -73,6 +74,9 @@ internal sealed class RouterRunner : StageRunner
     /// <summary>The stage.</summary>
     public Router Router { get; }
 
+    /// <summary>Received → taken by this stage, one value a batch.</summary>
+    public LocalHistogram Latency { get; } = new();
+
     /// <summary>Bytes of its stores in memory and on disk.</summary>
     public (long Memory, long Disk) StateBytes => (_map.MemoryBytes + _repeatStore.MemoryBytes, _map.DiskBytes + _repeatStore.DiskBytes);
 
@@ -96,6 +100,7 @@ internal sealed class RouterRunner : StageRunner
     {
         bool worked = Answer();
         bool decided = false;
+        long last = 0;
         while (_decisions.TryRead(out LogRecord decision))
         {
             Router.ApplyDecision(decision);
@@ -114,7 +119,13 @@ internal sealed class RouterRunner : StageRunner
             {
                 Router.Apply(record);
                 worked = true;
+                last = record.TimestampMs;
             }
+        }
+
+        if (last > 0)
+        {
+            Latency.ObserveMs(nowMs - last); // One for each batch: its last event.
         }
 
         Router.SendLinks();

@@ -480,6 +480,14 @@ public abstract class LocalLogTests : LogConformance
     }
 
     [Fact]
+    public async Task Appending_and_reading_make_no_garbage()
+    {
+        await Store.DisposeAsync();
+        Store = new LocalLogs(_directory, new LocalLogOptions { Durability = Durability }, _time); // Segments of 4 KiB would be made all the time.
+        CheckThatNothingIsAllocated();
+    }
+
+    [Fact]
     public void Options_name_every_broken_rule()
     {
         LocalLogOptions wrong = new() { SegmentBytes = 1, BufferBytes = 1, CompactionRatio = 0 };

@@ -10,7 +10,7 @@ public abstract class LogConformance : IAsyncLifetime
 
     private static readonly TimeSpan s_later = TimeSpan.FromHours(2);
 
-    protected ILogStore Store { get; private set; } = null!;
+    protected ILogStore Store { get; set; } = null!;
 
     /// <summary>Opens the place of this test, again after each closing.</summary>
     protected abstract ILogStore OpenStore();
@@ -333,6 +333,26 @@ public abstract class LogConformance : IAsyncLifetime
     }
 
     [Fact]
+    public void The_largest_record_allowed_comes_back_whole()
+    {
+        ILog log = Store.Open(Events());
+        using ILogWriter writer = log.OpenWriter();
+        byte[] largest = new byte[LogLimits.RecordBytes];
+        new Random(8).NextBytes(largest);
+        writer.WaitDurable(writer.Append(0, [], largest, 1));
+        using WorkSignal signal = new();
+        using ILogReader reader = log.OpenReader(0, 0, signal);
+
+        LogRecord record;
+        while (!reader.TryRead(out record))
+        {
+            Assert.True(signal.Wait(DeadlineMs, TestContext.Current.CancellationToken));
+        }
+
+        Assert.True(record.Value.SequenceEqual(largest));
+    }
+
+    [Fact]
     public void A_record_over_the_limit_is_refused_and_costs_nothing_else()
     {
         ILog log = Store.Open(Events());
@@ -593,6 +613,52 @@ public abstract class LogConformance : IAsyncLifetime
     [InlineData("a b")]
     public void A_name_that_no_log_can_have_is_refused(string name) =>
         Assert.Throws<ArgumentException>(() => Store.Open(new LogDefinition(name, 1, LogCleanup.Delete)));
+
+    /// <summary>For the logs of the hot path: once warm, neither appending nor reading makes garbage.</summary>
+    protected void CheckThatNothingIsAllocated()
+    {
+        const int Records = 2000;
+        ILog log = Store.Open(Events());
+        using ILogWriter writer = log.OpenWriter();
+        using WorkSignal signal = new();
+        using ILogReader reader = log.OpenReader(0, 0, signal);
+        byte[] value = new byte[600];
+        long leastAppending = long.MaxValue; // A round may make a buffer, which stays; a record that makes something does so in each round.
+        long leastReading = long.MaxValue;
+        for (int round = 0; round < 10; round++)
+        {
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < Records; i++)
+            {
+                writer.Append(0, "key"u8, value, i);
+            }
+
+            writer.WaitDurable(writer.Appended);
+            leastAppending = Math.Min(leastAppending, GC.GetAllocatedBytesForCurrentThread() - before);
+            int read = 0;
+            long reading = 0;
+            while (read < Records)
+            {
+                before = GC.GetAllocatedBytesForCurrentThread();
+                bool found = reader.TryRead(out LogRecord record);
+                reading += GC.GetAllocatedBytesForCurrentThread() - before;
+                if (found)
+                {
+                    Assert.Equal(600, record.Value.Length);
+                    read++;
+                }
+                else
+                {
+                    Assert.True(signal.Wait(DeadlineMs, TestContext.Current.CancellationToken));
+                }
+            }
+
+            leastReading = Math.Min(leastReading, reading);
+        }
+
+        Assert.InRange(leastAppending, 0, Records / 4);
+        Assert.InRange(leastReading, 0, Records / 4);
+    }
 
     /// <summary>The time of the records where age matters.</summary>
     protected virtual long NowMs => 1_000_000;

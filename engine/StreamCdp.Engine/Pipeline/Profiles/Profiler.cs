@@ -1,6 +1,5 @@
 using System.Buffers;
 using System.Buffers.Binary;
-using System.Diagnostics;
 using System.Text;
 using System.Text.Json;
 using StreamCdp.Engine.Logs;
@@ -227,27 +226,18 @@ internal sealed class Profiler : IDisposable
         return TryLoad(id, _loser, out redirect);
     }
 
-    /// <summary>The next profiles in order of id.</summary>
-    /// <param name="after">The last id before.</param>
-    /// <param name="inclusive">Take that one, too.</param>
-    /// <param name="limit">Most ids.</param>
-    public List<UInt128> NextIds(UInt128 after, bool inclusive, int limit)
+    /// <summary>Ids of all profiles, in no order.</summary>
+    public List<UInt128> AllIds()
     {
-        var ids = new PriorityQueue<UInt128, UInt128>(Comparer<UInt128>.Create((left, right) => right.CompareTo(left)));
+        var ids = new List<UInt128>();
         _store.Scan((id, value) =>
         {
-            if (value[0] == RedirectFormat || id < after || (id == after && !inclusive))
+            if (value[0] != RedirectFormat)
             {
-                return;
-            }
-
-            ids.Enqueue(id, id);
-            if (ids.Count > limit)
-            {
-                ids.Dequeue();
+                ids.Add(id);
             }
         });
-        return [.. ids.UnorderedItems.Select(item => item.Element).Order()];
+        return ids;
     }
 
     /// <summary>Everything that a checkpoint needs beyond the store.</summary>
@@ -578,8 +568,7 @@ internal sealed class Profiler : IDisposable
             Name(identifier.Type, identifier.Value, e.Source, order);
         }
 
-        bool scanned = _scanner.Scan(e.Payload, _slots);
-        Debug.Assert(scanned, "The router passes on only readable events.");
+        _scanner.ScanAccepted(e.Payload, _slots); // The router passes on only what a scanner has accepted.
         ReadOnlySpan<byte> context = e.Payload;
         if (!e.Context.IsEmpty && _slots[_first + ContextSlot].Kind == JsonTokenType.None && _contextScanner.Scan(e.Context, _contextSlots))
         {
@@ -1114,15 +1103,7 @@ internal sealed class Profiler : IDisposable
             }
         }
 
-        var ids = new List<UInt128>();
-        _store.Scan((id, value) =>
-        {
-            if (value[0] != RedirectFormat)
-            {
-                ids.Add(id);
-            }
-        });
-        foreach (UInt128 id in ids)
+        foreach (UInt128 id in AllIds())
         {
             if (!TryLoad(id, _profile, out _) || _offset <= _profile.SourceOffset)
             {
