@@ -11,6 +11,7 @@ namespace StreamCdp.Engine.Runtime;
 internal sealed class ProfilerRunner : StageRunner
 {
     private const int Batch = 512;
+    private const int FarBehind = 10_000;
     private const int Part = 256; // About 1 ms.
 
     private readonly EngineLogs _logs;
@@ -66,6 +67,7 @@ internal sealed class ProfilerRunner : StageRunner
     {
         bool worked = Answer();
         long last = 0;
+        Profiler.IsBehind = _logs.ProfileEvents.EndOffset(_shard) - _records.Position > FarBehind;
         for (int i = 0; i < Batch && _records.TryRead(out LogRecord record); i++)
         {
             Profiler.Apply(record);

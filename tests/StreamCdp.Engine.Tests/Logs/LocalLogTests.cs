@@ -216,11 +216,11 @@ public abstract class LocalLogTests : LogConformance
     }
 
     [Fact]
-    public void A_full_buffer_makes_the_writer_wait_and_then_say_so()
+    public async Task A_full_buffer_makes_the_writer_wait_and_then_say_so()
     {
         string directory = Path.Combine(_directory, "other");
         using ManualResetEventSlim stuck = new();
-        LocalLogs store = new(directory, Options with { BufferBytes = 64 << 10, AppendWait = TimeSpan.FromMilliseconds(50), BeforeWrite = (_, _) => stuck.Wait() }, _time);
+        await using LocalLogs store = new(directory, Options with { BufferBytes = 64 << 10, AppendWait = TimeSpan.FromMilliseconds(50), BeforeWrite = (_, _) => stuck.Wait() }, _time);
         ILogWriter writer = store.Open(Events()).OpenWriter();
 
         Assert.Throws<LogUnavailableException>(() =>
