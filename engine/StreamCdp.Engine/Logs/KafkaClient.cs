@@ -8,6 +8,9 @@ internal abstract unsafe class KafkaClient : IDisposable
 {
     private const int ErrorBytes = 512;
 
+    private const int RepeatMs = 10_000;
+
+    private readonly Dictionary<string, long> _said = []; // While a broker is away the same comes many times a second.
     private readonly ILogger _logger;
     private readonly nint _events;
     private readonly Thread _thread;
@@ -147,7 +150,15 @@ internal abstract unsafe class KafkaClient : IDisposable
         if (Rdkafka.EventLogLine(line, &facility, &text, &level) == 0)
         {
             // Syslog levels. librdkafka calls each lost connection an error; it heals by itself, so nothing is above a warning here.
-            _logger.ClientSays(level <= 4 ? LogLevel.Warning : level <= 6 ? LogLevel.Information : LogLevel.Debug, Rdkafka.Text(facility), Rdkafka.Text(text));
+            string about = Rdkafka.Text(facility);
+            long now = Environment.TickCount64;
+            bool isRepeat = _said.TryGetValue(about, out long said) && now - said < RepeatMs;
+            if (!isRepeat)
+            {
+                _said[about] = now;
+            }
+
+            _logger.ClientSays(isRepeat ? LogLevel.Debug : level <= 4 ? LogLevel.Warning : level <= 6 ? LogLevel.Information : LogLevel.Debug, about, Rdkafka.Text(text));
         }
     }
 }

@@ -211,6 +211,7 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
             DeleteRecordsException delete => delete.Results[0].Error.Reason,
             _ => error.Error.Reason,
         };
-        return new LogUnavailableException($"Topic {topic}: Kafka at {options.BootstrapServers} did not answer as needed: {detail} Check {KafkaOptions.Section}, that the brokers run, and the rights of this user.", error);
+        string what = topic.Length > 0 ? $"Topic {topic}: " : "";
+        return new LogUnavailableException($"{what}Kafka at {options.BootstrapServers} did not answer as needed: {detail.TrimEnd('.')}. Check {KafkaOptions.Section}, that the brokers run, and the rights of this user.", error);
     }
 }

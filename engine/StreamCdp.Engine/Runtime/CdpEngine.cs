@@ -282,7 +282,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         return new MembersPage(result, more ? result[^1].Id : null);
     }
 
-/// <inheritdoc/>
+    /// <inheritdoc/>
     public async ValueTask<(IReadOnlyList<byte[]> Profiles, string? Next)> ExportAsync(string? cursor, int limit, CancellationToken cancellationToken)
     {
         UInt128 after = default;

@@ -49,7 +49,7 @@ internal sealed class ServerHost : IAsyncDisposable
             await server.StartAsync(settings, parts, cancellationToken).ConfigureAwait(false);
             return server;
         }
-        catch (Exception exception) when (exception is IOException or InvalidDataException or UnauthorizedAccessException or SocketException or SchemaRegistryException or SchemaMismatchException or CryptographicException or CheckpointFailedException)
+        catch (Exception exception) when (exception is IOException or InvalidDataException or UnauthorizedAccessException or SocketException or SchemaRegistryException or SchemaMismatchException or CryptographicException or CheckpointFailedException or FASTER.core.FasterException)
         {
             await server.DisposeAsync().ConfigureAwait(false);
             throw new CliException("The server cannot start: " + exception.Message, inner: exception);
@@ -99,6 +99,7 @@ internal sealed class ServerHost : IAsyncDisposable
 
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { Args = [] });
         builder.Logging.SetMinimumLevel(settings.IsQuiet ? LogLevel.Error : LogLevel.Information);
+        builder.Logging.AddFilter("Microsoft.Extensions.Hosting.Internal.Host", LogLevel.None); // Its stack traces of a port in use; the message is ours to print.
         builder.Services.AddSingleton<IHostLifetime, NoSignals>();
         builder.AddApi(parts.Http);
         builder.WebHost.ConfigureKestrel(kestrel => CollectEndpoints.Limit(kestrel, parts.Collect));

@@ -54,7 +54,7 @@ internal sealed record ServerParts
             errors.Add($"{KafkaOptions.Section}:Format is {format}; allowed are avro and json.");
         }
 
-        errors.AddRange([.. http.Errors(), .. collect.Errors(), .. engine.Errors(), .. isKafka ? [.. kafka.Errors(), .. registry.Errors()] : log.Errors()]);
+        errors.AddRange([.. http.Errors(), .. collect.Errors(), .. engine.Errors(), .. isKafka ? [.. KafkaErrors(kafka), .. registry.Errors()] : log.Errors()]);
         if (errors.Count > 0)
         {
             throw new CliException(string.Join(Environment.NewLine, errors.Distinct()));
@@ -72,6 +72,9 @@ internal sealed record ServerParts
             IsJson = format == "json",
         };
     }
+
+    /// <summary>Without the line on missing brokers, which <see cref="ServerSettings.Errors"/> has.</summary>
+    private static IEnumerable<string> KafkaErrors(KafkaOptions kafka) => kafka.Errors().Skip(string.IsNullOrWhiteSpace(kafka.BootstrapServers) ? 1 : 0);
 
     private static CdpModel? ReadModel(ServerSettings settings, List<string> errors)
     {
