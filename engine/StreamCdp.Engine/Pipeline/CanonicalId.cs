@@ -9,6 +9,14 @@ internal static class CanonicalId
     /// <summary>The text.</summary>
     public static string Text(UInt128 id) => id.ToString("x32", CultureInfo.InvariantCulture);
 
+    /// <summary>The text as UTF-8, 32 bytes.</summary>
+    public static void WriteText(Span<byte> utf8, UInt128 id)
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        Write(bytes, id);
+        Convert.TryToHexStringLower(bytes, utf8, out _); // Not UInt128.TryFormat: it makes one digit at a time, 0.1 µs for an id.
+    }
+
     /// <summary>Reads a text; false where it is not 32 hex digits.</summary>
     public static bool TryParse(ReadOnlySpan<char> text, out UInt128 id)
     {

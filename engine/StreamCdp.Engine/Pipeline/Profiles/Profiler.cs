@@ -970,10 +970,10 @@ internal sealed class Profiler : IDisposable
             _key = new byte[keyLength * 2];
         }
 
-        _profile.Id.TryFormat(_key, out int written, "x32");
-        _key[written] = (byte)':';
-        segment.CopyTo(_key, written + 1);
-        _effects.Append(StageLog.Memberships, _shard, _key.AsSpan(0, written + 1 + segment.Length), _write.AsSpan(0, end), _timestampMs);
+        CanonicalId.WriteText(_key, _profile.Id);
+        _key[32] = (byte)':';
+        segment.CopyTo(_key, 33);
+        _effects.Append(StageLog.Memberships, _shard, _key.AsSpan(0, keyLength), _write.AsSpan(0, end), _timestampMs);
     }
 
     /// <summary>Writes the profile that was just loaded: its stored record is still in the read buffer.</summary>
@@ -1042,7 +1042,7 @@ internal sealed class Profiler : IDisposable
     private void AppendProfile(int end)
     {
         Span<byte> key = stackalloc byte[32];
-        _profile.Id.TryFormat(key, out _, "x32");
+        CanonicalId.WriteText(key, _profile.Id);
         _effects.Append(StageLog.Profiles, _shard, key, _write.AsSpan(0, end), _timestampMs);
     }
 
