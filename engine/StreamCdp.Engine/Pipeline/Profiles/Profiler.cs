@@ -990,11 +990,10 @@ internal sealed class Profiler : IDisposable
             _key = new byte[keyLength * 2];
         }
 
-        const int written = 32;
         CanonicalId.WriteText(_key, _profile.Id);
-        _key[written] = (byte)':';
-        segment.CopyTo(_key, written + 1);
-        _effects.Append(StageLog.Memberships, _shard, _key.AsSpan(0, written + 1 + segment.Length), _write.AsSpan(0, end), _timestampMs);
+        _key[32] = (byte)':';
+        segment.CopyTo(_key, 33);
+        _effects.Append(StageLog.Memberships, _shard, _key.AsSpan(0, keyLength), _write.AsSpan(0, end), _timestampMs);
     }
 
     /// <summary>Writes the profile that was just loaded: its stored record is still in the read buffer.</summary>
