@@ -1,1 +1,25 @@
-return 0;
+using BenchmarkDotNet.Running;
+using StreamCdp.Bench.EndToEnd;
+
+return args switch
+{
+    [] => Micro(["--filter", "*"]),
+    ["micro", .. string[] rest] => Micro(rest is [] ? ["--filter", "*"] : rest),
+    ["end-to-end", .. string[] rest] => await PipelineRun.RunAsync(BenchOptions.Parse(rest)),
+    ["baseline", .. string[] rest] => await PipelineRun.RunAsync(BenchOptions.Parse(rest) with { BaselineOnly = true }),
+    ["latency", .. string[] rest] => await LatencyRun.RunAsync(BenchOptions.Parse(rest)),
+    ["profiles", .. string[] rest] => await ProfilesRun.RunAsync(BenchOptions.Parse(rest)),
+    _ => Usage(),
+};
+
+static int Micro(string[] rest)
+{
+    BenchmarkSwitcher.FromAssembly(typeof(BenchOptions).Assembly).Run(rest);
+    return 0;
+}
+
+static int Usage()
+{
+    Console.Error.WriteLine("Commands: micro, end-to-end, baseline, latency, profiles (see bench/README.md).");
+    return 2;
+}

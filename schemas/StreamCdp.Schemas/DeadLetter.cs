@@ -45,6 +45,9 @@ public ref struct DeadLetter
     /// <summary>The client's time is taken as it is.</summary>
     public bool Import { get; set; }
 
+    /// <summary>Type of the path or record that it came by, which an event without <c>type</c> has; empty: none. UTF-8.</summary>
+    public ReadOnlySpan<byte> EventType { get; set; }
+
     /// <summary>Reads an Avro body (without the wire format's header).</summary>
     /// <returns>False where the bytes are not exactly one record; then the record is empty.</returns>
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out DeadLetter record)
@@ -64,6 +67,7 @@ public ref struct DeadLetter
         record.ReceivedAt = reader.ReadLong();
         record.SentAt = reader.ReadOptionalLong();
         record.Import = reader.ReadBoolean();
+        record.EventType = reader.ReadBytes();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -80,7 +84,7 @@ public ref struct DeadLetter
     public readonly int WriteTo(ref byte[] buffer, int position)
     {
         var writer = new AvroWriter(ref buffer, position);
-        writer.Reserve(141 + OriginLog.Length + Source.Length + Reason.Length + Field.Length + Detail.Length + Payload.Length + Context.Length);
+        writer.Reserve(151 + EventType.Length + OriginLog.Length + Source.Length + Reason.Length + Field.Length + Detail.Length + Payload.Length + Context.Length);
         writer.WriteBytes(OriginLog);
         writer.WriteLong(OriginPartition);
         writer.WriteLong(OriginOffset);
@@ -94,6 +98,7 @@ public ref struct DeadLetter
         writer.WriteLong(ReceivedAt);
         writer.WriteOptionalLong(SentAt);
         writer.WriteBoolean(Import);
+        writer.WriteBytes(EventType);
         return writer.Position;
     }
 }

@@ -21,7 +21,7 @@ public sealed class ApiAuthTests
     {
         await using ApiHost host = await ApiHost.StartAsync();
         using var client = new HttpClient();
-        foreach (string path in new[] { "v1/profiles/user_id:42", "v1/profiles/user_id:42/events", "v1/trace/a", "v1/segments", "v1/segments/big_spenders", "v1/segments/big_spenders/members" })
+        foreach (string path in new[] { "v1/profiles/user_id:42", "v1/profiles/user_id:42/events", "v1/trace/a", "v1/segments", "v1/segments/big_spenders", "v1/segments/big_spenders/members", "v1/profiles", "v1/dead-letters" })
         {
             using var request = new HttpRequestMessage(HttpMethod.Get, new Uri(host.Address, path));
             if (authorization is not null)
@@ -49,7 +49,7 @@ public sealed class ApiAuthTests
         foreach (var route in host.Routes)
         {
             string path = route.RoutePattern.RawText!.Replace("{identifier}", "user_id:42").Replace("{id}", "big_spenders").Replace("{messageId}", "m");
-            using var request = new HttpRequestMessage(path.EndsWith("lookup", StringComparison.Ordinal) ? HttpMethod.Post : HttpMethod.Get, new Uri(host.Address, path));
+            using var request = new HttpRequestMessage(path.EndsWith("lookup", StringComparison.Ordinal) || path.EndsWith("replay", StringComparison.Ordinal) ? HttpMethod.Post : HttpMethod.Get, new Uri(host.Address, path));
             using HttpResponseMessage response = await client.SendAsync(request, TestContext.Current.CancellationToken);
 
             Assert.Equal(path.StartsWith("/v1/", StringComparison.Ordinal) ? HttpStatusCode.Unauthorized : HttpStatusCode.OK, response.StatusCode);

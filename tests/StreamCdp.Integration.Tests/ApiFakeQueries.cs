@@ -46,6 +46,14 @@ internal sealed class ApiFakeQueries : IEngineQueries
         return ValueTask.FromResult<MembersPage?>(new MembersPage(members, next < 3 ? next.ToString() : null));
     }
 
+    public ValueTask<(IReadOnlyList<byte[]> Profiles, string? Next)> ExportAsync(string? cursor, int limit, CancellationToken cancellationToken)
+    {
+        int from = cursor is null ? 0 : int.Parse(cursor);
+        byte[][] profiles = [.. Enumerable.Range(from, Math.Min(limit, 3 - from)).Select(i => JsonSerializer.SerializeToUtf8Bytes(new { id = $"{i:x32}" }))];
+        int next = from + profiles.Length;
+        return ValueTask.FromResult<(IReadOnlyList<byte[]>, string?)>((profiles, next < 3 ? next.ToString() : null));
+    }
+
     public Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
         WaitedFor = timeout;

@@ -13,6 +13,7 @@ using StreamCdp.Api;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
+using StreamCdp.Engine.Pipeline.Collect;
 
 namespace StreamCdp.Integration.Tests;
 
@@ -26,6 +27,7 @@ internal sealed class ApiHost : IAsyncDisposable
     private readonly LocalLogs _logs;
     private readonly WebApplication _app;
     private readonly ApiGate _gate;
+    private readonly DeadLetterBox _box;
 
     private ApiHost(ApiOptions options, IReadOnlyList<ApiKeyDefinition>? keys)
     {
@@ -43,13 +45,15 @@ internal sealed class ApiHost : IAsyncDisposable
             Identifiers = [new() { Type = "user_id", Limit = 1 }, new() { Type = "email", Limit = 5, Normalize = IdentifierNormalization.Email }, new() { Type = "page", Limit = 5 }],
         };
         _gate = new ApiGate(new ApiKeys(model.ApiKeys), options);
+        _box = new DeadLetterBox(_logs.Open(new LogDefinition("dead-letters", 1, LogCleanup.Delete)), _logs.Open(new LogDefinition("events", 1, LogCleanup.Delete)), model, StreamCdp.Schemas.SchemaIds.BuiltIn, TimeProvider.System);
 
         WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
         builder.AddApi(options with { Urls = options.CertificatePath.Length > 0 ? "https://127.0.0.1:0" : "http://127.0.0.1:0" });
         builder.Logging.ClearProviders().SetMinimumLevel(LogLevel.Trace).AddProvider(Log);
         _app = builder.Build();
         _app.UseApiProblems();
-        _app.MapApi(Queries, model, options, Hub, _gate, new EngineMetrics(Metrics.NewCustomRegistry()));
+        _app.MapApi(Queries, _box, model, options, Hub, _gate);
+        _app.MapHealth(Queries.Health, options, _gate, new EngineMetrics(Metrics.NewCustomRegistry()));
     }
 
     public ApiFakeQueries Queries { get; } = new();
@@ -114,6 +118,7 @@ internal sealed class ApiHost : IAsyncDisposable
         await _app.DisposeAsync();
         Hub.Dispose();
         _gate.Dispose();
+        _box.Dispose();
         MembershipWriter.Dispose();
         await _logs.DisposeAsync();
         Directory.Delete(_directory, recursive: true);

@@ -37,6 +37,18 @@ const scenarios = {
     }
     await analytics.closeAndFlush()
   },
+  async 'segment-life'() {
+    const analytics = segment({ maxRetries: 60, flushAt: 5, flushInterval: 200 })
+    analytics.track({ anonymousId: 'a0', event: 'Order Completed', properties: { revenue: 1 } })
+    analytics.track({ anonymousId: 'a1', event: 'Order Completed', properties: { revenue: 1 } })
+    analytics.identify({ userId: 'u1', anonymousId: 'a1', traits: { email: 'ann@example.com', plan: 'pro' } })
+    for (let i = 0; i < 40; i++) {
+      analytics.track({ userId: 'u1', event: 'Order Completed', properties: { revenue: 1 } })
+      await new Promise(done => setTimeout(done, 50))
+    }
+    analytics.alias({ userId: 'u1', previousId: 'a0' })
+    await analytics.closeAndFlush({ timeout: 60000 })
+  },
   async 'rudder-calls'() {
     const Rudder = require('@rudderstack/rudder-sdk-node')
     const client = new (Rudder.default ?? Rudder)(writeKey, { dataPlaneUrl: host, flushAt: 20, logLevel: 'error' })

@@ -38,6 +38,9 @@ public interface ILogReader : IDisposable
     /// <summary>Offset of the next record to read (a record with a higher offset may come where compaction removed some).</summary>
     long Position { get; }
 
+    /// <summary>Records come from elsewhere: where <see cref="TryRead"/> says false, more may be on its way; <see cref="Position"/> tells when all came.</summary>
+    bool IsRemote => false;
+
     /// <summary>Takes the next durable record, without waiting; false at the end.</summary>
     /// <param name="record">Its spans are valid until the next call on this reader.</param>
     /// <exception cref="LogTruncatedException">The next record was deleted before it was read.</exception>

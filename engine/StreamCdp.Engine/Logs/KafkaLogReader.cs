@@ -40,6 +40,8 @@ internal sealed unsafe class KafkaLogReader : ILogReader
 
     public long Position { get; private set; }
 
+    public bool IsRemote => true;
+
     public bool TryRead(out LogRecord record)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);

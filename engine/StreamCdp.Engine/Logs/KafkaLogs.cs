@@ -42,6 +42,10 @@ public sealed class KafkaLogs : ILogStore
         }
     }
 
+    /// <summary>The id that the cluster gave itself; another cluster at the same address has another.</summary>
+    /// <exception cref="LogUnavailableException">It does not answer.</exception>
+    public string ClusterId => Topics.ClusterId();
+
     internal KafkaOptions Options { get; }
 
     internal KafkaTopics Topics

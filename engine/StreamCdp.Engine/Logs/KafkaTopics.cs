@@ -39,6 +39,10 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
         return results[0].Offset.Value;
     }
 
+    /// <returns>The cluster's own id, which a cluster keeps for its life.</returns>
+    public string ClusterId() =>
+        Ask("", () => _admin.DescribeClusterAsync(new DescribeClusterOptions { RequestTimeout = options.RequestTimeout })).ClusterId;
+
     public void Dispose() => _admin.Dispose();
 
     private static Dictionary<string, string> Settings(KafkaOptions options)

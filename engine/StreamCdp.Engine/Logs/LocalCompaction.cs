@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Security.Cryptography;
 using Microsoft.Extensions.Logging;
 using Microsoft.Win32.SafeHandles;
+using StreamCdp.Engine.Pipeline;
 
 namespace StreamCdp.Engine.Logs;
 
@@ -245,11 +246,14 @@ internal static class LocalCompaction
             }
         }
 
+        private static readonly ulong _hashKey0 = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(8));
+
+        private static readonly ulong _hashKey1 = BinaryPrimitives.ReadUInt64LittleEndian(RandomNumberGenerator.GetBytes(8));
+
         private static UInt128 Hash(ReadOnlySpan<byte> key)
         {
-            Span<byte> hash = stackalloc byte[SHA256.HashSizeInBytes];
-            SHA256.HashData(key, hash);
-            UInt128 value = BinaryPrimitives.ReadUInt128LittleEndian(hash);
+            // A key that nobody knows, new for each process: keys of records come from strangers, who must not be able to choose two with one hash.
+            UInt128 value = Hash128.Of(key, _hashKey0, _hashKey1);
             return value == UInt128.Zero ? UInt128.One : value;
         }
     }

@@ -9,6 +9,14 @@ internal static class CanonicalId
     /// <summary>The text.</summary>
     public static string Text(UInt128 id) => id.ToString("x32", CultureInfo.InvariantCulture);
 
+    /// <summary>Writes the text as 32 bytes of UTF-8.</summary>
+    public static void WriteText(Span<byte> utf8, UInt128 id)
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        BinaryPrimitives.WriteUInt128BigEndian(bytes, id);
+        Convert.TryToHexStringLower(bytes, utf8, out _);
+    }
+
     /// <summary>Reads a text; false where it is not 32 hex digits.</summary>
     public static bool TryParse(ReadOnlySpan<char> text, out UInt128 id)
     {

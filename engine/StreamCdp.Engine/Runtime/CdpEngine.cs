@@ -282,12 +282,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         return new MembersPage(result, more ? result[^1].Id : null);
     }
 
-    /// <summary>One page of all profiles of all shards, in no order that means anything. Profiles that appear while the pages are read may be missing.</summary>
-    /// <param name="cursor">Null for the first page.</param>
-    /// <param name="limit">Most profiles.</param>
-    /// <param name="cancellationToken">Stops waiting.</param>
-    /// <returns>Profile documents, and the cursor of the next page; null at the end.</returns>
-    /// <exception cref="FormatException">The cursor is none of ours.</exception>
+/// <inheritdoc/>
     public async ValueTask<(IReadOnlyList<byte[]> Profiles, string? Next)> ExportAsync(string? cursor, int limit, CancellationToken cancellationToken)
     {
         UInt128 after = default;
@@ -422,7 +417,8 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         ulong last = 0;
         using (ILogReader reader = logs.Models.OpenReader(0, 0))
         {
-            while (reader.TryRead(out LogRecord record))
+            long models = logs.Models.EndOffset(0);
+            while (reader.TryReadBefore(models, out LogRecord record))
             {
                 if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && ModelRecord.TryRead(body, out ModelRecord saved)
                     && ulong.TryParse(saved.Version, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong version))
@@ -525,7 +521,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         if (place.Offset >= _logs.Events.BeginOffset(place.Partition))
         {
             using ILogReader reader = _logs.Events.OpenReader(place.Partition, place.Offset);
-            if (reader.TryRead(out LogRecord record) && record.Offset == place.Offset)
+            if (reader.TryReadBefore(place.Offset + 1, out LogRecord record) && record.Offset == place.Offset)
             {
                 ReadOnlySpan<byte> payload = record.Value;
                 long receivedAt = record.TimestampMs;
@@ -549,7 +545,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     {
         using ILogReader reader = _logs.Events.OpenReader(partition, offset);
         byte[] value;
-        if (!reader.TryRead(out LogRecord record) || record.Offset != offset)
+        if (!reader.TryReadBefore(offset + 1, out LogRecord record) || record.Offset != offset)
         {
             return null;
         }
@@ -581,7 +577,8 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         {
             long from = Math.Max(_logs.Memberships.BeginOffset(shard), _logs.Memberships.EndOffset(shard) - MaxTraceRecords);
             using ILogReader reader = _logs.Memberships.OpenReader(shard, from);
-            while (reader.TryRead(out LogRecord record))
+            long end = _logs.Memberships.EndOffset(shard);
+            while (reader.TryReadBefore(end, out LogRecord record))
             {
                 if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && SegmentMembership.TryRead(body, out SegmentMembership change) && change.Cause.SequenceEqual(messageId))
                 {

@@ -59,9 +59,11 @@ internal sealed class Checkpointer<TManifest>(string stage, IStateHome home, Log
     {
         Array.Clear(_done);
         _tickets = null;
-        foreach (IStateStore store in stores)
+        for (int i = 0; i < stores.Count; i++)
         {
-            store.BeginCheckpoint();
+            // Before the next one asks for room: a crash may have left saved stores without a manifest, a full disk every save that failed.
+            stores[i].RemoveAllBut([.. _kept.Select(kept => kept.Manifest.Stores[i])]);
+            stores[i].BeginCheckpoint();
         }
 
         _state = state;
@@ -106,12 +108,15 @@ internal sealed class Checkpointer<TManifest>(string stage, IStateHome home, Log
 
         var manifest = new Manifest(_state, [.. _done!]);
         _state = null;
+        CrashPoint.Hit(CrashPoint.CheckpointStoresSaved);
         home.WriteManifest(stage, ++_number, JsonSerializer.SerializeToUtf8Bytes(manifest));
         _kept.Enqueue((_number, manifest));
         while (_kept.Count > 2)
         {
+            CrashPoint.Hit(CrashPoint.CheckpointManifestWritten);
             (long number, Manifest old) = _kept.Dequeue();
             home.RemoveManifest(stage, number);
+            CrashPoint.Hit(CrashPoint.CheckpointOldManifestRemoved);
             for (int i = 0; i < stores.Count; i++)
             {
                 stores[i].Remove(old.Stores[i]);

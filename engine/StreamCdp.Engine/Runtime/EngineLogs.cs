@@ -10,14 +10,14 @@ internal sealed class EngineLogs
     /// <summary>Opens all, making those that are missing.</summary>
     public EngineLogs(ILogStore store, EngineOptions options)
     {
-        Events = store.Open(new LogDefinition("events", options.EventPartitions, LogCleanup.Delete, options.RetainEventsMs));
+        Events = OpenEvents(store, options);
         IdentityLinks = store.Open(new LogDefinition("identity-links", 1, LogCleanup.Delete, LongMs));
         IdentityMap = store.Open(new LogDefinition("identity-map", 1, LogCleanup.Compact));
         ProfileEvents = store.Open(new LogDefinition("profile-events", options.Shards, LogCleanup.Delete, options.RetainProfileEventsMs));
         Profiles = store.Open(new LogDefinition("profiles", options.Shards, LogCleanup.Compact));
         Memberships = store.Open(new LogDefinition("memberships", options.Shards, LogCleanup.Compact));
         Models = store.Open(new LogDefinition("models", 1, LogCleanup.Compact));
-        DeadLetters = store.Open(new LogDefinition("dead-letters", 1, LogCleanup.Delete, LongMs));
+        DeadLetters = OpenDeadLetters(store);
     }
 
     /// <summary>What happened, by sender.</summary>
@@ -43,6 +43,12 @@ internal sealed class EngineLogs
 
     /// <summary>Refused events.</summary>
     public ILog DeadLetters { get; }
+
+    /// <summary>Opens <c>events</c> alone, for a process that only collects.</summary>
+    public static ILog OpenEvents(ILogStore store, EngineOptions options) => store.Open(new LogDefinition("events", options.EventPartitions, LogCleanup.Delete, options.RetainEventsMs));
+
+    /// <summary>Opens <c>dead-letters</c> alone, for a process that only collects.</summary>
+    public static ILog OpenDeadLetters(ILogStore store) => store.Open(new LogDefinition("dead-letters", 1, LogCleanup.Delete, LongMs));
 
     /// <summary>Each log.</summary>
     public IEnumerable<ILog> All => [Events, IdentityLinks, IdentityMap, ProfileEvents, Profiles, Memberships, Models, DeadLetters];

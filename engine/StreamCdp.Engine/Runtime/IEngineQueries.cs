@@ -31,6 +31,14 @@ public interface IEngineQueries
     /// <exception cref="FormatException">The cursor is not one of ours.</exception>
     ValueTask<MembersPage?> MembersAsync(string segmentId, string? cursor, int limit, CancellationToken cancellationToken);
 
+    /// <summary>One page of all profiles, ordered by id. Profiles that appear while the pages are read may be missing.</summary>
+    /// <param name="cursor">Null for the first page, else the one that came with the page before.</param>
+    /// <param name="limit">Most profiles, 1 to 1000.</param>
+    /// <param name="cancellationToken">Stops waiting.</param>
+    /// <returns>Profile documents, and the cursor of the next page; null at the end.</returns>
+    /// <exception cref="FormatException">The cursor is none of ours.</exception>
+    ValueTask<(IReadOnlyList<byte[]> Profiles, string? Next)> ExportAsync(string? cursor, int limit, CancellationToken cancellationToken);
+
     /// <summary>Waits until every event acknowledged before this call is applied, and the clock of the shards is not behind them (RULES.md §4.3).</summary>
     /// <exception cref="TimeoutException">Not within the time; the message says which stage is behind.</exception>
     Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken);

@@ -1,3 +1,4 @@
+using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.State;
 
 namespace StreamCdp.Engine.Runtime;
@@ -68,6 +69,7 @@ internal sealed class DirectoryStateHome(string directory) : IStateHome
         }
 
         File.Move(temporary, file, overwrite: true);
+        LocalFiles.SyncDirectory(folder); // Before the generation that it replaces is removed.
     }
 
     /// <inheritdoc/>

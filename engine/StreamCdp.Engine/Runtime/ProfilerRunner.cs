@@ -11,6 +11,7 @@ namespace StreamCdp.Engine.Runtime;
 internal sealed class ProfilerRunner : StageRunner
 {
     private const int Batch = 512;
+    private const int FarBehind = 10_000;
     private const int Part = 256; // About 1 ms.
 
     private readonly EngineLogs _logs;
@@ -66,6 +67,7 @@ internal sealed class ProfilerRunner : StageRunner
     {
         bool worked = Answer();
         long last = 0;
+        Profiler.IsBehind = _logs.ProfileEvents.EndOffset(_shard) - _records.Position > FarBehind;
         for (int i = 0; i < Batch && _records.TryRead(out LogRecord record); i++)
         {
             Profiler.Apply(record);
@@ -148,7 +150,8 @@ internal sealed class ProfilerRunner : StageRunner
     private void FindEmitted(long from)
     {
         using ILogReader reader = _logs.Memberships.OpenReader(_shard, from);
-        while (reader.TryRead(out LogRecord record))
+        long end = _logs.Memberships.EndOffset(_shard);
+        while (reader.TryReadBefore(end, out LogRecord record))
         {
             if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && SegmentMembership.TryRead(body, out SegmentMembership membership))
             {

@@ -38,7 +38,8 @@ internal sealed class ResolverRunner : StageRunner
 
         using (ILogReader decided = logs.IdentityMap.OpenReader(0, manifest?.MapPosition ?? 0))
         {
-            while (decided.TryRead(out LogRecord record))
+            long end = logs.IdentityMap.EndOffset(0);
+            while (decided.TryReadBefore(end, out LogRecord record))
             {
                 Resolver.Replay(record);
             }

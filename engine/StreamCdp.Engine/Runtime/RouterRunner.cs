@@ -63,7 +63,8 @@ internal sealed class RouterRunner : StageRunner
         FindAsked(manifest);
 
         _decisions = logs.IdentityMap.OpenReader(0, manifest.MapPosition, Signal);
-        while (_decisions.TryRead(out LogRecord record))
+        long end = logs.IdentityMap.EndOffset(0);
+        while (_decisions.TryReadBefore(end, out LogRecord record))
         {
             Router.ApplyDecision(record);
         }
@@ -225,7 +226,8 @@ internal sealed class RouterRunner : StageRunner
         for (int shard = 0; shard < _logs.ProfileEvents.Partitions; shard++)
         {
             using ILogReader reader = _logs.ProfileEvents.OpenReader(shard, Math.Max(manifest.ShardEnds[shard], _logs.ProfileEvents.BeginOffset(shard)));
-            while (reader.TryRead(out LogRecord record))
+            long end = _logs.ProfileEvents.EndOffset(shard);
+            while (reader.TryReadBefore(end, out LogRecord record))
             {
                 if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && ProfileEvent.TryRead(body, out ProfileEvent routed)
                     && routed.Kind == ProfileEventKind.Event && routed.OriginOffset >= manifest.Positions[routed.OriginPartition])
@@ -245,7 +247,8 @@ internal sealed class RouterRunner : StageRunner
         }
 
         using ILogReader reader = _logs.IdentityLinks.OpenReader(0, Math.Max(manifest.LinksEnd, _logs.IdentityLinks.BeginOffset(0)));
-        while (reader.TryRead(out LogRecord record))
+        long end = _logs.IdentityLinks.EndOffset(0);
+        while (reader.TryReadBefore(end, out LogRecord record))
         {
             if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && IdentityLink.TryRead(body, out IdentityLink link)
                 && link.Kind == LinkKind.Link && link.OriginOffset >= manifest.Positions[link.OriginPartition])

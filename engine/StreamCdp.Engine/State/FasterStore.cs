@@ -42,7 +42,7 @@ internal sealed unsafe class FasterStore : IStateStore
     private Task<(bool Success, Guid Token)>? _indexSave;
 
     /// <summary>Opens an empty store, or one as it was saved.</summary>
-    /// <param name="directory">Its own; files of another run that <paramref name="restore"/> does not name are deleted.</param>
+    /// <param name="directory">Its own; without <paramref name="restore"/> it is emptied.</param>
     /// <param name="kind">How values change.</param>
     /// <param name="sizes">Memory and index.</param>
     /// <param name="restore">Null: empty.</param>
@@ -258,6 +258,24 @@ internal sealed unsafe class FasterStore : IStateStore
         if (_kind == StoreKind.AppendOnly)
         {
             _store.Log.Truncate();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void RemoveAllBut(IReadOnlyCollection<StoreCheckpoint> kept)
+    {
+        if (_indexSave is { IsCompleted: false } || _logSave is { IsCompleted: false })
+        {
+            return;
+        }
+
+        HashSet<string> names = [.. kept.SelectMany(checkpoint => new[] { IndexDirectory(checkpoint.IndexToken), LogDirectory(checkpoint.Token) })];
+        foreach (string parent in new[] { IndexDirectory(default), LogDirectory(default) }.Select(directory => Path.GetDirectoryName(directory)!).Where(Directory.Exists))
+        {
+            foreach (string directory in Directory.EnumerateDirectories(parent).Where(directory => !names.Contains(directory)))
+            {
+                Directory.Delete(directory, recursive: true);
+            }
         }
     }
 

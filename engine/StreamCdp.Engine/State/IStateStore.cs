@@ -31,6 +31,9 @@ internal interface IStateStore : IDisposable
     /// <summary>Deletes the files of a checkpoint that is no longer wanted.</summary>
     void Remove(StoreCheckpoint checkpoint);
 
+    /// <summary>Deletes the files of all checkpoints but these: what a crash or a failed save left behind. Does nothing while a save is under way.</summary>
+    void RemoveAllBut(IReadOnlyCollection<StoreCheckpoint> kept);
+
     /// <summary>Bytes in memory.</summary>
     long MemoryBytes { get; }
 

@@ -70,6 +70,15 @@ internal sealed class MemoryStore : IStateStore
     public void Remove(StoreCheckpoint checkpoint) => _saved.Remove(checkpoint.Token);
 
     /// <inheritdoc/>
+    public void RemoveAllBut(IReadOnlyCollection<StoreCheckpoint> kept)
+    {
+        foreach (Guid token in _saved.Keys.Except(kept.Select(checkpoint => checkpoint.Token)).ToArray())
+        {
+            _saved.Remove(token);
+        }
+    }
+
+    /// <inheritdoc/>
     public void Dispose()
     {
     }

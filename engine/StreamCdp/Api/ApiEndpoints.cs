@@ -2,6 +2,7 @@ using Microsoft.AspNetCore.Diagnostics;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
+using StreamCdp.Engine.Pipeline.Collect;
 using StreamCdp.Engine.Runtime;
 
 namespace StreamCdp.Api;
@@ -55,12 +56,14 @@ public static class ApiEndpoints
     /// <summary>Maps all paths of the query API, health, metrics and the front page.</summary>
     /// <param name="endpoints">The application.</param>
     /// <param name="queries">The running engine.</param>
+    /// <param name="deadLetters">The refused events.</param>
     /// <param name="model">For the keys and the identifier types.</param>
     /// <param name="options">Checked options.</param>
     /// <param name="memberships">The log <c>memberships</c>, for the stream.</param>
     /// <param name="profiles">The log <c>profiles</c>, for merges in the stream.</param>
     /// <param name="metrics">Whose registry <c>/metrics</c> serves.</param>
-    public static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, CdpModel model, ApiOptions options, ILog memberships, ILog profiles, EngineMetrics metrics)
+    /// <param name="health">Parts of the process for <c>/healthz</c> and <c>/readyz</c>.</param>
+    internal static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, DeadLetterBox deadLetters, CdpModel model, ApiOptions options, ILog memberships, ILog profiles, EngineMetrics metrics, Func<IReadOnlyList<PartHealth>> health)
     {
         var lifetime = endpoints.ServiceProvider.GetRequiredService<IHostApplicationLifetime>();
         var gate = new ApiGate(new ApiKeys(model.ApiKeys), options);
@@ -72,17 +75,33 @@ public static class ApiEndpoints
             gate.Dispose();
         });
 
-        endpoints.MapApi(queries, model, options, hub, gate, metrics);
+        endpoints.MapApi(queries, deadLetters, model, options, hub, gate);
+        endpoints.MapHealth(health, options, gate, metrics);
     }
 
-    internal static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, CdpModel model, ApiOptions options, StreamHub hub, ApiGate gate, EngineMetrics metrics)
+    /// <summary>Maps health and metrics alone, for a process without the role api.</summary>
+    /// <param name="endpoints">The application.</param>
+    /// <param name="model">For the keys.</param>
+    /// <param name="options">Checked options.</param>
+    /// <param name="metrics">Whose registry <c>/metrics</c> serves.</param>
+    /// <param name="health">Parts of the process.</param>
+    public static void MapHealth(this IEndpointRouteBuilder endpoints, CdpModel model, ApiOptions options, EngineMetrics metrics, Func<IReadOnlyList<PartHealth>> health)
+    {
+        var lifetime = endpoints.ServiceProvider.GetRequiredService<IHostApplicationLifetime>();
+        var gate = new ApiGate(new ApiKeys(model.ApiKeys), options);
+        lifetime.ApplicationStopped.Register(gate.Dispose);
+        endpoints.MapHealth(health, options, gate, metrics);
+    }
+
+    internal static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, DeadLetterBox deadLetters, CdpModel model, ApiOptions options, StreamHub hub, ApiGate gate)
     {
         var types = model.Identifiers.Select(static i => i.Type).ToHashSet(StringComparer.Ordinal);
         var profileEndpoints = new ProfileEndpoints(queries, types, options);
         var segments = new SegmentEndpoints(queries, options);
         var stream = new ChangeStream(hub, queries, options);
-        var health = new HealthEndpoints(queries, metrics);
+        var letters = new DeadLetterEndpoints(deadLetters, options, TimeProvider.System);
 
+        endpoints.MapGet("/v1/profiles", gate.Secured("read", profileEndpoints.ListAsync));
         endpoints.MapGet("/v1/profiles/{identifier}", gate.Secured("read", profileEndpoints.GetAsync));
         endpoints.MapGet("/v1/profiles/{identifier}/events", gate.Secured("read", profileEndpoints.EventsAsync));
         endpoints.MapPost("/v1/profiles/lookup", gate.Secured("read", profileEndpoints.LookupAsync));
@@ -91,10 +110,16 @@ public static class ApiEndpoints
         endpoints.MapGet("/v1/segments/{id}", gate.Secured("read", segments.GetAsync));
         endpoints.MapGet("/v1/segments/{id}/members", gate.Secured("read", segments.MembersAsync));
         endpoints.MapGet("/v1/stream", gate.Secured("read", stream.ServeAsync));
+        endpoints.MapGet("/v1/dead-letters", gate.Secured("read", letters.ListAsync));
+        endpoints.MapPost("/v1/dead-letters/replay", gate.Secured("admin", letters.ReplayAsync));
+    }
 
-        endpoints.MapGet("/healthz", ApiGate.Open(health.LiveAsync));
-        endpoints.MapGet("/readyz", ApiGate.Open(health.ReadyAsync));
-        endpoints.MapGet("/metrics", options.MetricsNeedKey ? gate.Secured("read", health.MetricsAsync) : ApiGate.Open(health.MetricsAsync));
+    internal static void MapHealth(this IEndpointRouteBuilder endpoints, Func<IReadOnlyList<PartHealth>> health, ApiOptions options, ApiGate gate, EngineMetrics metrics)
+    {
+        var served = new HealthEndpoints(health, metrics);
+        endpoints.MapGet("/healthz", ApiGate.Open(served.LiveAsync));
+        endpoints.MapGet("/readyz", ApiGate.Open(served.ReadyAsync));
+        endpoints.MapGet("/metrics", options.MetricsNeedKey ? gate.Secured("read", served.MetricsAsync) : ApiGate.Open(served.MetricsAsync));
         endpoints.MapGet("/openapi/v1.json", ApiGate.Open(HealthEndpoints.OpenApiAsync));
         endpoints.MapGet("/", ApiGate.Open(HealthEndpoints.IndexAsync)).WithOrder(1000); // A console at / goes before it.
     }

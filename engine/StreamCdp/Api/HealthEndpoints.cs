@@ -6,7 +6,7 @@ using StreamCdp.Engine.Runtime;
 namespace StreamCdp.Api;
 
 /// <summary>Health, metrics, the API's description and the front page: open to everybody, without personal data.</summary>
-internal sealed class HealthEndpoints(IEngineQueries queries, EngineMetrics metrics)
+internal sealed class HealthEndpoints(Func<IReadOnlyList<PartHealth>> health, EngineMetrics metrics)
 {
     private static readonly byte[] OpenApiDocument = Resource("StreamCdp.Api.openapi.json");
     private static readonly byte[] IndexPage = Resource("StreamCdp.Api.index.html");
@@ -20,7 +20,7 @@ internal sealed class HealthEndpoints(IEngineQueries queries, EngineMetrics metr
     /// <summary><c>GET /metrics</c>, Prometheus text format.</summary>
     public async Task<ApiProblem?> MetricsAsync(HttpContext context)
     {
-        foreach (PartHealth part in queries.Health())
+        foreach (PartHealth part in health())
         {
             metrics.PartReady(part.Part).Set(part.IsReady ? 1 : 0);
         }
@@ -55,7 +55,7 @@ internal sealed class HealthEndpoints(IEngineQueries queries, EngineMetrics metr
 
     private async Task<ApiProblem?> WriteAsync(HttpContext context, string status, Func<PartHealth, bool> isGood)
     {
-        PartHealth[] bad = [.. queries.Health().Where(part => !isGood(part))];
+        PartHealth[] bad = [.. health().Where(part => !isGood(part))];
         if (bad.Length > 0)
         {
             context.Response.StatusCode = StatusCodes.Status503ServiceUnavailable;

@@ -8,6 +8,45 @@ namespace StreamCdp.Api;
 internal sealed class ProfileEndpoints(IEngineQueries queries, IReadOnlySet<string> types, ApiOptions options)
 {
     private const int DefaultEvents = 32;
+    private const int DefaultProfiles = 100;
+
+    /// <summary><c>GET /v1/profiles</c>: all, page by page.</summary>
+    public async Task<ApiProblem?> ListAsync(HttpContext context)
+    {
+        string cursor = context.Request.Query["cursor"].ToString();
+        if (!ApiRequest.TryNumber(context.Request, "limit", DefaultProfiles, 1, ApiOptions.MaxMembersPage, out int limit, out ApiProblem? problem))
+        {
+            return problem;
+        }
+
+        problem = await ApiRequest.WaitAsync(context, queries, options);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        try
+        {
+            await ApiJson.WriteAsync(context, await queries.ExportAsync(cursor.Length == 0 ? null : cursor, limit, context.RequestAborted), static (json, page) =>
+            {
+                json.WriteStartObject();
+                json.WriteStartArray("profiles"u8);
+                foreach (byte[] profile in page.Profiles)
+                {
+                    json.WriteRawValue(profile, skipInputValidation: true);
+                }
+
+                json.WriteEndArray();
+                json.WriteString("next"u8, page.Next);
+                json.WriteEndObject();
+            });
+            return null;
+        }
+        catch (FormatException)
+        {
+            return ApiProblem.BadRequest("bad_cursor", "The cursor is not one of this API; send the 'next' of the page before, unchanged, or none for the first page.");
+        }
+    }
 
     /// <summary><c>GET /v1/profiles/{type}:{value}</c>.</summary>
     public async Task<ApiProblem?> GetAsync(HttpContext context)

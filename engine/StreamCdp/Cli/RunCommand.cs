@@ -56,14 +56,39 @@ internal static class RunCommand
 
     private static async Task<int> RunAsync(ServerSettings settings, InvocationConfiguration console, CancellationToken cancellationToken)
     {
-        ThrowIfWrong(settings);
         await using ServerHost server = await ServerHost.StartAsync(settings, cancellationToken).ConfigureAwait(false);
         await console.Output.WriteLineAsync($"StreamCdp listens at {server.Address} (model {server.Model.Version:x16}). Ctrl-C stops it.").ConfigureAwait(false);
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        Task note = NoteBackfillAsync(server, console.Error, stop.Token);
         var asked = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         using CancellationTokenRegistration registration = cancellationToken.Register(asked.SetResult);
         Task ended = await Task.WhenAny(asked.Task, server.Stopped).ConfigureAwait(false);
-        await ended.ConfigureAwait(false);
+        await stop.CancelAsync().ConfigureAwait(false);
+        await note.ConfigureAwait(false);
+        if (ended.Exception?.GetBaseException() is { } reason)
+        {
+            throw new CliException($"The server stopped by itself: {reason.Message}", inner: reason);
+        }
+
         await console.Error.WriteLineAsync("Stopping.").ConfigureAwait(false);
         return cancellationToken.IsCancellationRequested ? CommandLine.Ok : CommandLine.Failed;
+    }
+
+    /// <summary>Says which segments are not exact for the time before they were added or changed, once the shards have read up to this model.</summary>
+    private static async Task NoteBackfillAsync(ServerHost server, TextWriter console, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await server.WaitAppliedAsync(TimeSpan.FromMinutes(10), cancellationToken).ConfigureAwait(false);
+            IReadOnlyList<string> segments = server.NeedBackfill();
+            if (segments.Count > 0)
+            {
+                await console.WriteLineAsync($"Not exact for the past, because added or changed after events had come: {string.Join(", ", segments)}. They count from exact_since of GET /v1/segments on, and need a backfill for the time before.").ConfigureAwait(false);
+            }
+        }
+        catch (Exception exception) when (exception is CliException or OperationCanceledException)
+        {
+            // It stops, or is far behind: GET /v1/segments tells at any time.
+        }
     }
 }

@@ -1,91 +1,63 @@
+using System.Net.Sockets;
+using System.Security.Cryptography;
 using StreamCdp.Api;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
 using StreamCdp.Engine.Pipeline.Collect;
-using StreamCdp.Engine.Pipeline.Identity;
 using StreamCdp.Engine.Runtime;
+using StreamCdp.Engine.State;
 using StreamCdp.Schemas;
 
 namespace StreamCdp.Cli;
 
-/// <summary>A server in this process: engine, collector and query API behind one address.</summary>
+/// <summary>A server in this process: engine, collector and query API behind one address, on local logs or on Kafka.</summary>
 /// <remarks>
 /// SEAM. This file alone joins the command line to the engine (StreamCdp.Engine.Runtime.CdpEngine), the collector and the API.
 /// All else of Cli/ knows a server by its HTTP address, so it works as well against one that runs elsewhere.
-/// Not here yet: Kafka, roles other than all, <c>GET /v1/profiles</c> and <c>/v1/dead-letters</c>, settings of the stages beyond their sections.
+/// Roles: the stages route, resolve and profile run in one process, with or without collect and api; collect runs alone, too, where the logs are in Kafka.
 /// </remarks>
 internal sealed class ServerHost : IAsyncDisposable
 {
-    private readonly WebApplication _app;
-    private readonly CdpEngine _engine;
-    private readonly LocalLogs _logs;
-    private readonly ILogWriter _events;
-    private readonly ILogWriter _deadLetters;
+    private readonly Stack<Func<ValueTask>> _closings = new();
+    private readonly TaskCompletionSource _never = new();
+    private CdpEngine? _engine;
+    private KafkaLogs? _kafka;
+    private CollectorWriters? _writers;
 
-    private ServerHost(WebApplication app, CdpEngine engine, LocalLogs logs, ILogWriter events, ILogWriter deadLetters, Uri address)
-    {
-        (_app, _engine, _logs, _events, _deadLetters, Address) = (app, engine, logs, events, deadLetters, address);
-    }
+    private ServerHost(CdpModel model) => Model = model;
 
     /// <summary>Where it listens; with port 0 in the settings, the port it got. The first of several.</summary>
-    public Uri Address { get; }
+    public Uri Address { get; private set; } = new(ServerOptions.DefaultUrl);
 
     /// <summary>The model it runs with.</summary>
-    public CdpModel Model => _engine.Model;
+    public CdpModel Model { get; }
 
     /// <summary>Completes when the server stops by itself: an engine that cannot go on. The exception says why and what to do.</summary>
-    public Task Stopped => _engine.Stopped;
+    public Task Stopped => _engine?.Stopped ?? _never.Task;
 
     /// <summary>Starts everything and returns when it takes requests.</summary>
-    /// <param name="settings">Checked: <see cref="ServerSettings.Errors"/> is empty.</param>
+    /// <param name="settings">What to start with.</param>
     /// <param name="cancellationToken">Gives up starting.</param>
     /// <exception cref="CliException">It cannot start; the message lists every reason, with key, value and what is allowed.</exception>
     public static async Task<ServerHost> StartAsync(ServerSettings settings, CancellationToken cancellationToken)
     {
-        if (settings.LogKind == LogKind.Kafka || settings.Roles.Count != ServerSettings.AllRoles.Count)
-        {
-            throw new CliException("This build runs all roles on a local log only.");
-        }
-
-        CdpModel model = settings.ModelText is { } text ? ModelFile.Parse(settings.ModelPath, text, settings.Environment).Model : ModelFile.Read(settings.ModelPath, settings.Environment);
-        var http = Options<ApiOptions>(settings, ApiOptions.Section) with { Urls = settings.Urls };
-        var collect = Options<CollectOptions>(settings, CollectOptions.Section);
-        var log = Options<LocalLogOptions>(settings, LocalLogOptions.Section);
-        var engineOptions = Options<EngineOptions>(settings, EngineOptions.Section) with { Clock = settings.ClockKind == ClockKind.Event ? ClockMode.Event : ClockMode.Wall };
-        string[] errors = [.. http.Errors(), .. collect.Errors(), .. log.Errors(), .. engineOptions.Errors()];
-        if (errors.Length > 0)
-        {
-            throw new CliException(string.Join(Environment.NewLine, errors));
-        }
-
-        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { Args = [] });
-        builder.Logging.SetMinimumLevel(settings.IsQuiet ? LogLevel.Error : LogLevel.Information);
-        builder.Services.AddSingleton<IHostLifetime, NoSignals>();
-        builder.AddApi(http);
-        builder.WebHost.ConfigureKestrel(kestrel => CollectEndpoints.Limit(kestrel, collect));
-        WebApplication app = builder.Build();
-
-        ILoggerFactory loggers = app.Services.GetRequiredService<ILoggerFactory>();
-        var metrics = new EngineMetrics(Prometheus.Metrics.NewCustomRegistry(), TimeProvider.System);
+        ServerParts parts = ServerParts.Read(settings);
+        var server = new ServerHost(parts.Model);
         try
         {
-            var logs = new LocalLogs(Path.Combine(settings.DataPath, "logs"), log, TimeProvider.System, loggers);
-            CdpEngine engine = CdpEngine.Start(engineOptions, model, logs, Path.Combine(settings.DataPath, "state"), SchemaIds.BuiltIn, metrics, TimeProvider.System, loggers.CreateLogger<CdpEngine>());
-            ILogWriter events = engine.Events.OpenWriter();
-            ILogWriter deadLetters = engine.DeadLetters.OpenWriter();
-            var collector = new Collector(model, events, engine.Events.Partitions, deadLetters, TimeProvider.System, collect, new CollectCounters(metrics.Registry), SchemaIds.BuiltIn);
-            app.UseApiProblems();
-            app.MapCollector(collector);
-            app.UseRouting();
-            app.MapApi(engine, model, http, engine.Memberships, engine.Profiles, metrics);
-            await app.StartAsync(cancellationToken).ConfigureAwait(false);
-            return new ServerHost(app, engine, logs, events, deadLetters, new Uri(app.Urls.First()));
+            await server.StartAsync(settings, parts, cancellationToken).ConfigureAwait(false);
+            return server;
         }
-        catch (Exception exception) when (exception is LogUnavailableException or LogUnfitException or IOException)
+        catch (Exception exception) when (exception is IOException or InvalidDataException or UnauthorizedAccessException or SocketException or SchemaRegistryException or SchemaMismatchException or CryptographicException or CheckpointFailedException)
         {
-            await app.DisposeAsync().ConfigureAwait(false);
+            await server.DisposeAsync().ConfigureAwait(false);
             throw new CliException("The server cannot start: " + exception.Message, inner: exception);
+        }
+        catch
+        {
+            await server.DisposeAsync().ConfigureAwait(false);
+            throw;
         }
     }
 
@@ -95,7 +67,7 @@ internal sealed class ServerHost : IAsyncDisposable
     {
         try
         {
-            await _engine.WaitAppliedAsync(timeout, cancellationToken).ConfigureAwait(false);
+            await (_engine?.WaitAppliedAsync(timeout, cancellationToken) ?? Task.CompletedTask).ConfigureAwait(false);
         }
         catch (TimeoutException exception)
         {
@@ -103,20 +75,140 @@ internal sealed class ServerHost : IAsyncDisposable
         }
     }
 
+    /// <summary>Segments that count only what came since they were added or changed, once the shards have this model; empty without the stages.</summary>
+    public IReadOnlyList<string> NeedBackfill() => _engine?.NeedBackfill() ?? [];
+
     /// <summary>Takes no more requests, ends those under way, writes checkpoints, closes the logs.</summary>
     public async ValueTask DisposeAsync()
     {
-        await _app.StopAsync(CancellationToken.None).ConfigureAwait(false);
-        await _engine.DisposeAsync().ConfigureAwait(false);
-        _events.Dispose();
-        _deadLetters.Dispose();
-        await _logs.DisposeAsync().ConfigureAwait(false);
-        await _app.DisposeAsync().ConfigureAwait(false);
+        while (_closings.TryPop(out Func<ValueTask>? close))
+        {
+            await close().ConfigureAwait(false);
+        }
     }
 
-    private static T Options<T>(ServerSettings settings, string section)
-        where T : new() =>
-        settings.Configuration.GetSection(section).Get<T>() ?? new T();
+    private async Task StartAsync(ServerSettings settings, ServerParts parts, CancellationToken cancellationToken)
+    {
+        bool collects = settings.Roles.Contains("collect");
+        bool hasStages = settings.Roles.Contains("route");
+        if (hasStages)
+        {
+            DataDirectory directory = DataDirectory.Take(settings.DataPath);
+            Closing(directory);
+        }
+
+        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { Args = [] });
+        builder.Logging.SetMinimumLevel(settings.IsQuiet ? LogLevel.Error : LogLevel.Information);
+        builder.Services.AddSingleton<IHostLifetime, NoSignals>();
+        builder.AddApi(parts.Http);
+        builder.WebHost.ConfigureKestrel(kestrel => CollectEndpoints.Limit(kestrel, parts.Collect));
+        WebApplication app = builder.Build();
+        _closings.Push(app.DisposeAsync);
+
+        ILoggerFactory loggers = app.Services.GetRequiredService<ILoggerFactory>();
+        var metrics = new EngineMetrics(Prometheus.Metrics.NewCustomRegistry(), TimeProvider.System);
+        ILogStore logs = OpenLogs(settings, parts, loggers);
+        SchemaIds schemas = await RegisterSchemasAsync(parts, cancellationToken).ConfigureAwait(false);
+        if (hasStages)
+        {
+            DataDirectory.MustBelongTo(settings.DataPath, _kafka is null ? "local" : $"kafka {_kafka.ClusterId} {parts.Kafka.TopicPrefix}");
+            _engine = CdpEngine.Start(parts.Engine, Model, logs, Path.Combine(settings.DataPath, "state"), schemas, metrics, TimeProvider.System, loggers.CreateLogger<CdpEngine>());
+            _closings.Push(_engine.DisposeAsync);
+        }
+
+        app.UseApiProblems();
+        if (collects)
+        {
+            ILog events = _engine?.Events ?? EngineLogs.OpenEvents(logs, parts.Engine);
+            ILog deadLetters = _engine?.DeadLetters ?? EngineLogs.OpenDeadLetters(logs);
+            _writers = new CollectorWriters(events, deadLetters);
+            _closings.Push(_writers.DisposeAsync);
+            var collector = new Collector(Model, _writers.Events, events.Partitions, _writers.DeadLetters, TimeProvider.System, parts.Collect, new CollectCounters(metrics.Registry), schemas);
+            _writers.Renew(collector);
+            Closing(collector);
+            app.MapCollector(collector);
+        }
+
+        app.UseRouting();
+        if (_engine is not null && settings.Roles.Contains("api"))
+        {
+            var box = new DeadLetterBox(_engine.DeadLetters, _engine.Events, Model, schemas, TimeProvider.System);
+            Closing(box);
+            app.MapApi(_engine, box, Model, parts.Http, _engine.Memberships, _engine.Profiles, metrics, Health);
+        }
+        else
+        {
+            app.MapHealth(Model, parts.Http, metrics, Health);
+        }
+
+        _closings.Push(() => new ValueTask(app.StopAsync(CancellationToken.None)));
+        await app.StartAsync(cancellationToken).ConfigureAwait(false);
+        Address = new Uri(app.Urls.First());
+    }
+
+    private ILogStore OpenLogs(ServerSettings settings, ServerParts parts, ILoggerFactory loggers)
+    {
+        if (settings.LogKind == LogKind.Local)
+        {
+            var local = new LocalLogs(Path.Combine(settings.DataPath, "logs"), parts.Log, TimeProvider.System, loggers);
+            _closings.Push(local.DisposeAsync);
+            return local;
+        }
+
+        _kafka = new KafkaLogs(parts.Kafka, loggers);
+        _closings.Push(_kafka.DisposeAsync);
+        return new JsonOutputs(_kafka, parts.IsJson);
+    }
+
+    /// <summary>Schema ids of the registry, or the built-in ones where none is configured.</summary>
+    private async Task<SchemaIds> RegisterSchemasAsync(ServerParts parts, CancellationToken cancellationToken)
+    {
+        if (_kafka is null || parts.Registry.Url.Length == 0)
+        {
+            return SchemaIds.BuiltIn;
+        }
+
+        var registry = new RestSchemaRegistry(parts.Registry);
+        Closing(registry);
+        return await SchemaIds.RegisterAsync(registry, type => parts.Kafka.TopicPrefix + Topic(type), cancellationToken).ConfigureAwait(false);
+    }
+
+    private static string Topic(RecordType type) => type switch
+    {
+        RecordType.CustomerEvent => "events",
+        RecordType.IdentityLink => "identity-links",
+        RecordType.IdentityDecision => "identity-map",
+        RecordType.ProfileEvent => "profile-events",
+        RecordType.SegmentMembership => "memberships",
+        RecordType.Profile => "profiles",
+        RecordType.DeadLetter => "dead-letters",
+        RecordType.ModelRecord => "models",
+        _ => throw new ArgumentOutOfRangeException(nameof(type), type, "This record has no log."),
+    };
+
+    private List<PartHealth> Health()
+    {
+        List<PartHealth> parts = [.. _engine?.Health() ?? []];
+        if (_writers is not null)
+        {
+            string reason = _writers.Fault?.Message ?? "";
+            parts.Add(new PartHealth("collect", IsLive: true, reason.Length == 0, reason));
+        }
+
+        if (_kafka is not null)
+        {
+            string reason = _kafka.Trouble ?? "";
+            parts.Add(new PartHealth("kafka", IsLive: true, reason.Length == 0, reason));
+        }
+
+        return parts;
+    }
+
+    private void Closing(IDisposable part) => _closings.Push(() =>
+    {
+        part.Dispose();
+        return ValueTask.CompletedTask;
+    });
 
     /// <summary>The command line hears SIGTERM and Ctrl-C, and stops the host when it is ready to.</summary>
     private sealed class NoSignals : IHostLifetime

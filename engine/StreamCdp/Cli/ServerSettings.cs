@@ -29,6 +29,9 @@ internal sealed record ServerSettings
     /// <summary>Roles in the order of the flow.</summary>
     public static readonly IReadOnlyList<string> AllRoles = ["collect", "route", "resolve", "profile", "connect", "api"];
 
+    /// <summary>Roles that this version runs in one process only.</summary>
+    private static readonly string[] s_stages = ["route", "resolve", "profile"];
+
     /// <summary>Path of cdp.yaml.</summary>
     public string ModelPath { get; init; } = "cdp.yaml";
 
@@ -111,6 +114,10 @@ internal sealed record ServerSettings
         {
             yield return $"{Section}:Kafka:BootstrapServers is empty; with Log:Kind kafka it must name the brokers, for example kafka1:9092,kafka2:9092.";
         }
+        else if (LogKind == LogKind.Local && Roles.Contains("collect") && !Roles.Any(s_stages.Contains))
+        {
+            yield return $"{Section}:Roles is {string.Join(',', Roles)}; collect alone needs --log kafka, because a local log belongs to one process, which must run the stages, too.";
+        }
 
         foreach (string role in Roles.Where(role => !AllRoles.Contains(role)))
         {
@@ -120,6 +127,11 @@ internal sealed record ServerSettings
         if (Roles.Count == 0)
         {
             yield return $"{Section}:Roles is empty; allowed are {string.Join(", ", AllRoles)} (--roles).";
+        }
+
+        foreach (string problem in RoleProblems())
+        {
+            yield return $"{Section}:Roles is {string.Join(',', Roles)}; {problem} (--roles).";
         }
 
         if (!Enum.TryParse<ClockKind>(Clock, ignoreCase: true, out _) || int.TryParse(Clock, out _))
@@ -142,6 +154,26 @@ internal sealed record ServerSettings
             {
                 yield return $"{Section}:Http:Urls has {url}; allowed are addresses such as {ServerOptions.DefaultUrl}, separated by semicolons (--urls).";
             }
+        }
+    }
+
+    /// <summary>Sets of roles that cannot work.</summary>
+    private IEnumerable<string> RoleProblems()
+    {
+        string[] missing = [.. s_stages.Except(Roles)];
+        if (missing.Length is > 0 and < 3)
+        {
+            yield return $"this version runs {string.Join(", ", s_stages)} in one process: add {string.Join(", ", missing)}";
+        }
+
+        if (Roles.Contains("api") && missing.Length == s_stages.Length)
+        {
+            yield return $"api answers from the state of the shards, which are in the process that runs {string.Join(", ", s_stages)}: add these, or leave api out";
+        }
+
+        if (Roles.Contains("connect") && missing.Length == s_stages.Length && !Roles.Contains("collect") && !Roles.Contains("api"))
+        {
+            yield return "this version has nothing to run for connect alone";
         }
     }
 }

@@ -192,6 +192,7 @@ internal static class RecordCases
                     ["received_at"] = ofDeadLetter.ReceivedAt,
                     ["sent_at"] = ofDeadLetter.SentAt,
                     ["import"] = ofDeadLetter.Import,
+                    ["event_type"] = Text(ofDeadLetter.EventType),
                 };
             case RecordType.ModelRecord:
                 Assert.True(ModelRecord.TryRead(body, out ModelRecord ofModelRecord));

@@ -306,7 +306,7 @@ internal sealed class Collector : IDisposable
                 }
                 else
                 {
-                    deadLetterTicket = AppendDeadLetter(worker, payload, problem, envelope);
+                    deadLetterTicket = AppendDeadLetter(worker, payload, typeOfPath, problem, envelope);
                     _counters.DeadLetters(problem).Inc();
                 }
             }
@@ -354,7 +354,7 @@ internal sealed class Collector : IDisposable
         return envelope.Writers.Events.Append(EventPartition.Of(reader.SenderHash, _partitions), reader.SenderKey, worker.Record.AsSpan(0, length), envelope.ReceivedAt);
     }
 
-    private long AppendDeadLetter(Worker worker, ReadOnlySpan<byte> payload, EventProblem problem, in Envelope envelope)
+    private long AppendDeadLetter(Worker worker, ReadOnlySpan<byte> payload, EventType typeOfPath, EventProblem problem, in Envelope envelope)
     {
         int kept = Math.Min(payload.Length, _options.MaxDeadLetterBytes);
         while (kept < payload.Length && kept > 0 && (payload[kept] & 0xC0) == 0x80)
@@ -380,6 +380,7 @@ internal sealed class Collector : IDisposable
             ReceivedAt = envelope.ReceivedAt,
             SentAt = envelope.SentAt,
             Import = envelope.Import,
+            EventType = typeOfPath == EventType.Unknown ? default : EventTypeText.Text(typeOfPath),
         }.WriteTo(ref worker.Record, WireFormat.WriteHeader(ref worker.Record, 0, _schemas[RecordType.DeadLetter]));
         return envelope.Writers.DeadLetters.Append(0, default, worker.Record.AsSpan(0, length), envelope.ReceivedAt);
     }

@@ -29,15 +29,23 @@ internal sealed class Resolver
     private readonly int _shards;
     private readonly int _maxIdentifiers;
     private readonly Func<ulong, CdpModel> _models;
-    private CdpModel _model;
+    private CdpModel _model = null!;
     private readonly Dictionary<(int Partition, long Offset), Outcome> _outcomes = [];
     private readonly Queue<(int Partition, long Offset)> _outcomeOrder = [];
     private readonly List<Wanted> _wanted = [];
     private readonly List<Reached> _reached = [];
-    private readonly Dictionary<string, int> _counts = new(StringComparer.Ordinal);
+    private int[] _counts = [];
+    private int[] _more = [];
+    private byte[][] _types = [];
+    private int _userIdType;
+    private int _anonymousIdType;
+    private byte[] _values = new byte[1024];
+    private int _valuesUsed;
+    private byte[] _pendingBytes = new byte[4096];
+    private int _pendingUsed;
     private readonly IdentityRecord _survivor = new();
     private readonly IdentityRecord _loser = new();
-    private readonly List<(byte[] Key, byte[] Value)> _pending = [];
+    private readonly List<(int Start, int KeyLength, int ValueLength)> _pending = [];
     private byte[] _read = new byte[1024];
     private byte[] _write = new byte[1024];
     private readonly List<(byte[] Type, byte[] Value, UInt128 Profile, long Epoch)> _replayed = [];
@@ -63,7 +71,7 @@ internal sealed class Resolver
         _ids = ids;
         _shards = shards;
         _maxIdentifiers = maxIdentifiers;
-        _model = model;
+        UseModel(model);
     }
 
     /// <summary>Offset in identity-links of the last link decided on; −1 for none.</summary>
@@ -115,7 +123,7 @@ internal sealed class Resolver
                 break;
             case DecisionKind.Model:
                 LastLink = record.LinkOffset;
-                _model = _models((ulong)record.Epoch);
+                UseModel(_models((ulong)record.Epoch));
                 break;
             default:
                 if (_replayedLink == record.LinkOffset)
@@ -156,7 +164,7 @@ internal sealed class Resolver
         _replayed.Clear();
         if (record.Kind == LinkKind.Model)
         {
-            _model = _models((ulong)record.ModelVersion);
+            UseModel(_models((ulong)record.ModelVersion));
             var change = new IdentityDecision { Kind = DecisionKind.Model, Epoch = record.ModelVersion, LinkOffset = link.Offset };
             Queue("#model"u8, change);
             return;
@@ -183,14 +191,16 @@ internal sealed class Resolver
         {
             _effects.WaitDurable(StageLog.ProfileEvents);
             _commands = false;
+            CrashPoint.Hit(CrashPoint.ResolverCommandsDurable);
         }
 
-        foreach ((byte[] key, byte[] value) in _pending)
+        foreach ((int start, int keyLength, int valueLength) in _pending)
         {
-            _effects.Append(StageLog.IdentityMap, 0, key, value, timestampMs);
+            _effects.Append(StageLog.IdentityMap, 0, _pendingBytes.AsSpan(start, keyLength), _pendingBytes.AsSpan(start + keyLength, valueLength), timestampMs);
         }
 
         _pending.Clear();
+        _pendingUsed = 0;
     }
 
     /// <summary>Calls back for each recent or stored fact that a profile lookup needs: whose an identifier is.</summary>
@@ -205,7 +215,7 @@ internal sealed class Resolver
     {
         Want(link);
         _reached.Clear();
-        _counts.Clear();
+        Array.Clear(_counts);
         long kept = 0;
         bool aliasIsUser = false;
         for (int i = 0; i < _wanted.Count; i++)
@@ -213,7 +223,7 @@ internal sealed class Resolver
             Wanted wanted = _wanted[i];
             if (wanted.Bit == link.Identifiers.Count)
             {
-                aliasIsUser = wanted.Type == "user_id";
+                aliasIsUser = wanted.Type == _userIdType;
             }
 
             if (i == 0 ? Begin(ref wanted) : TryJoin(ref wanted, link.Trusted))
@@ -225,8 +235,16 @@ internal sealed class Resolver
             _wanted[i] = wanted;
         }
 
-        bool firstUse = !_wanted[0].IsKnown && _wanted[0].Type != "anonymous_id";
-        bool links = _reached.Count > 1 || _wanted.Exists(wanted => wanted is { IsKept: true, IsKnown: false }) && _wanted.Count(wanted => wanted.IsKept) > 1;
+        bool firstUse = !_wanted[0].IsKnown && _wanted[0].Type != _anonymousIdType;
+        int joined = 0;
+        bool anyNew = false;
+        foreach (Wanted wanted in _wanted)
+        {
+            joined += wanted.IsKept ? 1 : 0;
+            anyNew |= wanted is { IsKept: true, IsKnown: false };
+        }
+
+        bool links = _reached.Count > 1 || (anyNew && joined > 1);
         int survivor = Survivor();
         UInt128 id = _reached[survivor].Id;
         var outcome = new Outcome(link.OriginPartition, link.OriginOffset, offset, id, 0, -1, kept, aliasIsUser);
@@ -250,10 +268,11 @@ internal sealed class Resolver
     private void Want(in IdentityLink link)
     {
         _wanted.Clear();
+        _valuesUsed = 0;
         int bit = 0;
         foreach (Identifier identifier in link.Identifiers)
         {
-            _wanted.Add(Look(Encoding.UTF8.GetString(identifier.Type), identifier.Value.ToArray(), bit++));
+            _wanted.Add(Look(TypeIndex(identifier.Type), identifier.Type, identifier.Value, bit++));
         }
 
         if (link.AliasPreviousId.IsEmpty)
@@ -261,28 +280,39 @@ internal sealed class Resolver
             return;
         }
 
-        byte[] previous = link.AliasPreviousId.ToArray();
-        Wanted alias = Look("user_id", previous, bit);
+        Wanted alias = Look(_userIdType, "user_id"u8, link.AliasPreviousId, bit);
         if (!alias.IsKnown)
         {
-            alias = Look("anonymous_id", previous, bit);
+            alias = Look(_anonymousIdType, "anonymous_id"u8, link.AliasPreviousId, bit);
         }
 
-        if (_wanted.Exists(wanted => wanted.Hash == alias.Hash))
+        int place = 0;
+        foreach (Wanted wanted in _wanted)
         {
-            return; // It names an identifier twice.
+            if (wanted.Hash == alias.Hash)
+            {
+                return; // It names an identifier twice.
+            }
+
+            place += wanted.Type <= alias.Type ? 1 : 0;
         }
 
-        int order = TypeOrder(alias.Type);
-        int place = _wanted.FindIndex(wanted => TypeOrder(wanted.Type) > order);
-        _wanted.Insert(place < 0 ? _wanted.Count : place, alias);
+        _wanted.Insert(place, alias);
     }
 
-    private Wanted Look(string type, byte[] value, int bit)
+    private Wanted Look(int type, ReadOnlySpan<byte> typeText, ReadOnlySpan<byte> value, int bit)
     {
-        UInt128 hash = Hash128.OfIdentifier(Encoding.UTF8.GetBytes(type), value);
+        UInt128 hash = Hash128.OfIdentifier(typeText, value);
         bool known = TryFind(hash, out UInt128 profile);
-        return new Wanted { Type = type, Value = value, Bit = bit, Hash = hash, IsKnown = known, Profile = profile };
+        if (_values.Length < _valuesUsed + value.Length)
+        {
+            Array.Resize(ref _values, (_valuesUsed + value.Length) * 2);
+        }
+
+        value.CopyTo(_values.AsSpan(_valuesUsed));
+        var wanted = new Wanted { Type = type, ValueOffset = _valuesUsed, ValueLength = value.Length, Bit = bit, Hash = hash, IsKnown = known, Profile = profile };
+        _valuesUsed += value.Length;
+        return wanted;
     }
 
     private Reached Reach(ref Wanted wanted, long offset)
@@ -295,7 +325,7 @@ internal sealed class Resolver
         }
 
         // An anonymous id that no decision names has the derived profile, with what it did alone; any other unknown identifier has nothing yet.
-        bool anonymous = wanted.Type == "anonymous_id";
+        bool anonymous = wanted.Type == _anonymousIdType;
         wanted.Profile = anonymous ? _ids.OfLone(wanted.Hash) : _ids.OfDecision(offset);
         return new Reached(wanted.Profile, long.MaxValue, IsDecided: false, HasState: anonymous);
     }
@@ -305,10 +335,12 @@ internal sealed class Resolver
     {
         if (wanted.IsKnown)
         {
-            UInt128 profile = wanted.Profile;
-            if (_reached.Exists(reached => reached.Id == profile))
+            foreach (Reached reached in _reached)
             {
-                return true;
+                if (reached.Id == wanted.Profile)
+                {
+                    return true;
+                }
             }
         }
 
@@ -319,31 +351,30 @@ internal sealed class Resolver
         }
 
         int total = 0;
-        foreach (int count in _counts.Values)
+        foreach (int count in _counts)
         {
             total += count;
         }
 
-        Dictionary<string, int> more = [];
+        Array.Clear(_more);
         if (wanted.IsKnown)
         {
             Load(wanted.Profile, _loser);
             foreach (IdentityRecord.IdentifierText identifier in _loser)
             {
-                string type = Encoding.UTF8.GetString(identifier.Type);
-                more[type] = more.GetValueOrDefault(type) + 1;
+                _more[TypeIndex(identifier.Type)]++;
                 total++;
             }
         }
         else
         {
-            more[wanted.Type] = 1;
+            _more[wanted.Type] = 1;
             total++;
         }
 
-        foreach ((string type, int added) in more)
+        for (int type = 0; type < _more.Length; type++)
         {
-            if (_counts.GetValueOrDefault(type) + added > Limit(type))
+            if (_more[type] > 0 && _counts[type] + _more[type] > Limit(type))
             {
                 _rejections["limit"]++;
                 return false;
@@ -356,14 +387,14 @@ internal sealed class Resolver
             return false;
         }
 
-        if (wanted.IsKnown || wanted.Type == "anonymous_id")
+        if (wanted.IsKnown || wanted.Type == _anonymousIdType)
         {
             _reached.Add(Reach(ref wanted, -1));
         }
 
-        foreach ((string type, int added) in more)
+        for (int type = 0; type < _more.Length; type++)
         {
-            _counts[type] = _counts.GetValueOrDefault(type) + added;
+            _counts[type] += _more[type];
         }
 
         return true;
@@ -379,8 +410,7 @@ internal sealed class Resolver
 
         foreach (IdentityRecord.IdentifierText identifier in _loser)
         {
-            string type = Encoding.UTF8.GetString(identifier.Type);
-            _counts[type] = _counts.GetValueOrDefault(type) + 1;
+            _counts[TypeIndex(identifier.Type)]++;
         }
     }
 
@@ -422,8 +452,9 @@ internal sealed class Resolver
 
             if (!wanted.IsKnown)
             {
-                _survivor.Add(Encoding.UTF8.GetBytes(wanted.Type), wanted.Value);
-                Decided(wanted.Hash, Encoding.UTF8.GetBytes(wanted.Type), wanted.Value);
+                ReadOnlySpan<byte> newValue = _values.AsSpan(wanted.ValueOffset, wanted.ValueLength);
+                _survivor.Add(_types[wanted.Type], newValue);
+                Decided(wanted.Hash, _types[wanted.Type], newValue);
                 continue;
             }
 
@@ -477,7 +508,12 @@ internal sealed class Resolver
                 LinkOffset = offset,
                 Position = position++,
             };
-            byte[] key = [.. type, Hash128.Separator, .. value];
+            Span<byte> key = stackalloc byte[512];
+            int keyLength = type.Length + 1 + value.Length;
+            key = keyLength <= key.Length ? key[..keyLength] : new byte[keyLength];
+            type.CopyTo(key);
+            key[type.Length] = Hash128.Separator;
+            value.CopyTo(key[(type.Length + 1)..]);
             Queue(key, decision);
         }
     }
@@ -564,13 +600,25 @@ internal sealed class Resolver
             Kept = outcome.Kept,
             AliasIsUser = outcome.AliasIsUser,
         };
-        Queue(Encoding.UTF8.GetBytes($"#outcome:{outcome.Partition}"), record);
+        Span<byte> key = stackalloc byte[32];
+        "#outcome:"u8.CopyTo(key);
+        outcome.Partition.TryFormat(key[9..], out int digits);
+        Queue(key[..(9 + digits)], record);
     }
 
     private void Queue(ReadOnlySpan<byte> key, in IdentityDecision decision)
     {
         int end = decision.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.IdentityDecision]));
-        _pending.Add((key.ToArray(), _write.AsSpan(0, end).ToArray()));
+        int start = _pendingUsed;
+        _pendingUsed += key.Length + end;
+        if (_pendingBytes.Length < _pendingUsed)
+        {
+            Array.Resize(ref _pendingBytes, _pendingUsed * 2);
+        }
+
+        key.CopyTo(_pendingBytes.AsSpan(start));
+        _write.AsSpan(0, end).CopyTo(_pendingBytes.AsSpan(start + key.Length));
+        _pending.Add((start, key.Length, end));
     }
 
     private void Remember(Outcome outcome)
@@ -587,30 +635,33 @@ internal sealed class Resolver
         }
     }
 
-    private int TypeOrder(string type)
+    private void UseModel(CdpModel model)
     {
-        for (int i = 0; i < _model.Identifiers.Count; i++)
+        _model = model;
+        _types = [.. model.Identifiers.Select(identifier => Encoding.UTF8.GetBytes(identifier.Type))];
+        _counts = new int[_types.Length + 1];
+        _more = new int[_types.Length + 1];
+        _userIdType = TypeIndex("user_id"u8);
+        _anonymousIdType = TypeIndex("anonymous_id"u8);
+    }
+
+    /// <summary>Place in the model; one past the last for a type that the model no longer names.</summary>
+    private int TypeIndex(ReadOnlySpan<byte> type)
+    {
+        for (int i = 0; i < _types.Length; i++)
         {
-            if (_model.Identifiers[i].Type == type)
+            if (type.SequenceEqual(_types[i]))
             {
                 return i;
             }
         }
 
-        return int.MaxValue;
+        return _types.Length;
     }
 
-    private int Limit(string type)
-    {
-        int order = TypeOrder(type);
-        return order == int.MaxValue ? 0 : _model.Identifiers[order].Limit;
-    }
+    private int Limit(int type) => type == _types.Length ? 0 : _model.Identifiers[type].Limit;
 
-    private bool MergesByServer(string type)
-    {
-        int order = TypeOrder(type);
-        return order != int.MaxValue && _model.Identifiers[order].MergeByServer;
-    }
+    private bool MergesByServer(int type) => type != _types.Length && _model.Identifiers[type].MergeByServer;
 
     /// <summary>What became of one link.</summary>
     internal readonly record struct Outcome(int Partition, long Offset, long LinkOffset, UInt128 Profile, int Merged, long RequiresLink, long Kept, bool AliasIsUser)
@@ -622,8 +673,9 @@ internal sealed class Resolver
 
     private struct Wanted
     {
-        public string Type;
-        public byte[] Value;
+        public int Type;
+        public int ValueOffset;
+        public int ValueLength;
         public int Bit;
         public UInt128 Hash;
         public UInt128 Profile;

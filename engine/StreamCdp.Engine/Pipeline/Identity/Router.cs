@@ -31,6 +31,7 @@ internal sealed class Router
 {
     private const int MaxIdentifiers = 62; // Bits of the mask of kept identifiers, with room for an alias's previousId.
     private const int MaxRejected = 65_536;
+    private const int MaxFree = 1_024;
 
     private readonly EventReader _reader;
     private readonly CdpModel _model;
@@ -54,7 +55,9 @@ internal sealed class Router
     private readonly Dictionary<UInt128, long> _rejected = [];
     private readonly Queue<UInt128> _rejectedOrder = [];
     private readonly List<Waiting> _waiting = [];
-    private readonly List<(byte[] Link, long TimestampMs)> _links = [];
+    private readonly Stack<Waiting> _free = [];
+    private readonly List<(int End, long TimestampMs)> _links = [];
+    private byte[] _linkBytes = new byte[4096];
     private readonly Dictionary<(int Partition, long Offset), Waiting> _asked = [];
     private readonly HashSet<UInt128> _blocked = [];
     private byte[] _read = new byte[64];
@@ -195,6 +198,7 @@ internal sealed class Router
             waiting.IsDone = true;
             _answered = true;
             Load(waiting);
+            CrashPoint.Hit(CrashPoint.RouterAnswered);
             RouteDecided(waiting, decision);
         }
     }
@@ -208,7 +212,7 @@ internal sealed class Router
         }
 
         _answered = false;
-        _waiting.RemoveAll(waiting => waiting.IsDone);
+        RemoveDone();
         _blocked.Clear();
         foreach (Waiting waiting in _waiting)
         {
@@ -231,7 +235,29 @@ internal sealed class Router
             Block();
         }
 
-        _waiting.RemoveAll(waiting => waiting.IsDone);
+        RemoveDone();
+    }
+
+    private void RemoveDone()
+    {
+        int kept = 0;
+        for (int i = 0; i < _waiting.Count; i++)
+        {
+            Waiting waiting = _waiting[i];
+            if (!waiting.IsDone)
+            {
+                _waiting[kept++] = waiting;
+                continue;
+            }
+
+            waiting.IsDone = waiting.IsAsked = false;
+            if (_free.Count < MaxFree)
+            {
+                _free.Push(waiting);
+            }
+        }
+
+        _waiting.RemoveRange(kept, _waiting.Count - kept);
     }
 
     /// <summary>Sends the questions of this batch, after the events passed on before them are durable.</summary>
@@ -244,12 +270,15 @@ internal sealed class Router
         }
 
         _effects.WaitDurable(StageLog.ProfileEvents);
-        foreach ((byte[] link, long timestampMs) in _links)
+        int start = 0;
+        foreach ((int end, long timestampMs) in _links)
         {
-            _effects.Append(StageLog.IdentityLinks, 0, "workspace"u8, link, timestampMs);
+            _effects.Append(StageLog.IdentityLinks, 0, "workspace"u8, _linkBytes.AsSpan(start, end - start), timestampMs);
+            start = end;
         }
 
         _links.Clear();
+        CrashPoint.Hit(CrashPoint.RouterAsked);
     }
 
     /// <summary>Takes a record of events. After a batch of them call <see cref="SendLinks"/>.</summary>
@@ -418,8 +447,8 @@ internal sealed class Router
 
     private void Wait(Waiting waiting, in LogRecord record)
     {
-        _current = new Waiting();
-        waiting.Value = record.Value.ToArray();
+        _current = _free.TryPop(out Waiting? free) ? free : new Waiting();
+        waiting.Keep(record.Value);
         _waiting.Add(waiting);
         if (waiting.IsAsked)
         {
@@ -537,8 +566,9 @@ internal sealed class Router
             AliasPreviousId = !_reader.HasPreviousId ? default : _reader.PreviousAnonymousId.IsEmpty ? _reader.PreviousUserId : _reader.PreviousAnonymousId,
             Identifiers = _identifiers.List,
         };
-        int end = link.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.IdentityLink]));
-        _links.Add((_write.AsSpan(0, end).ToArray(), waiting.TimestampMs));
+        int start = _links.Count == 0 ? 0 : _links[^1].End;
+        int end = link.WriteTo(ref _linkBytes, WireFormat.WriteHeader(ref _linkBytes, start, _schemas[RecordType.IdentityLink]));
+        _links.Add((end, waiting.TimestampMs));
     }
 
     private void RouteDecided(Waiting waiting, in IdentityDecision decision)
@@ -638,6 +668,7 @@ internal sealed class Router
             ReceivedAt = envelope.ReceivedAt,
             SentAt = envelope.SentAt,
             Import = envelope.Import,
+            EventType = envelope.Type,
         };
         int end = letter.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.DeadLetter]));
         _effects.Append(StageLog.DeadLetters, 0, default, _write.AsSpan(0, end), record.TimestampMs);
@@ -650,10 +681,22 @@ internal sealed class Router
         public long Offset;
         public long TimestampMs;
         public long Now;
-        public byte[] Value = [];
+        private byte[] _value = [];
+        private int _length;
         public bool IsAsked;
         public bool IsDone;
 
-        public LogRecord Record => new() { Partition = Partition, Offset = Offset, TimestampMs = TimestampMs, Value = Value };
+        public LogRecord Record => new() { Partition = Partition, Offset = Offset, TimestampMs = TimestampMs, Value = _value.AsSpan(0, _length) };
+
+        public void Keep(ReadOnlySpan<byte> value)
+        {
+            if (_value.Length < value.Length)
+            {
+                _value = new byte[value.Length * 2];
+            }
+
+            value.CopyTo(_value);
+            _length = value.Length;
+        }
     }
 }

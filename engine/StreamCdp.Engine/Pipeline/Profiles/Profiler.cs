@@ -21,7 +21,8 @@ namespace StreamCdp.Engine.Pipeline.Profiles;
 internal sealed class Profiler : IDisposable
 {
     private const byte RedirectFormat = 2;
-    private const int MaxDirty = 20_000;
+    private const long MostFlushMs = 10_000;
+    private const int MaxDirty = 200_000;
     private const int TraitsSlot = 0;
     private const int ContextTraitsSlot = 1;
     private const int ContextSlot = 2;
@@ -68,6 +69,7 @@ internal sealed class Profiler : IDisposable
     private int _readLength;
     private long _redirectOffset;
     private long _dueAt = long.MinValue;
+    private long _flushedAt;
     private bool _profileExists;
 
     /// <param name="shard">Partition of profile-events.</param>
@@ -150,7 +152,12 @@ internal sealed class Profiler : IDisposable
             case ProfileEventKind.Tick:
                 Now = Math.Max(Now, e.Now);
                 _dueAt = Now;
-                QueueFlush();
+                if (!IsBehind || e.Now - _flushedAt >= MostFlushMs)
+                {
+                    _flushedAt = e.Now;
+                    QueueFlush();
+                }
+
                 break;
             case ProfileEventKind.Fence:
                 _fences[e.OriginPartition] = Math.Max(e.Generation, _fences.GetValueOrDefault(e.OriginPartition, long.MinValue));
@@ -203,6 +210,9 @@ internal sealed class Profiler : IDisposable
             }
         }
     }
+
+    /// <summary>The reader is far from the log's end: changed profiles are written less often, because most will change again before anybody could read them.</summary>
+    public bool IsBehind { get; set; }
 
     /// <summary>Lets <see cref="WorkOff"/> write all profiles changed so far.</summary>
     public void QueueFlush()
@@ -367,6 +377,10 @@ internal sealed class Profiler : IDisposable
         if (ApplyReady(e, now))
         {
             Store();
+            if (CrashPoint.IsArmed && _changes.Count > 0)
+            {
+                CrashPoint.Hit(CrashPoint.ProfileWritten); // Only where there is an output to lose.
+            }
         }
 
         if (_pending.Count > 0)
@@ -794,6 +808,7 @@ internal sealed class Profiler : IDisposable
         BinaryPrimitives.WriteInt64LittleEndian(redirect[25..], _offset);
         _store.Write(e.ProfileId, redirect);
         _dirty.Remove(e.ProfileId);
+        CrashPoint.Hit(CrashPoint.ProfileMergedAway);
     }
 
     private void Forward(in ProfileEvent e, ReadOnlySpan<byte> value, UInt128 target)
@@ -968,7 +983,8 @@ internal sealed class Profiler : IDisposable
             _key = new byte[keyLength * 2];
         }
 
-        _profile.Id.TryFormat(_key, out int written, "x32");
+        const int written = 32;
+        CanonicalId.WriteText(_key, _profile.Id);
         _key[written] = (byte)':';
         segment.CopyTo(_key, written + 1);
         _effects.Append(StageLog.Memberships, _shard, _key.AsSpan(0, written + 1 + segment.Length), _write.AsSpan(0, end), _timestampMs);
@@ -1040,7 +1056,7 @@ internal sealed class Profiler : IDisposable
     private void AppendProfile(int end)
     {
         Span<byte> key = stackalloc byte[32];
-        _profile.Id.TryFormat(key, out _, "x32");
+        CanonicalId.WriteText(key, _profile.Id);
         _effects.Append(StageLog.Profiles, _shard, key, _write.AsSpan(0, end), _timestampMs);
     }
 

@@ -1,0 +1,6 @@
+namespace StreamCdp.Bench.EndToEnd;
+
+internal static class LatencyRun
+{
+    public static Task<int> RunAsync(BenchOptions options) => throw new NotSupportedException(options.Through);
+}

@@ -1,0 +1,117 @@
+using System.Text;
+using System.Text.Json;
+using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Runtime;
+using StreamCdp.Schemas;
+
+namespace StreamCdp.Bench.EndToEnd;
+
+/// <summary>What must come out, or what did.</summary>
+internal sealed class Truth
+{
+    /// <summary>Segments whose members do not hang on the time of the run.</summary>
+    public static readonly string[] Segments = ["new_visitors", "mobile_buyers", "big_spenders", "vip", "reachable_bargain_hunters"];
+
+    public long Applied { get; set; }
+
+    public long Repeats { get; set; }
+
+    public long Profiles { get; set; }
+
+    public long Orders { get; set; }
+
+    public long RevenueCents { get; set; }
+
+    public Dictionary<string, long> Members { get; } = [];
+
+    /// <summary>Reads the answer from the logs profiles and memberships, as any reader of them would.</summary>
+    public static Truth Read(CdpEngine engine, long repeats)
+    {
+        var found = new Truth { Repeats = repeats };
+        Dictionary<UInt128, (long Events, long Orders, long Cents)> profiles = [];
+        HashSet<UInt128> merged = [];
+        for (int shard = 0; shard < engine.Profiles.Partitions; shard++)
+        {
+            using ILogReader reader = engine.Profiles.OpenReader(shard, 0);
+            while (reader.TryRead(out LogRecord record))
+            {
+                if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && Profile.TryRead(body, out Profile profile))
+                {
+                    if (profile.MergedInto is not null)
+                    {
+                        merged.Add(profile.Id);
+                        profiles.Remove(profile.Id);
+                    }
+                    else
+                    {
+                        profiles[profile.Id] = (profile.Events, (long)Number(profile.Computed, "orders_90d"u8), (long)Math.Round(Number(profile.Computed, "revenue"u8) * 100));
+                    }
+                }
+            }
+        }
+
+        found.Profiles = profiles.Count;
+        found.Applied = profiles.Values.Sum(profile => profile.Events);
+        found.Orders = profiles.Values.Sum(profile => profile.Orders);
+        found.RevenueCents = profiles.Values.Sum(profile => profile.Cents);
+        Dictionary<string, HashSet<UInt128>> members = [];
+        foreach (string segment in Segments)
+        {
+            members[segment] = [];
+        }
+
+        for (int shard = 0; shard < engine.Memberships.Partitions; shard++)
+        {
+            using ILogReader reader = engine.Memberships.OpenReader(shard, 0);
+            while (reader.TryRead(out LogRecord record))
+            {
+                if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && SegmentMembership.TryRead(body, out SegmentMembership change)
+                    && members.TryGetValue(Encoding.UTF8.GetString(change.Segment), out HashSet<UInt128>? ids))
+                {
+                    _ = change.Change == MembershipChange.Entered ? ids.Add(change.ProfileId) : ids.Remove(change.ProfileId);
+                }
+            }
+        }
+
+        foreach ((string segment, HashSet<UInt128> ids) in members)
+        {
+            found.Members[segment] = ids.Count(id => !merged.Contains(id));
+        }
+
+        return found;
+    }
+
+    /// <summary>Every difference, as lines for people.</summary>
+    public IEnumerable<string> Differences(Truth found)
+    {
+        foreach ((string name, long expected, long actual) in new[]
+        {
+            ("applied events", Applied, found.Applied),
+            ("repeats", Repeats, found.Repeats),
+            ("profiles", Profiles, found.Profiles),
+            ("orders", Orders, found.Orders),
+            ("revenue, cents", RevenueCents, found.RevenueCents),
+        }.Concat(Members.Select(member => (member.Key, member.Value, found.Members[member.Key]))))
+        {
+            if (expected != actual)
+            {
+                yield return $"{name}: expected {expected}, found {actual}";
+            }
+        }
+    }
+
+    private static double Number(ReadOnlySpan<byte> json, ReadOnlySpan<byte> name)
+    {
+        var reader = new Utf8JsonReader(json);
+        while (reader.Read())
+        {
+            if (reader.TokenType == JsonTokenType.PropertyName && reader.CurrentDepth == 1 && reader.ValueTextEquals(name))
+            {
+                reader.Read();
+                return reader.TokenType == JsonTokenType.Number ? reader.GetDouble() : 0;
+            }
+        }
+
+        return 0;
+    }
+}

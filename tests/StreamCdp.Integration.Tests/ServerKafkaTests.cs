@@ -1,0 +1,209 @@
+using System.Text;
+using System.Text.Json;
+using Avro;
+using Avro.Generic;
+using Avro.IO;
+using Confluent.Kafka;
+using Confluent.Kafka.Admin;
+using StreamCdp.Cli;
+
+namespace StreamCdp.Integration.Tests;
+
+/// <summary>A whole server on a real Kafka, and programs of others beside it.</summary>
+public sealed class ServerKafkaTests(KafkaFixture kafka, SchemaRegistryProcess registry) : IClassFixture<SchemaRegistryProcess>, IDisposable
+{
+    private readonly string _data = Directory.CreateTempSubdirectory("streamcdp-server-").FullName;
+    private readonly string _prefix = $"server{Guid.NewGuid():N}.";
+
+    public void Dispose() => Directory.Delete(_data, recursive: true);
+
+    [Fact]
+    public async Task JSON_of_any_producer_and_HTTP_end_as_the_same_profile_and_a_restart_keeps_all()
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        string before;
+        await using (ServerFixtureHost server = await StartAsync(servers))
+        {
+            await server.SendAsync("identify", """{"userId":"u1","anonymousId":"a1","traits":{"email":"ann@example.com","plan":"pro"}}""");
+            await ProduceAsync(servers, """{"type":"track","anonymousId":"a1","event":"Order Completed","properties":{"revenue":12.5},"messageId":"m1"}""");
+            await ProduceAsync(servers, "no event at all");
+            JsonElement profile = await server.ProfileAsync("email:ann%40example.com");
+
+            Assert.Equal(12.5, profile.GetProperty("computed").GetProperty("revenue").GetDouble());
+            Assert.Equal(["buyers", "pros"], ServerFixtureHost.Segments(profile));
+            Assert.Equal(2, profile.GetProperty("events").GetArrayLength());
+            Assert.Equal("Order Completed", profile.GetProperty("events")[0].GetProperty("event").GetProperty("event").GetString());
+            JsonElement letter = (await server.GetAsync("/v1/dead-letters")).GetProperty("dead_letters").EnumerateArray().Single();
+            Assert.Equal("no event at all", letter.GetProperty("payload_text").GetString());
+            Assert.Equal("events", letter.GetProperty("origin").GetProperty("log").GetString());
+            Assert.Equal("ready", (await server.GetAsync("/readyz")).GetProperty("status").GetString());
+            before = profile.GetRawText();
+        }
+
+        await using (ServerFixtureHost server = await StartAsync(servers))
+        {
+            Assert.Equal(before, (await server.ProfileAsync("user_id:u1")).GetRawText());
+            await ProduceAsync(servers, """{"type":"track","anonymousId":"a1","event":"Order Completed","properties":{"revenue":12.5},"messageId":"m1"}"""); // Sent again.
+            await ProduceAsync(servers, """{"type":"track","userId":"u1","event":"Order Completed","properties":{"revenue":7.5},"messageId":"m2"}""");
+
+            JsonElement after = await server.ProfileAsync("user_id:u1");
+
+            Assert.Equal(20, after.GetProperty("computed").GetProperty("revenue").GetDouble());
+            Assert.Equal(3, after.GetProperty("activity").GetProperty("events").GetInt64());
+        }
+    }
+
+    [Fact]
+    public async Task A_lost_state_directory_is_made_again_from_the_topics_and_nothing_counts_twice()
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        string before;
+        await using (ServerFixtureHost server = await StartAsync(servers))
+        {
+            await server.SendAsync("identify", """{"userId":"u1","anonymousId":"a1","traits":{"plan":"pro"}}""");
+            await server.SendAsync("track", """{"anonymousId":"a1","event":"Order Completed","properties":{"revenue":3}}""");
+            before = (await server.ProfileAsync("user_id:u1")).GetRawText();
+        }
+
+        Directory.Delete(_data, recursive: true);
+        await using (ServerFixtureHost server = await StartAsync(servers))
+        {
+            Assert.Equal(before, (await server.ProfileAsync("user_id:u1")).GetRawText());
+        }
+
+        Assert.Equal(2, Read(servers, "memberships").Count); // Entered two segments, once each.
+    }
+
+    [Fact]
+    public async Task A_reader_that_knows_only_the_schema_registry_reads_profiles_and_memberships()
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        Assert.SkipWhen(registry.Url is null, SchemaRegistryProcess.WhyNot);
+        string id;
+        await using (ServerFixtureHost server = await StartAsync(servers, ("Kafka:SchemaRegistry:Url", registry.Url!)))
+        {
+            await server.SendAsync("identify", """{"userId":"u1","traits":{"email":"ann@example.com","plan":"pro"}}""");
+            id = (await server.ProfileAsync("user_id:u1")).GetProperty("id").GetString()!;
+        }
+
+        using var http = new HttpClient();
+        var profiles = new List<GenericRecord>();
+        foreach (byte[] value in Read(servers, "profiles"))
+        {
+            profiles.Add(await DecodeAsync(http, value));
+        }
+
+        var memberships = new List<GenericRecord>();
+        foreach (byte[] value in Read(servers, "memberships"))
+        {
+            memberships.Add(await DecodeAsync(http, value));
+        }
+
+        GenericRecord profile = profiles[^1];
+        Assert.Equal(id, profile["id"]);
+        Assert.Equal("pro", JsonElement.Parse(Encoding.UTF8.GetString(profile["traits"] as byte[] ?? Encoding.UTF8.GetBytes((string)profile["traits"]))).GetProperty("plan").GetString());
+        GenericRecord membership = Assert.Single(memberships);
+        Assert.Equal(id, membership["profile_id"]);
+        Assert.Equal("pros", membership["segment"]);
+        Assert.Equal("entered", ((GenericEnum)membership["change"]).Value);
+    }
+
+    [Fact]
+    public async Task Outputs_are_JSON_when_asked_and_the_engine_reads_them_back()
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        await using (ServerFixtureHost server = await StartAsync(servers, ("Kafka:Format", "json")))
+        {
+            await server.SendAsync("identify", """{"userId":"u1","traits":{"email":"ann@example.com","plan":"pro"},"messageId":"m\"1"}""");
+            await server.ProfileAsync("user_id:u1");
+            JsonElement trace = await server.GetAsync("/v1/trace/m%221");
+            Assert.Equal("pros", trace.GetProperty("stages")[2].GetProperty("memberships")[0].GetProperty("segment").GetString());
+        }
+
+        Directory.Delete(_data, recursive: true);
+        await using (ServerFixtureHost server = await StartAsync(servers)) // Built again, and in Avro now.
+        {
+            Assert.Equal(["pros"], ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u1")));
+        }
+
+        JsonElement membership = JsonElement.Parse(Assert.Single(Read(servers, "memberships"))); // It was not written again.
+        Assert.Equal("m\"1", membership.GetProperty("cause").GetString());
+        JsonElement profile = JsonElement.Parse(Read(servers, "profiles")[0]);
+        Assert.Equal("pro", profile.GetProperty("traits").GetProperty("plan").GetString());
+    }
+
+    [Fact]
+    public async Task A_process_that_only_collects_fills_the_topic_for_the_one_with_the_stages()
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        await using ServerFixtureHost collector = await StartAsync(servers, ("Roles", "collect"));
+        await using ServerFixtureHost server = await StartAsync(servers, ("Roles", "route,resolve,profile,api"));
+        await collector.SendAsync("track", """{"userId":"u1","event":"Order Completed"}""");
+        await Task.Delay(600, TestContext.Current.CancellationToken); // Of other processes' records the end of a topic is known half a second late.
+
+        Assert.Equal(["buyers"], ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u1")));
+        Assert.Equal("ready", (await collector.GetAsync("/readyz")).GetProperty("status").GetString());
+    }
+
+    [Fact]
+    public async Task An_unfit_topic_a_registry_that_is_away_and_another_cluster_are_refused()
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        using (IAdminClient admin = new AdminClientBuilder(new AdminClientConfig { BootstrapServers = servers }).Build())
+        {
+            await admin.CreateTopicsAsync([new TopicSpecification { Name = _prefix + "profiles", NumPartitions = 1, ReplicationFactor = 1, Configs = new() { ["cleanup.policy"] = "delete" } }]);
+        }
+
+        CliException unfit = await Assert.ThrowsAsync<CliException>(() => StartAsync(servers));
+        CliException away = await Assert.ThrowsAsync<CliException>(() => StartAsync(servers, ("Kafka:SchemaRegistry:Url", "http://127.0.0.1:9"), ("Kafka:SchemaRegistry:Retries", "0")));
+
+        Assert.Contains($"{_prefix}profiles has cleanup.policy=delete", unfit.Message, StringComparison.Ordinal);
+        Assert.Contains("http://127.0.0.1:9", away.Message, StringComparison.Ordinal);
+    }
+
+    private Task<ServerFixtureHost> StartAsync(string servers, params (string Key, string Value)[] settings) =>
+        ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, [("Log:Kind", "kafka"), ("Kafka:BootstrapServers", servers), ("Kafka:TopicPrefix", _prefix), ("Engine:Shards", "2"), .. settings]);
+
+    /// <summary>As kafka-console-producer.sh does: no key. Then the topic's end is known to all.</summary>
+    private async Task ProduceAsync(string servers, string json)
+    {
+        using IProducer<Null, string> producer = new ProducerBuilder<Null, string>(new ProducerConfig { BootstrapServers = servers }).Build();
+        await producer.ProduceAsync(_prefix + "events", new Message<Null, string> { Value = json }, TestContext.Current.CancellationToken);
+        await Task.Delay(600, TestContext.Current.CancellationToken); // Of other processes' records the end of a topic is known half a second late.
+    }
+
+    /// <summary>All values of a topic.</summary>
+    private List<byte[]> Read(string servers, string log)
+    {
+        using IConsumer<byte[], byte[]> consumer = new ConsumerBuilder<byte[], byte[]>(new ConsumerConfig { BootstrapServers = servers, GroupId = _prefix + "test", EnablePartitionEof = true, EnableAutoCommit = false }).Build();
+        TopicPartition[] partitions = [new(_prefix + log, 0), new(_prefix + log, 1)];
+        consumer.Assign(partitions.Select(partition => new TopicPartitionOffset(partition, Offset.Beginning)));
+        var values = new List<byte[]>();
+        var ended = new HashSet<TopicPartition>();
+        while (ended.Count < partitions.Length)
+        {
+            ConsumeResult<byte[], byte[]> result = consumer.Consume(TestContext.Current.CancellationToken);
+            if (result.IsPartitionEOF)
+            {
+                ended.Add(result.TopicPartition);
+            }
+            else
+            {
+                values.Add(result.Message.Value);
+            }
+        }
+
+        consumer.Close();
+        return values;
+    }
+
+    private async Task<GenericRecord> DecodeAsync(HttpClient http, byte[] value)
+    {
+        Assert.Equal(0, value[0]);
+        int schemaId = System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(value.AsSpan(1));
+        JsonElement answer = JsonElement.Parse(await http.GetStringAsync(new Uri($"{registry.Url}/schemas/ids/{schemaId}"), TestContext.Current.CancellationToken));
+        var schema = Schema.Parse(answer.GetProperty("schema").GetString()!);
+        using var body = new MemoryStream(value, 5, value.Length - 5);
+        return new GenericDatumReader<GenericRecord>(schema, schema).Read(null!, new BinaryDecoder(body));
+    }
+}

@@ -1,0 +1,285 @@
+using System.Net;
+using System.Net.Http.Headers;
+using System.Net.Sockets;
+using System.Text.Json;
+using StreamCdp.Cli;
+
+namespace StreamCdp.Integration.Tests;
+
+/// <summary>A whole server on local logs.</summary>
+public sealed class ServerLocalTests : IDisposable
+{
+    private readonly string _data = Directory.CreateTempSubdirectory("streamcdp-server-").FullName;
+
+    public void Dispose() => Directory.Delete(_data, recursive: true);
+
+    [Fact]
+    public async Task What_comes_in_is_a_profile_with_segments_and_a_restart_keeps_all()
+    {
+        string before;
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data))
+        {
+            Assert.Equal("ready", (await server.GetAsync("/readyz")).GetProperty("status").GetString());
+            Assert.Equal("live", (await server.GetAsync("/healthz")).GetProperty("status").GetString());
+            await server.SendAsync("track", """{"anonymousId":"a1","event":"Order Completed","properties":{"revenue":12.5},"messageId":"m1"}""");
+            await server.SendAsync("identify", """{"userId":"u1","anonymousId":"a1","traits":{"email":"Ann@Example.com","plan":"pro"}}""");
+            await server.SendAsync("track", """{"userId":"u2","event":"Order Completed","properties":{"revenue":1}}""");
+
+            JsonElement profile = await server.ProfileAsync("email:ann%40example.com");
+
+            Assert.Equal(12.5, profile.GetProperty("computed").GetProperty("revenue").GetDouble());
+            Assert.Equal("pro", profile.GetProperty("traits").GetProperty("plan").GetString());
+            Assert.Equal(["buyers", "pros"], ServerFixtureHost.Segments(profile));
+            Assert.Equal(3, profile.GetProperty("identifiers").GetArrayLength());
+            Assert.Equal(2, profile.GetProperty("events").GetArrayLength());
+            JsonElement first = await server.GetAsync("/v1/segments/buyers/members?limit=1");
+            JsonElement second = await server.GetAsync($"/v1/segments/buyers/members?limit=1&cursor={first.GetProperty("next").GetString()}");
+            Assert.Equal(JsonValueKind.Null, second.GetProperty("next").ValueKind);
+            Assert.NotEqual(first.GetProperty("members")[0].GetProperty("id").GetString(), second.GetProperty("members")[0].GetProperty("id").GetString());
+            Assert.Equal(2, (await server.GetAsync("/v1/profiles/user_id:u1/events")).GetProperty("events").GetArrayLength());
+            JsonElement trace = await server.GetAsync("/v1/trace/m1");
+            Assert.Equal(["collect", "route", "profile"], trace.GetProperty("stages").EnumerateArray().Select(stage => stage.GetProperty("stage").GetString()));
+            Assert.Equal("entered", trace.GetProperty("stages")[2].GetProperty("memberships")[0].GetProperty("change").GetString());
+            before = profile.GetRawText();
+        }
+
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data))
+        {
+            Assert.Equal(before, (await server.ProfileAsync("user_id:u1")).GetRawText());
+            await server.SendAsync("track", """{"anonymousId":"a1","event":"Order Completed","properties":{"revenue":12.5},"messageId":"m1"}"""); // The SDK sends it again.
+            await server.SendAsync("track", """{"userId":"u1","event":"Order Completed","properties":{"revenue":7.5}}""");
+
+            JsonElement after = await server.ProfileAsync("user_id:u1");
+
+            Assert.Equal(20, after.GetProperty("computed").GetProperty("revenue").GetDouble());
+            Assert.Equal(3, after.GetProperty("activity").GetProperty("events").GetInt64());
+            Assert.Equal(2, (await server.GetAsync("/v1/segments")).GetProperty("segments").EnumerateArray().Single(segment => segment.GetProperty("id").GetString() == "buyers").GetProperty("members").GetInt64());
+        }
+    }
+
+    [Fact]
+    public async Task The_stream_tells_who_entered()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        using var request = new HttpRequestMessage(HttpMethod.Get, "/v1/stream?segment=buyers");
+        using HttpResponseMessage response = await server.Client.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, TestContext.Current.CancellationToken);
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(TestContext.Current.CancellationToken));
+        await server.SendAsync("track", """{"userId":"u1","event":"Order Completed","messageId":"m1"}""");
+
+        string? line = "";
+        while (line is not null && !line.StartsWith("data:", StringComparison.Ordinal))
+        {
+            line = await reader.ReadLineAsync(TestContext.Current.CancellationToken);
+        }
+
+        JsonElement change = JsonElement.Parse(line!["data:".Length..]);
+        Assert.Equal("buyers", change.GetProperty("segment").GetString());
+        Assert.Equal("m1", change.GetProperty("cause").GetString());
+    }
+
+    [Fact]
+    public async Task A_changed_model_at_a_restart_adds_removes_and_says_what_needs_a_backfill()
+    {
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data))
+        {
+            await server.SendAsync("identify", """{"userId":"u1","traits":{"plan":"pro","country":"DE"}}""");
+            await server.SendAsync("track", """{"userId":"u1","event":"Order Completed","properties":{"revenue":5}}""");
+            Assert.Equal(["buyers", "pros"], ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u1")));
+            Assert.Empty(server.Host.NeedBackfill());
+        }
+
+        string changed = ServerFixtureHost.Model.Replace("pros:   { when: 'traits.plan == \"pro\"' }", "german: { when: 'traits.country == \"DE\"' }\n  viewers: { when: 'count(\"Product Viewed\") >= 1' }", StringComparison.Ordinal);
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data, changed))
+        {
+            JsonElement profile = await server.ProfileAsync("user_id:u1");
+
+            Assert.Equal(["buyers", "german"], ServerFixtureHost.Segments(profile));
+            Assert.Equal(["viewers"], server.Host.NeedBackfill());
+            using HttpResponseMessage gone = await server.Client.GetAsync("/v1/segments/pros", TestContext.Current.CancellationToken);
+            Assert.Equal(HttpStatusCode.NotFound, gone.StatusCode);
+        }
+
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data))
+        {
+            Assert.Equal(["buyers", "pros"], ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u1")));
+        }
+    }
+
+    [Fact]
+    public async Task Dead_letters_are_listed_and_count_after_a_replay_at_their_own_time()
+    {
+        string withoutEmail = ServerFixtureHost.Model.Replace("  - { type: email,        limit: 5, from: [traits.email], normalize: email }\n", "", StringComparison.Ordinal);
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data, withoutEmail))
+        {
+            await server.SendAsync("identify", """{"traits":{"email":"ann@example.com","plan":"pro"},"timestamp":"2026-01-02T03:04:05Z"}""");
+            await server.SendAsync("track", """{"userId":"u1"}""");
+            await server.SendAsync("batch", """{"batch":[{"type":"track","userId":"u1","event":"Order Completed","timestamp":"yesterday"}]}""");
+        }
+
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data))
+        {
+            string url = server.Address.ToString();
+            (int code, string list, string error) = await CliFakeServer.RunAsync("dead-letters", "list", "--url", url, "--key", ServerFixtureHost.Key);
+            Assert.True(code == 0, error);
+            JsonElement[] letters = [.. list.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonElement.Parse(line))];
+            Assert.Equal(["no_identifier", "missing_event", "bad_timestamp"], letters.Select(letter => letter.GetProperty("reason").GetString()));
+            Assert.Equal("ann@example.com", letters[0].GetProperty("payload").GetProperty("traits").GetProperty("email").GetString());
+            JsonElement page = await server.GetAsync("/v1/dead-letters?limit=1");
+            JsonElement next = await server.GetAsync($"/v1/dead-letters?limit=1&cursor={page.GetProperty("next").GetString()}");
+            Assert.Equal("missing_event", next.GetProperty("dead_letters")[0].GetProperty("reason").GetString());
+            Assert.Single((await server.GetAsync("/v1/dead-letters?reason=bad_timestamp")).GetProperty("dead_letters").EnumerateArray());
+
+            (int replayed, string counts, error) = await CliFakeServer.RunAsync("dead-letters", "replay", "--url", url, "--key", ServerFixtureHost.Key);
+            JsonElement again = await server.PostAsync("/v1/dead-letters/replay", """{"reason":"no_identifier"}""");
+            JsonElement profile = await server.ProfileAsync("email:ann%40example.com");
+
+            Assert.True(replayed == 0, error);
+            Assert.Equal("1 replayed, 2 still invalid.\n", counts);
+            Assert.Equal(1, again.GetProperty("replayed").GetInt64());
+            Assert.Equal(1, profile.GetProperty("activity").GetProperty("events").GetInt64()); // Twice replayed, counted once.
+            Assert.Equal("2026-01-02T03:04:05.000Z", profile.GetProperty("activity").GetProperty("first_seen").GetString());
+            Assert.Equal(["pros"], ServerFixtureHost.Segments(profile));
+        }
+    }
+
+    [Fact]
+    public async Task Replay_needs_the_scope_admin_and_a_good_body()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        foreach ((string body, HttpStatusCode status) in new[] { ("{}", HttpStatusCode.OK), ("", HttpStatusCode.BadRequest), ("[]", HttpStatusCode.BadRequest), ("""{"from":"yesterday"}""", HttpStatusCode.BadRequest), ("""{"reason":7}""", HttpStatusCode.BadRequest) })
+        {
+            using HttpResponseMessage response = await server.Client.PostAsync("/v1/dead-letters/replay", new StringContent(body), TestContext.Current.CancellationToken);
+            Assert.Equal(status, response.StatusCode);
+        }
+
+        foreach (string cursor in new[] { "x", "1_2", "1_2.x", "99", "-1", "1_99999999999.1" })
+        {
+            using HttpResponseMessage response = await server.Client.GetAsync($"/v1/dead-letters?cursor={cursor}", TestContext.Current.CancellationToken);
+            Assert.Equal(HttpStatusCode.BadRequest, response.StatusCode);
+        }
+
+        server.Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", "read-key-0123456789");
+        using HttpResponseMessage refused = await server.Client.PostAsync("/v1/dead-letters/replay", new StringContent("{}"), TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.Forbidden, refused.StatusCode);
+    }
+
+    [Fact]
+    public async Task Export_and_profile_of_the_command_line_work_against_a_server()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, ("Engine:Shards", "3"));
+        string[] users = [.. Enumerable.Range(0, 25).Select(i => $"u{i}")];
+        foreach (string user in users)
+        {
+            await server.SendAsync("track", $$"""{"userId":"{{user}}","event":"Order Completed"}""");
+        }
+
+        JsonElement one = await server.ProfileAsync("user_id:u7");
+        string[] access = ["--url", server.Address.ToString(), "--key", ServerFixtureHost.Key];
+        (int code, string all, string error) = await CliFakeServer.RunAsync(["export", "profiles", .. access]);
+        (_, string members, _) = await CliFakeServer.RunAsync(["export", "segment", "buyers", "--format", "csv", .. access]);
+        (_, string shown, _) = await CliFakeServer.RunAsync(["profile", "user_id:u7", .. access]);
+        var ids = new List<string?>();
+        string? cursor = null;
+        do
+        {
+            JsonElement page = await server.GetAsync("/v1/profiles?limit=4" + (cursor is null ? "" : "&cursor=" + cursor));
+            ids.AddRange(page.GetProperty("profiles").EnumerateArray().Select(profile => profile.GetProperty("id").GetString()));
+            cursor = page.GetProperty("next").GetString();
+        }
+        while (cursor is not null);
+
+        Assert.True(code == 0, error);
+        Assert.Equal(users.Order(StringComparer.Ordinal), all.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonElement.Parse(line).GetProperty("identifiers")[0].GetProperty("value").GetString()).Order(StringComparer.Ordinal));
+        Assert.Equal(users.Length + 1, members.Split('\n', StringSplitOptions.RemoveEmptyEntries).Length);
+        Assert.Equal(one.GetProperty("id").GetString(), JsonElement.Parse(shown).GetProperty("id").GetString());
+        Assert.Equal(users.Length, ids.Distinct().Count());
+        Assert.Equal(ids.Order(StringComparer.Ordinal), ids);
+    }
+
+    [Fact]
+    public async Task A_second_server_on_the_same_data_is_refused_and_the_port_of_another_too()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+
+        CliException taken = await Assert.ThrowsAsync<CliException>(() => ServerFixtureHost.StartAsync(_data));
+        string other = Directory.CreateTempSubdirectory("streamcdp-server-").FullName;
+        CliException port = await Assert.ThrowsAsync<CliException>(() => ServerFixtureHost.StartAsync(other, ServerFixtureHost.Model, ("Http:Urls", server.Address.ToString())));
+
+        Assert.Contains(_data, taken.Message, StringComparison.Ordinal);
+        Assert.Contains($"{Environment.ProcessId}", taken.Message, StringComparison.Ordinal);
+        Assert.Contains("in use", port.Message, StringComparison.Ordinal);
+        await using (ServerFixtureHost free = await ServerFixtureHost.StartAsync(other)) // The failed start let everything go.
+        {
+            Assert.Equal("ready", (await free.GetAsync("/readyz")).GetProperty("status").GetString());
+        }
+
+        Directory.Delete(other, recursive: true);
+    }
+
+    [Fact]
+    public async Task Everything_that_is_wrong_is_said_at_once()
+    {
+        CliException error = await Assert.ThrowsAsync<CliException>(() => ServerHost.StartAsync(
+            ServerFixtureHost.Settings(
+                _data,
+                "sources: [ { id: web, write_key: k, kind: website } ]\nidentifiers: [ { type: user_id, limit: 1 } ]\nsegments:\n  a: { when: 'count(\"X\" > 3' }\n",
+                ("Log:Kind", "kafka"), ("Kafka:LingerMs", "-1"), ("Kafka:Format", "xml"), ("Engine:Shards", "many"), ("Engine:TickMs", "1"), ("Roles", "route,api"), ("Clock", "sun")),
+            TestContext.Current.CancellationToken));
+
+        Assert.Contains("test/cdp.yaml:4:", error.Message, StringComparison.Ordinal);
+        foreach (string key in new[] { "Kafka:BootstrapServers", "Kafka:LingerMs", "Kafka:Format", "Engine:Shards", "Roles is route,api", "Clock is sun" })
+        {
+            Assert.Contains(key, error.Message, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("profile,api", "add route, resolve")]
+    [InlineData("api", "leave api out")]
+    [InlineData("collect", "--log kafka")]
+    [InlineData("connect", "nothing to run")]
+    public async Task Roles_that_cannot_work_are_refused_with_what_to_do(string roles, string advice)
+    {
+        CliException error = await Assert.ThrowsAsync<CliException>(() => ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, ("Roles", roles)));
+
+        Assert.Contains(advice, error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Without_the_role_collect_nothing_is_taken_and_the_rest_works()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, ("Roles", "route,resolve,profile,api"));
+
+        using HttpResponseMessage response = await server.Client.PostAsync("/v1/track", new StringContent("{}"), TestContext.Current.CancellationToken);
+
+        Assert.Equal(HttpStatusCode.NotFound, response.StatusCode);
+        Assert.Equal("ready", (await server.GetAsync("/readyz")).GetProperty("status").GetString());
+    }
+
+    [Fact]
+    public async Task State_of_local_logs_is_not_used_with_other_logs()
+    {
+        await using (await ServerFixtureHost.StartAsync(_data))
+        {
+        }
+
+        CliException error = Assert.Throws<CliException>(() => DataDirectory.MustBelongTo(_data, "kafka abc streamcdp."));
+
+        Assert.Contains("\"local\"", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_broker_that_is_not_there_is_said_within_its_time()
+    {
+        using var closed = new TcpListener(IPAddress.Loopback, 0);
+        closed.Start();
+        int port = ((IPEndPoint)closed.LocalEndpoint).Port;
+        closed.Stop();
+
+        CliException error = await Assert.ThrowsAsync<CliException>(() => ServerFixtureHost.StartAsync(
+            _data, ServerFixtureHost.Model, ("Log:Kind", "kafka"), ("Kafka:BootstrapServers", $"127.0.0.1:{port}"), ("Kafka:RequestTimeout", "00:00:02")));
+
+        Assert.Contains($"127.0.0.1:{port}", error.Message, StringComparison.Ordinal);
+        Assert.Contains("Check", error.Message, StringComparison.Ordinal);
+    }
+}
