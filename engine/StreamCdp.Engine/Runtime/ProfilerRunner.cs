@@ -35,6 +35,11 @@ internal sealed class ProfilerRunner : StageRunner
         List<(long Number, Checkpointer<ProfilerManifest>.Manifest Manifest)> manifests = [.. Checkpointer<ProfilerManifest>.Read(stage, home)];
         ProfilerManifest? manifest = Restore(stage, home, manifests, warn, out _store);
         _effects = new LogEffects((StageLog.ProfileEvents, logs.ProfileEvents), (StageLog.Profiles, logs.Profiles), (StageLog.Memberships, logs.Memberships));
+        if (manifest is null && logs.ProfileEvents.BeginOffset(shard) > 0)
+        {
+            throw new CheckpointFailedException($"Shard {shard} has no usable checkpoint, and the log profile-events no longer has its first records: profiles would be incomplete. Put back a copy of the state directory that is younger than {EngineOptions.Section}:RetainProfileEventsMs, or start anew with an empty data directory and import again.");
+        }
+
         CdpModel first = manifest is null ? model : models(manifest.Snapshot.ModelVersion);
         Profiler = new Profiler(shard, logs.ProfileEvents.Partitions, first, models, _store, _effects, schemas);
         Profiler.Restore(manifest?.Snapshot);

@@ -39,7 +39,13 @@ internal sealed class RouterRunner : StageRunner
         _logs = logs;
         _options = options;
         List<(long Number, Checkpointer<RouterManifest>.Manifest Manifest)> manifests = [.. Checkpointer<RouterManifest>.Read(Stage, home)];
-        RouterManifest manifest = Restore(home, manifests, warn, out _map, out _repeatStore) ?? new RouterManifest
+        RouterManifest? restored = Restore(home, manifests, warn, out _map, out _repeatStore);
+        if (restored is null && Enumerable.Range(0, logs.ProfileEvents.Partitions).Any(shard => logs.ProfileEvents.BeginOffset(shard) > 0))
+        {
+            throw new CheckpointFailedException($"The router has no usable checkpoint, and the log profile-events no longer has its first records: it cannot know which events were passed on, and some would count twice. Put back a copy of the state directory that is younger than {EngineOptions.Section}:RetainProfileEventsMs, or start anew with an empty data directory and import again.");
+        }
+
+        RouterManifest manifest = restored ?? new RouterManifest
         {
             Positions = [.. Enumerable.Range(0, logs.Events.Partitions).Select(logs.Events.BeginOffset)],
             ShardEnds = [.. Enumerable.Range(0, logs.ProfileEvents.Partitions).Select(logs.ProfileEvents.BeginOffset)],

@@ -24,6 +24,25 @@ public class EngineAgainstOracleTests
     public void Crashes_at_any_moment_lose_nothing_and_double_nothing() =>
         GeneratedCase.Any(OracleClock.Event, NotYet).Sample(generated => Check(generated, shards: 1 + (int)(generated.Seed % 3), crashes: true), iter: 4000);
 
+    /// <summary>Cases that failed once.</summary>
+    [Theory]
+    [InlineData(17265927217418886UL, OracleClock.Event, false)]
+    [InlineData(3633911889663365UL, OracleClock.Event, false)]
+    [InlineData(0UL, OracleClock.Event, true)]
+    [InlineData(1UL, OracleClock.Event, true)]
+    [InlineData(5UL, OracleClock.Event, true)]
+    [InlineData(104UL, OracleClock.Event, true)]
+    [InlineData(241UL, OracleClock.Event, true)]
+    [InlineData(13077UL, OracleClock.Event, true)]
+    internal void A_case_that_failed_once_stays_right(ulong seed, OracleClock clock, bool crashes)
+    {
+        GeneratedCase generated = GeneratedCase.Of(seed, clock, NotYet);
+        for (int shards = 1; shards <= 3; shards++)
+        {
+            Check(generated, shards, crashes);
+        }
+    }
+
     private static void Check(GeneratedCase generated, int shards, bool crashes)
     {
         string? difference = Difference(generated, shards, crashes);
