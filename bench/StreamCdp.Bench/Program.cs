@@ -1,10 +1,12 @@
 using BenchmarkDotNet.Running;
 using StreamCdp.Bench.EndToEnd;
+using StreamCdp.Bench.Micro;
 
 return args switch
 {
-    [] => Micro(["--filter", "*"]),
-    ["micro", .. string[] rest] => Micro(rest is [] ? ["--filter", "*"] : rest),
+    [] => RunMicro(["--filter", "*"]),
+    ["check-budgets"] => Budgets.Check(),
+    ["micro", .. string[] rest] => RunMicro(rest is [] ? ["--filter", "*"] : rest),
     ["end-to-end", .. string[] rest] => await PipelineRun.RunAsync(BenchOptions.Parse(rest)),
     ["baseline", .. string[] rest] => await PipelineRun.RunAsync(BenchOptions.Parse(rest) with { BaselineOnly = true }),
     ["latency", .. string[] rest] => await LatencyRun.RunAsync(BenchOptions.Parse(rest)),
@@ -12,7 +14,7 @@ return args switch
     _ => Usage(),
 };
 
-static int Micro(string[] rest)
+static int RunMicro(string[] rest)
 {
     BenchmarkSwitcher.FromAssembly(typeof(BenchOptions).Assembly).Run(rest);
     return 0;
@@ -20,6 +22,6 @@ static int Micro(string[] rest)
 
 static int Usage()
 {
-    Console.Error.WriteLine("Commands: micro, end-to-end, baseline, latency, profiles (see bench/README.md).");
+    Console.Error.WriteLine("Commands: micro, check-budgets, end-to-end, baseline, latency, profiles (see bench/README.md).");
     return 2;
 }

@@ -9,12 +9,12 @@ internal static class CanonicalId
     /// <summary>The text.</summary>
     public static string Text(UInt128 id) => id.ToString("x32", CultureInfo.InvariantCulture);
 
-    /// <summary>Writes the text as 32 bytes of UTF-8.</summary>
+    /// <summary>The text as UTF-8, 32 bytes.</summary>
     public static void WriteText(Span<byte> utf8, UInt128 id)
     {
         Span<byte> bytes = stackalloc byte[16];
-        BinaryPrimitives.WriteUInt128BigEndian(bytes, id);
-        Convert.TryToHexStringLower(bytes, utf8, out _);
+        Write(bytes, id);
+        Convert.TryToHexStringLower(bytes, utf8, out _); // Not UInt128.TryFormat: it makes one digit at a time, 0.1 µs for an id.
     }
 
     /// <summary>Reads a text; false where it is not 32 hex digits.</summary>

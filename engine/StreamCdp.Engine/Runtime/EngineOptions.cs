@@ -88,7 +88,7 @@ public sealed record EngineOptions
 
     internal StoreSizes ResolverProfileSizes => Sizes(MemoryBytes / 16);
 
-    internal StoreSizes RepeatSizes => new(MemoryBytes / 16, Math.Clamp(MemoryBytes / 64, 1 << 20, 1 << 28)); // The index grows to five times this.
+    internal StoreSizes RepeatSizes => new(MemoryBytes / 8, Math.Clamp(MemoryBytes / 16, 1 << 20, 1 << 28)); // At tens of millions of ids the index grows to ten times this, and no further.
 
     private static StoreSizes Sizes(long bytes) => new(bytes, Math.Clamp(bytes / 16, 1 << 20, 1 << 30));
 }

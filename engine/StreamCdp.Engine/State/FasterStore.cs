@@ -388,14 +388,14 @@ internal sealed unsafe class FasterStore : IStateStore
         public bool Equals(ref StoreKey k1, ref StoreKey k2) => k1.Value == k2.Value;
     }
 
-    /// <summary>Lets the index grow to a fixed size only: at most 32 entries, 5 cache lines, for each bucket that was asked for.</summary>
+    /// <summary>Lets the index grow to a fixed size only: at most 64 entries, 10 cache lines, for each bucket that was asked for.</summary>
     /// <remarks>
     /// FASTER keeps an entry for each bucket and tag, and a tag is the hash's top 14 bits: with all of them the index grows by 9 bytes a key without
-    /// end. With 5 of them keys beyond 32 a bucket share chains in the log instead, which may be on disk: slower when there are more, never larger.
+    /// end. With 6 of them keys beyond 64 a bucket share chains in the log instead, which may be on disk: slower when there are more, never larger.
     /// </remarks>
     private sealed class BoundedHash : IFasterEqualityComparer<StoreKey>
     {
-        private const ulong Kept = ~(0x1FFUL << 50);
+        private const ulong Kept = ~(0xFFUL << 50);
 
         public long GetHashCode64(ref StoreKey k) => (long)((ulong)k.GetHashCode64(ref k) & Kept);
 

@@ -32,6 +32,9 @@ internal sealed class ServerHost : IAsyncDisposable
     /// <summary>The model it runs with.</summary>
     public CdpModel Model { get; }
 
+    /// <summary>For the benchmarks, which read its logs beside the HTTP API.</summary>
+    internal CdpEngine Engine => _engine;
+
     /// <summary>Completes when the server stops by itself: an engine that cannot go on. The exception says why and what to do.</summary>
     public Task Stopped => _engine?.Stopped ?? _never.Task;
 

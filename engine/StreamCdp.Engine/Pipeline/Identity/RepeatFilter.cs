@@ -11,7 +11,7 @@ namespace StreamCdp.Engine.Pipeline.Identity;
 /// </remarks>
 internal sealed class RepeatFilter(IStateStore store, long windowMs)
 {
-    private const int EntryBytes = 36;
+    private const int EntryBytes = 28;
 
     /// <summary>Receive times are nearly in order; entries stay this much longer than the window, so that a straggler finds its original.</summary>
     private const long SlackMs = 600_000;
@@ -40,7 +40,7 @@ internal sealed class RepeatFilter(IStateStore store, long windowMs)
         bool sharedMayExist = LatestSharedMs > long.MinValue;
         if (TryRead(messageId, out Entry entry) && IsInWindow(entry, receivedAt))
         {
-            if (entry.Sender == sender)
+            if (entry.Sender == (ulong)sender)
             {
                 return !entry.IsAt(partition, offset);
             }
@@ -110,13 +110,13 @@ internal sealed class RepeatFilter(IStateStore store, long windowMs)
             BinaryPrimitives.ReadInt64LittleEndian(_read),
             BinaryPrimitives.ReadInt64LittleEndian(_read.AsSpan(8)),
             BinaryPrimitives.ReadInt32LittleEndian(_read.AsSpan(16)),
-            BinaryPrimitives.ReadUInt128LittleEndian(_read.AsSpan(20)));
+            BinaryPrimitives.ReadUInt64LittleEndian(_read.AsSpan(20)));
         return true;
     }
 
     private void Keep(UInt128 key, UInt128 sender, long receivedAt, int partition, long offset)
     {
-        var entry = new Entry(receivedAt, offset, partition, sender);
+        var entry = new Entry(receivedAt, offset, partition, (ulong)sender);
         if (_isSaving)
         {
             _unsaved[key] = entry;
@@ -133,7 +133,7 @@ internal sealed class RepeatFilter(IStateStore store, long windowMs)
         BinaryPrimitives.WriteInt64LittleEndian(bytes, entry.ReceivedAt);
         BinaryPrimitives.WriteInt64LittleEndian(bytes[8..], entry.Offset);
         BinaryPrimitives.WriteInt32LittleEndian(bytes[16..], entry.Partition);
-        BinaryPrimitives.WriteUInt128LittleEndian(bytes[20..], entry.Sender);
+        BinaryPrimitives.WriteUInt64LittleEndian(bytes[20..], entry.Sender);
         store.Write(key, bytes);
         _latestMs = Math.Max(_latestMs, entry.ReceivedAt);
         if (++_sinceMark == MarkEvery)
@@ -168,7 +168,7 @@ internal sealed class RepeatFilter(IStateStore store, long windowMs)
         }
     }
 
-    private readonly record struct Entry(long ReceivedAt, long Offset, int Partition, UInt128 Sender)
+    private readonly record struct Entry(long ReceivedAt, long Offset, int Partition, ulong Sender)
     {
         public bool IsAt(int partition, long offset) => Offset == offset && Partition == partition;
     }

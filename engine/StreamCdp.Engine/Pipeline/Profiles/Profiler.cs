@@ -263,8 +263,8 @@ internal sealed class Profiler : IDisposable
         FunctionsSince = new Dictionary<string, long>(FunctionsSince),
         Pending = [.. _pending.Select(pending => new PendingSnapshot(
             CanonicalId.Text(pending.Key),
-            [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value, queued.Now, queued.TimestampMs))],
-            [.. pending.Value.Transfers.Select(transfer => new TransferSnapshot(transfer.Link, CanonicalId.Text(transfer.Loser), transfer.Record))]))],
+            [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value.Bytes.ToArray(), queued.Now, queued.TimestampMs))],
+            [.. pending.Value.Transfers.Select(transfer => new TransferSnapshot(transfer.Link, CanonicalId.Text(transfer.Loser), transfer.Record.Bytes.ToArray()))]))],
     };
 
     /// <summary>Takes over a checkpoint and indexes the store: timers, members, number of profiles.</summary>
@@ -289,10 +289,10 @@ internal sealed class Profiler : IDisposable
             {
                 UInt128 id = CanonicalId.Parse(saved.Profile);
                 var pending = new Pending();
-                pending.Queue.AddRange(saved.Queue.Select(queued => new Queued(queued.Value, queued.Now, queued.TimestampMs)));
+                pending.Queue.AddRange(saved.Queue.Select(queued => new Queued(Rented.Copy(queued.Value), queued.Now, queued.TimestampMs)));
                 foreach (TransferSnapshot transfer in saved.Transfers)
                 {
-                    pending.Transfers.Add(new Transfer(transfer.Link, CanonicalId.Parse(transfer.Loser), transfer.Record));
+                    pending.Transfers.Add(new Transfer(transfer.Link, CanonicalId.Parse(transfer.Loser), Rented.Copy(transfer.Record)));
                 }
 
                 _pending[id] = pending;
@@ -344,7 +344,7 @@ internal sealed class Profiler : IDisposable
         Now = Math.Max(Now, now);
         if (_pending.Count > 0 && _pending.TryGetValue(e.ProfileId, out Pending? pending) && pending.Queue.Count > 0)
         {
-            pending.Queue.Add(new Queued(value.ToArray(), now, _timestampMs));
+            pending.Queue.Add(new Queued(Rented.Copy(value), now, _timestampMs));
             return;
         }
 
@@ -373,7 +373,7 @@ internal sealed class Profiler : IDisposable
                 _pending[e.ProfileId] = pending = new Pending();
             }
 
-            pending.Queue.Add(new Queued(value.ToArray(), now, _timestampMs));
+            pending.Queue.Add(new Queued(Rented.Copy(value), now, _timestampMs));
             return;
         }
 
@@ -432,7 +432,7 @@ internal sealed class Profiler : IDisposable
             _pending[e.ProfileId] = pending = new Pending();
         }
 
-        pending.Transfers.Add(new Transfer(e.LinkOffset, e.Into, e.Payload.ToArray()));
+        pending.Transfers.Add(new Transfer(e.LinkOffset, e.Into, Rented.Copy(e.Payload)));
         Drain(e.ProfileId, pending);
     }
 
@@ -456,7 +456,7 @@ internal sealed class Profiler : IDisposable
         while (done < pending.Queue.Count)
         {
             Queued queued = pending.Queue[done];
-            WireFormat.TryRead(queued.Value, out _, out ReadOnlySpan<byte> body);
+            WireFormat.TryRead(queued.Value.Bytes, out _, out ReadOnlySpan<byte> body);
             ProfileEvent.TryRead(body, out ProfileEvent e);
             e.ProfileId = id;
             if (!redo && !IsReady(e))
@@ -478,16 +478,21 @@ internal sealed class Profiler : IDisposable
                 _redirectOffset = -1;
                 for (; done < pending.Queue.Count; done++)
                 {
-                    WireFormat.TryRead(pending.Queue[done].Value, out _, out body);
+                    WireFormat.TryRead(pending.Queue[done].Value.Bytes, out _, out body);
                     ProfileEvent.TryRead(body, out ProfileEvent late);
                     late.ProfileId = id;
-                    Forward(late, pending.Queue[done].Value, target);
+                    Forward(late, pending.Queue[done].Value.Bytes, target);
                 }
 
                 break;
             }
 
             changed = true;
+        }
+
+        for (int i = 0; i < done; i++)
+        {
+            pending.Queue[i].Value.Return();
         }
 
         pending.Queue.RemoveRange(0, done);
@@ -695,10 +700,11 @@ internal sealed class Profiler : IDisposable
                     continue;
                 }
 
-                _loser.Read(transfer.Loser, transfer.Record);
+                _loser.Read(transfer.Loser, transfer.Record.Bytes);
                 if (_loser.IndexOfIdentifier(identifier.Type, identifier.Value) >= 0)
                 {
                     MergeOne();
+                    transfer.Record.Return();
                     pending.Transfers.RemoveAt(i);
                     brought = true;
                 }
@@ -720,10 +726,11 @@ internal sealed class Profiler : IDisposable
 
             if (transfer.Record.Length > 0)
             {
-                _loser.Read(transfer.Loser, transfer.Record);
+                _loser.Read(transfer.Loser, transfer.Record.Bytes);
                 MergeOne();
             }
 
+            transfer.Record.Return();
             pending.Transfers.RemoveAt(i);
         }
     }
@@ -986,11 +993,10 @@ internal sealed class Profiler : IDisposable
             _key = new byte[keyLength * 2];
         }
 
-        const int written = 32;
         CanonicalId.WriteText(_key, _profile.Id);
-        _key[written] = (byte)':';
-        segment.CopyTo(_key, written + 1);
-        _effects.Append(StageLog.Memberships, _shard, _key.AsSpan(0, written + 1 + segment.Length), _write.AsSpan(0, end), _timestampMs);
+        _key[32] = (byte)':';
+        segment.CopyTo(_key, 33);
+        _effects.Append(StageLog.Memberships, _shard, _key.AsSpan(0, keyLength), _write.AsSpan(0, end), _timestampMs);
     }
 
     /// <summary>Writes the profile that was just loaded: its stored record is still in the read buffer.</summary>
@@ -1151,9 +1157,24 @@ internal sealed class Profiler : IDisposable
         }
     }
 
-    private readonly record struct Queued(byte[] Value, long Now, long TimestampMs);
+    /// <summary>Bytes that wait for a short time, in an array of the pool.</summary>
+    private readonly record struct Rented(byte[] Array, int Length)
+    {
+        public ReadOnlySpan<byte> Bytes => Array.AsSpan(0, Length);
 
-    private readonly record struct Transfer(long Link, UInt128 Loser, byte[] Record);
+        public static Rented Copy(ReadOnlySpan<byte> bytes)
+        {
+            byte[] array = ArrayPool<byte>.Shared.Rent(bytes.Length);
+            bytes.CopyTo(array);
+            return new Rented(array, bytes.Length);
+        }
+
+        public void Return() => ArrayPool<byte>.Shared.Return(Array);
+    }
+
+    private readonly record struct Queued(Rented Value, long Now, long TimestampMs);
+
+    private readonly record struct Transfer(long Link, UInt128 Loser, Rented Record);
 
     private sealed class Pending
     {

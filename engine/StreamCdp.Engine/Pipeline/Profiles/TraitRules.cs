@@ -10,6 +10,7 @@ internal sealed class TraitRules
 {
     private readonly Declared[] _declared;
     private readonly Dictionary<string, string> _kinds = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string>.AlternateLookup<ReadOnlySpan<char>> _kindsByText;
     private byte[] _name = new byte[256];
     private readonly List<Element> _elements = [];
     private byte[] _union = new byte[1024];
@@ -34,6 +35,8 @@ internal sealed class TraitRules
         {
             _kinds[source.Id] = source.Kind;
         }
+
+        _kindsByText = _kinds.GetAlternateLookup<ReadOnlySpan<char>>();
     }
 
     /// <summary>JSON paths that the caller scans for.</summary>
@@ -233,10 +236,20 @@ internal sealed class TraitRules
             return 0;
         }
 
-        string id = Encoding.UTF8.GetString(source);
-        string kind = _kinds.GetValueOrDefault(id, "");
-        int rank = Array.FindIndex(declared.Prefer, preferred => preferred == id || preferred == kind);
-        return rank < 0 ? declared.Prefer.Length : rank;
+        Span<char> chars = stackalloc char[256];
+        int length = source.Length <= chars.Length ? Encoding.UTF8.GetChars(source, chars) : 0;
+        ReadOnlySpan<char> id = chars[..length];
+        ReadOnlySpan<char> kind = _kindsByText.TryGetValue(id, out string? known) ? known : default;
+        for (int rank = 0; rank < declared.Prefer.Length; rank++)
+        {
+            ReadOnlySpan<char> preferred = declared.Prefer[rank];
+            if (preferred.SequenceEqual(id) || preferred.SequenceEqual(kind))
+            {
+                return rank;
+            }
+        }
+
+        return declared.Prefer.Length;
     }
 
     /// <summary>Adds all scalars of a value to a union; each element belongs to the earliest event that brought it, whatever came first.</summary>
