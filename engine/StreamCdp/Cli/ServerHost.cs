@@ -33,7 +33,7 @@ internal sealed class ServerHost : IAsyncDisposable
     public CdpModel Model { get; }
 
     /// <summary>For the benchmarks, which read its logs beside the HTTP API.</summary>
-    internal CdpEngine Engine => _engine;
+    internal CdpEngine Engine => _engine ?? throw new InvalidOperationException("This process has no stages.");
 
     /// <summary>Completes when the server stops by itself: an engine that cannot go on. The exception says why and what to do.</summary>
     public Task Stopped => _engine?.Stopped ?? _never.Task;
