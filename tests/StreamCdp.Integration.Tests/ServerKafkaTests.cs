@@ -6,6 +6,7 @@ using Avro.IO;
 using Confluent.Kafka;
 using Confluent.Kafka.Admin;
 using StreamCdp.Cli;
+using StreamCdp.Engine.Logs;
 
 namespace StreamCdp.Integration.Tests;
 
@@ -146,6 +147,27 @@ public sealed class ServerKafkaTests(KafkaFixture kafka, SchemaRegistryProcess r
     }
 
     [Fact]
+    public async Task Of_two_processes_with_the_stages_on_the_same_topics_the_older_one_stops()
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        string other = Directory.CreateTempSubdirectory("streamcdp-server-").FullName;
+        await using (ServerFixtureHost older = await StartAsync(servers))
+        {
+            await older.SendAsync("track", """{"userId":"u1","event":"Order Completed"}""");
+            await older.ProfileAsync("user_id:u1");
+            await using ServerFixtureHost younger = await ServerFixtureHost.StartAsync(other, ServerFixtureHost.Model, Kafka(servers));
+
+            LogTakenOverException error = await Assert.ThrowsAsync<LogTakenOverException>(() => older.Host.Stopped.WaitAsync(TimeSpan.FromSeconds(20), TestContext.Current.CancellationToken));
+
+            Assert.Contains("TopicPrefix", error.Message, StringComparison.Ordinal);
+            await younger.SendAsync("track", """{"userId":"u1","event":"Order Completed"}""");
+            Assert.Equal(2, (await younger.ProfileAsync("user_id:u1")).GetProperty("activity").GetProperty("events").GetInt64());
+        }
+
+        Directory.Delete(other, recursive: true);
+    }
+
+    [Fact]
     public async Task An_unfit_topic_a_registry_that_is_away_and_another_cluster_are_refused()
     {
         string servers = (await kafka.SharedAsync()).BootstrapServers;
@@ -162,7 +184,10 @@ public sealed class ServerKafkaTests(KafkaFixture kafka, SchemaRegistryProcess r
     }
 
     private Task<ServerFixtureHost> StartAsync(string servers, params (string Key, string Value)[] settings) =>
-        ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, [("Log:Kind", "kafka"), ("Kafka:BootstrapServers", servers), ("Kafka:TopicPrefix", _prefix), ("Engine:Shards", "2"), .. settings]);
+        ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, [.. Kafka(servers), .. settings]);
+
+    private (string Key, string Value)[] Kafka(string servers) =>
+        [("Log:Kind", "kafka"), ("Kafka:BootstrapServers", servers), ("Kafka:TopicPrefix", _prefix), ("Engine:Shards", "2")];
 
     /// <summary>As kafka-console-producer.sh does: no key. Then the topic's end is known to all.</summary>
     private async Task ProduceAsync(string servers, string json)

@@ -24,6 +24,10 @@ public sealed class LogCorruptException(string log, int partition, long offset, 
 /// <summary>An existing log has settings that would lose or mix up data.</summary>
 public sealed class LogUnfitException(string message) : IOException(message);
 
+/// <summary>Another process runs the stages on the same logs, begun later than this one: this one must stop.</summary>
+public sealed class LogTakenOverException()
+    : IOException("Another process runs the stages on the same logs; it was started later and has taken them over. This one stops, so that nothing is decided by two. Run route, resolve and profile once for each set of logs (StreamCdp:Kafka:TopicPrefix).");
+
 /// <summary>A reader was further than the log is: the log lost its newest records (a page-cache log after a power cut, a replaced topic).</summary>
 public sealed class LogBehindException(string log, int partition, long wanted, long end)
     : IOException($"Log {log}, partition {partition} ends at offset {end}, but reading was to go on at {wanted}: the log lost its newest records, or is another one. Restore from a checkpoint at or before offset {end}, or rebuild from the start of the log.")

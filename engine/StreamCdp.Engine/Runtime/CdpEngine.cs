@@ -666,6 +666,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                     shard.Latency.PublishTo(_metrics.EventLatency);
                     if (IsDue())
                     {
+                        if (shard.Profiler.LatestFence > _router.Router.Generation)
+                        {
+                            throw new LogTakenOverException();
+                        }
+
                         shard.StageLatency.PublishTo(profileLatency);
                         if (model != shard.Profiler.Model)
                         {

@@ -6,7 +6,6 @@ using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
 using StreamCdp.Engine.Pipeline.Collect;
 using StreamCdp.Engine.Runtime;
-using StreamCdp.Engine.State;
 using StreamCdp.Schemas;
 
 namespace StreamCdp.Cli;
@@ -52,7 +51,7 @@ internal sealed class ServerHost : IAsyncDisposable
             await server.StartAsync(settings, parts, cancellationToken).ConfigureAwait(false);
             return server;
         }
-        catch (Exception exception) when (exception is IOException or InvalidDataException or UnauthorizedAccessException or SocketException or SchemaRegistryException or SchemaMismatchException or CryptographicException or CheckpointFailedException or FASTER.core.FasterException)
+        catch (Exception exception) when (exception is IOException or InvalidDataException or UnauthorizedAccessException or SocketException or SchemaRegistryException or SchemaMismatchException or CryptographicException)
         {
             await server.DisposeAsync().ConfigureAwait(false);
             throw new CliException("The server cannot start: " + exception.Message, inner: exception);

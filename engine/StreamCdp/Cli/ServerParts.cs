@@ -54,7 +54,9 @@ internal sealed record ServerParts
             errors.Add($"{KafkaOptions.Section}:Format is {format}; allowed are avro and json.");
         }
 
-        errors.AddRange([.. http.Errors(), .. collect.Errors(), .. engine.Errors(), .. isKafka ? [.. KafkaErrors(kafka), .. registry.Errors()] : log.Errors()]);
+        string urls = ApiOptions.Section + ":Urls";
+        bool isSaid = errors.Exists(error => error.StartsWith(urls, StringComparison.Ordinal));
+        errors.AddRange([.. http.Errors().Where(error => !isSaid || !error.StartsWith(urls, StringComparison.Ordinal)), .. collect.Errors(), .. engine.Errors(), .. isKafka ? [.. KafkaErrors(kafka), .. registry.Errors()] : log.Errors()]);
         if (errors.Count > 0)
         {
             throw new CliException(string.Join(Environment.NewLine, errors.Distinct()));

@@ -250,6 +250,9 @@ internal sealed class Profiler : IDisposable
         return ids;
     }
 
+    /// <summary>Generation of the youngest router that wrote to this shard.</summary>
+    public long LatestFence => _fences.Count == 0 ? long.MinValue : _fences.Values.Max();
+
     /// <summary>Everything that a checkpoint needs beyond the store.</summary>
     public ProfilerSnapshot Save() => new()
     {
