@@ -32,8 +32,9 @@ internal sealed class Truth
         HashSet<UInt128> merged = [];
         for (int shard = 0; shard < engine.Profiles.Partitions; shard++)
         {
-            using ILogReader reader = engine.Profiles.OpenReader(shard, 0);
-            while (reader.TryRead(out LogRecord record))
+            using var signal = new WorkSignal();
+            using ILogReader reader = engine.Profiles.OpenReader(shard, 0, signal);
+            while (TryRead(reader, signal, engine.Profiles.EndOffset(shard), out LogRecord record))
             {
                 if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && Profile.TryRead(body, out Profile profile))
                 {
@@ -62,8 +63,9 @@ internal sealed class Truth
 
         for (int shard = 0; shard < engine.Memberships.Partitions; shard++)
         {
-            using ILogReader reader = engine.Memberships.OpenReader(shard, 0);
-            while (reader.TryRead(out LogRecord record))
+            using var signal = new WorkSignal();
+            using ILogReader reader = engine.Memberships.OpenReader(shard, 0, signal);
+            while (TryRead(reader, signal, engine.Memberships.EndOffset(shard), out LogRecord record))
             {
                 if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && SegmentMembership.TryRead(body, out SegmentMembership change)
                     && members.TryGetValue(Encoding.UTF8.GetString(change.Segment), out HashSet<UInt128>? ids))
@@ -98,6 +100,22 @@ internal sealed class Truth
                 yield return $"{name}: expected {expected}, found {actual}";
             }
         }
+    }
+
+    /// <summary>Reads on until the end, or until nothing came for ten seconds: over a network the next record may be on its way.</summary>
+    private static bool TryRead(ILogReader reader, WorkSignal signal, long end, out LogRecord record)
+    {
+        for (int waits = 0; !reader.TryRead(out record); waits++)
+        {
+            if (reader.Position >= end || waits == 100)
+            {
+                return false;
+            }
+
+            signal.Wait(100);
+        }
+
+        return true;
     }
 
     private static double Number(ReadOnlySpan<byte> json, ReadOnlySpan<byte> name)

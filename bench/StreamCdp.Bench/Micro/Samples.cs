@@ -1,4 +1,6 @@
+using System.Runtime.InteropServices;
 using StreamCdp.Bench.EndToEnd;
+using StreamCdp.Engine.Pipeline;
 using StreamCdp.Engine.Runtime;
 using StreamCdp.Schemas;
 
@@ -39,6 +41,9 @@ internal static class Samples
         CustomerEvent.TryRead(body, out CustomerEvent e);
         return e.Payload.ToArray();
     })];
+
+    /// <summary>A key as the stores have them: a hash.</summary>
+    public static UInt128 Key(ulong number) => Hash128.Of(MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in number)));
 
     public static string NewDirectory() => Directory.CreateTempSubdirectory("streamcdp-micro-").FullName;
 }

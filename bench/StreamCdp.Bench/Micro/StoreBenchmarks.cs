@@ -25,7 +25,7 @@ public class FasterStoreBenchmarks
         for (ulong i = 0; i < Keys; i++)
         {
             BinaryPrimitives.WriteUInt64LittleEndian(_value, i);
-            _store.Write(Key(i), _value);
+            _store.Write(Samples.Key(i), _value);
         }
     }
 
@@ -33,9 +33,9 @@ public class FasterStoreBenchmarks
     public void ReadAndWrite()
     {
         ulong i = (_next++ * 7919) % Keys;
-        int length = _store.Read(Key(i), ref _read);
+        int length = _store.Read(Samples.Key(i), ref _read);
         _wrong += length == _value.Length && BinaryPrimitives.ReadUInt64LittleEndian(_read) == i ? 0 : 1;
-        _store.Write(Key(i), _read.AsSpan(0, length));
+        _store.Write(Samples.Key(i), _read.AsSpan(0, length));
     }
 
     [GlobalCleanup]
@@ -45,8 +45,6 @@ public class FasterStoreBenchmarks
         _store.Dispose();
         Directory.Delete(_directory, recursive: true);
     }
-
-    private static UInt128 Key(ulong i) => new(i * 0x9E3779B97F4A7C15, i);
 }
 
 /// <summary>The local log: records of 600 bytes. Writing is the stage's part; the commit is the log's own thread.</summary>
