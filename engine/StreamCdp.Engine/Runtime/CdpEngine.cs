@@ -405,7 +405,8 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     /// <summary>Stops: stages finish their batch, take a last checkpoint, and close.</summary>
     public async ValueTask DisposeAsync()
     {
-        await Task.WhenAll(_threads.Select(thread => Task.Run(() => thread.Stop(save: true)))).ConfigureAwait(false);
+        _threads.ForEach(thread => thread.RequestStop(save: true));
+        await Task.Run(() => _threads.ForEach(thread => thread.Join())).ConfigureAwait(false); // One pool thread waits, not one a stage: the saves need the others.
         _threads.ForEach(thread => thread.Dispose());
         _stopped.TrySetResult();
     }

@@ -45,13 +45,18 @@ internal sealed partial class StageThread : IDisposable
     /// <summary>Starts the thread.</summary>
     public void Start() => _thread.Start();
 
-    /// <summary>Stops after the current batch.</summary>
+    /// <summary>Asks it to stop after the current batch; does not wait.</summary>
     /// <param name="save">Takes a last checkpoint, so that the next start has nothing to read again.</param>
-    public void Stop(bool save)
+    public void RequestStop(bool save)
     {
         _save = save && Fault is null;
         _stop = true;
         _runner.Signal.Set();
+    }
+
+    /// <summary>Waits until it has stopped.</summary>
+    public void Join()
+    {
         if (_thread.IsAlive)
         {
             _thread.Join();
@@ -61,7 +66,8 @@ internal sealed partial class StageThread : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        Stop(save: false);
+        RequestStop(save: false);
+        Join();
         _runner.Dispose();
     }
 

@@ -22,13 +22,13 @@ internal sealed record StoreSizes(long MemoryBytes, long IndexBytes);
 
 /// <summary>A store on Microsoft FASTER 2.6.5, with every size set and its traps closed (adr/0004-fasters-limits).</summary>
 /// <remarks>
-/// One session and one thread, so no concurrency control. A value is stored as its length and its bytes, rounded up to 32 bytes, so that it can
-/// grow a little in place. Reads that go to disk are waited for: the caller sees one order. Cost: about 0.3 µs a read and 0.4 µs a write of
+/// One session and one thread, so no concurrency control. A value is stored as its length and its bytes, with a quarter of room to grow in
+/// place. Reads that go to disk are waited for: the caller sees one order. Cost: about 0.3 µs a read and 0.4 µs a write of
 /// 700 bytes in memory, no allocation.
 /// </remarks>
 internal sealed unsafe class FasterStore : IStateStore
 {
-    private const int Rounding = 32;
+    private const int Rounding = 16;
     private const int SegmentBytes = 128 << 20;
 
     private readonly string _directory;
@@ -133,7 +133,9 @@ internal sealed unsafe class FasterStore : IStateStore
     /// <inheritdoc/>
     public void Write(UInt128 key, ReadOnlySpan<byte> value)
     {
-        int size = (value.Length + sizeof(int) + Rounding - 1) / Rounding * Rounding;
+        // A quarter of room to grow: a record that outgrows its place leaves the old one behind as dead bytes of the log.
+        int room = _kind == StoreKind.AppendOnly ? 0 : value.Length / 4;
+        int size = (value.Length + sizeof(int) + room + Rounding - 1) / Rounding * Rounding;
         if (_write.Length < size)
         {
             _write = GC.AllocateArray<byte>(size * 2, pinned: true);
@@ -414,12 +416,14 @@ internal sealed unsafe class FasterStore : IStateStore
 
         public override bool ConcurrentWriter(ref StoreKey key, ref SpanByte input, ref SpanByte src, ref SpanByte dst, ref int output, ref UpsertInfo upsertInfo)
         {
-            if (kind == StoreKind.AppendOnly || dst.Length < src.Length)
+            ReadOnlySpan<byte> value = src.AsReadOnlySpan();
+            int length = sizeof(int) + BinaryPrimitives.ReadInt32LittleEndian(value);
+            if (kind == StoreKind.AppendOnly || dst.Length < length)
             {
                 return false; // Written again at the tail.
             }
 
-            src.AsReadOnlySpan().CopyTo(dst.AsSpan());
+            value[..length].CopyTo(dst.AsSpan());
             return true;
         }
 
