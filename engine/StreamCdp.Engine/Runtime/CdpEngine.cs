@@ -365,6 +365,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
 
             if (waiting == 0 && SentOn() == sentBefore)
             {
+                foreach (ProfilerRunner shard in _shards)
+                {
+                    await shard.AskAsync(shard.WaitOutputs).WaitAsync(cancellationToken).ConfigureAwait(false);
+                }
+
                 return;
             }
 

@@ -67,6 +67,14 @@ internal sealed class ProfilerRunner : StageRunner
     /// <inheritdoc/>
     public override bool IsSaving => _checkpointer.IsRunning;
 
+    /// <summary>Waits until everything that the shard appended is durable, and so can be read.</summary>
+    /// <returns>True.</returns>
+    public bool WaitOutputs()
+    {
+        _effects.WaitAllDurable();
+        return true;
+    }
+
     /// <inheritdoc/>
     public override bool Step(long nowMs)
     {
