@@ -40,7 +40,7 @@ public sealed class ApiProfileTests
     [InlineData("/v1/profiles/user_id%3A42", 200)]
     [InlineData("http://whatever/v1/profiles/user_id:42?include=traits", 200)]
     [InlineData("/v1/profiles/user_id:42/events/", 200)]
-    [InlineData("/v1/profiles/user_id:42/..", 404)]
+    [InlineData("/v1/profiles/user_id:42/..", 200)] // The server resolves dot segments first (RFC 3986 §5.2.4): the list of profiles.
     [InlineData("/v1/profiles/x/../user_id:42", 200)]
     [InlineData("/v1/profiles/user_id:%zz", 404)]
     [InlineData("/v1/profiles/user_id:%FF", 404)]
