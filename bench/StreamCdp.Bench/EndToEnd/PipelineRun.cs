@@ -127,10 +127,10 @@ internal static class PipelineRun
         }
 
         Console.WriteLine($"peak working set                      {process.PeakWorkingSet64 / 1048576.0,10:F0} MiB, at the end {process.WorkingSet64 / 1048576.0:F0} MiB, managed heap {GC.GetTotalMemory(false) / 1048576.0:F0} MiB");
-        Truth found = Truth.Read(engine, (long)metrics.EventsDuplicate.Value);
         var stop = Stopwatch.StartNew();
         await engine.DisposeAsync().ConfigureAwait(false);
         Console.WriteLine($"stop, with a checkpoint of each stage {stop.ElapsedMilliseconds,10:N0} ms");
+        Truth found = Truth.Read(new EngineLogs(logs, place.Engine), (long)metrics.EventsDuplicate.Value); // After the stop: it writes the last profiles.
         string[] differences = [.. truth.Differences(found)];
         Console.WriteLine(differences.Length == 0
             ? $"answer: right ({found.Profiles:N0} profiles, {found.Orders:N0} orders, {string.Join(", ", found.Members.Select(member => $"{member.Key} {member.Value:N0}"))})"

@@ -25,16 +25,16 @@ internal sealed class Truth
     public Dictionary<string, long> Members { get; } = [];
 
     /// <summary>Reads the answer from the logs profiles and memberships, as any reader of them would.</summary>
-    public static Truth Read(CdpEngine engine, long repeats)
+    public static Truth Read(EngineLogs logs, long repeats)
     {
         var found = new Truth { Repeats = repeats };
         Dictionary<UInt128, (long Events, long Orders, long Cents)> profiles = [];
         HashSet<UInt128> merged = [];
-        for (int shard = 0; shard < engine.Profiles.Partitions; shard++)
+        for (int shard = 0; shard < logs.Profiles.Partitions; shard++)
         {
             using var signal = new WorkSignal();
-            using ILogReader reader = engine.Profiles.OpenReader(shard, 0, signal);
-            while (TryRead(reader, signal, engine.Profiles.EndOffset(shard), out LogRecord record))
+            using ILogReader reader = logs.Profiles.OpenReader(shard, 0, signal);
+            while (TryRead(reader, signal, logs.Profiles.EndOffset(shard), out LogRecord record))
             {
                 if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && Profile.TryRead(body, out Profile profile))
                 {
@@ -61,11 +61,11 @@ internal sealed class Truth
             members[segment] = [];
         }
 
-        for (int shard = 0; shard < engine.Memberships.Partitions; shard++)
+        for (int shard = 0; shard < logs.Memberships.Partitions; shard++)
         {
             using var signal = new WorkSignal();
-            using ILogReader reader = engine.Memberships.OpenReader(shard, 0, signal);
-            while (TryRead(reader, signal, engine.Memberships.EndOffset(shard), out LogRecord record))
+            using ILogReader reader = logs.Memberships.OpenReader(shard, 0, signal);
+            while (TryRead(reader, signal, logs.Memberships.EndOffset(shard), out LogRecord record))
             {
                 if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && SegmentMembership.TryRead(body, out SegmentMembership change)
                     && members.TryGetValue(Encoding.UTF8.GetString(change.Segment), out HashSet<UInt128>? ids))

@@ -103,7 +103,8 @@ public readonly ref struct LogRecord
 /// <param name="Partitions">Used where the log is made; an existing log keeps its own number.</param>
 /// <param name="Cleanup">How old records go.</param>
 /// <param name="RetentionMs">For <see cref="LogCleanup.Delete"/>: records older than this may go. -1: kept for ever.</param>
-public sealed record LogDefinition(string Name, int Partitions, LogCleanup Cleanup, long RetentionMs = -1);
+/// <param name="IsReadOnce">Its one reader follows the writer, and nobody else reads it but a restart: what was read need not stay in the system's page cache.</param>
+public sealed record LogDefinition(string Name, int Partitions, LogCleanup Cleanup, long RetentionMs = -1, bool IsReadOnce = false);
 
 /// <summary>How a log forgets.</summary>
 public enum LogCleanup

@@ -6,6 +6,7 @@ namespace StreamCdp.Engine.Logs;
 /// <summary>What .NET does not offer: a directory made durable.</summary>
 internal static partial class LocalFiles
 {
+    private const int DontNeed = 4; // POSIX_FADV_DONTNEED on Linux.
     private const FileShare Shared = FileShare.ReadWrite | FileShare.Delete;
 
     public static SafeFileHandle OpenForRead(string path) => File.OpenHandle(path, FileMode.Open, FileAccess.Read, Shared);
@@ -35,6 +36,15 @@ internal static partial class LocalFiles
         }
     }
 
+    /// <summary>Lets the system take a file's pages out of its cache (Linux; elsewhere nothing happens). Pages that are not on the disk yet stay.</summary>
+    public static void DropFromCache(SafeFileHandle file)
+    {
+        if (OperatingSystem.IsLinux())
+        {
+            _ = Advise(file, 0, 0, DontNeed); // Advice: where it is not taken, nothing is lost.
+        }
+    }
+
     /// <summary>Writes a small file so that a crash leaves the old or the new one, never a half.</summary>
     public static void WriteWhole(string path, ReadOnlySpan<byte> bytes)
     {
@@ -53,6 +63,9 @@ internal static partial class LocalFiles
     public static string Advice(Exception error) => error is IOException && (error.HResult & 0xFFFF) is 28 or 122 or 112 // ENOSPC, EDQUOT, ERROR_DISK_FULL
         ? "The disk is full: free space, then open the log again (a restart does)."
         : "Check the disk and the directory's permissions, then open the log again (a restart does).";
+
+    [LibraryImport("libc", EntryPoint = "posix_fadvise")]
+    private static partial int Advise(SafeFileHandle file, long offset, long length, int advice);
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Open(string path, int flags);

@@ -17,8 +17,10 @@ public sealed class LocalLog : ILog
 {
     private const int SyncMs = 1000;
 
-    /// <summary>More bytes than this since the commit before, per ms, mean load: the next one may wait a millisecond. 2,000 events/s are 1.2 KiB/ms.</summary>
-    private const int BusyBytesPerMs = 4 << 10;
+    /// <summary>Records per ms for which the next commit waits a millisecond more, up to <see cref="MaxPauseMs"/>. 2,000 events/s are 2: no pause, so no latency.</summary>
+    private const int RecordsPerMsOfPause = 8;
+
+    private const int MaxPauseMs = 4;
 
     private static readonly ParallelOptions s_atOnce = new() { MaxDegreeOfParallelism = 4 };
 
@@ -42,7 +44,9 @@ public sealed class LocalLog : ILog
     private TaskCompletionSource? _openCommit;
     private TaskCompletionSource? _runningCommit;
     private long _pendingBytes;
+    private long _newRecords;
     private bool _committerWaits;
+    private bool _hurry;
     private bool _closing;
     private bool _rollWanted;
     private volatile bool _closed;
@@ -197,6 +201,7 @@ public sealed class LocalLog : ILog
             }
 
             _pendingBytes += to.Append(key, value, timestampMs);
+            _newRecords++;
             if (_committerWaits)
             {
                 _committerWaits = false;
@@ -238,6 +243,12 @@ public sealed class LocalLog : ILog
                     throw Again(_fault);
                 }
 
+                if (ticket > writer.Sealed && !_hurry)
+                {
+                    _hurry = true;
+                    Monitor.PulseAll(_gate);
+                }
+
                 Monitor.Wait(_gate);
             }
         }
@@ -267,6 +278,8 @@ public sealed class LocalLog : ILog
                     $"Log {Name}: {_pendingBytes} bytes wait to be written to {_directory} and the buffer ({LocalLogOptions.Section}:BufferBytes = {_options.BufferBytes}) had no room for {_options.AppendWait.TotalSeconds} s. The disk is too slow or stuck: check it, then try again.");
             }
 
+            _hurry = true;
+            Monitor.PulseAll(_gate);
             Monitor.Wait(_gate, (int)Math.Min(left, int.MaxValue));
             ThrowIfClosed();
             if (_fault is not null)
@@ -283,20 +296,16 @@ public sealed class LocalLog : ILog
 
     private void CommitAll()
     {
-        long lastStart = Stopwatch.GetTimestamp();
-        while (NextCommit())
+        long last = Stopwatch.GetTimestamp();
+        while (NextCommit(out long records))
         {
             try
             {
-                long bytes = Volatile.Read(ref _pendingBytes);
                 long start = Stopwatch.GetTimestamp();
-                double sinceLastMs = Stopwatch.GetElapsedTime(lastStart, start).TotalMilliseconds;
-                lastStart = start;
+                double recordsPerMs = records / Stopwatch.GetElapsedTime(last, start).TotalMilliseconds;
+                last = start;
                 Commit();
-                if (bytes > BusyBytesPerMs * sinceLastMs && !_closing)
-                {
-                    Thread.Sleep(1); // Under load the next commit then takes more at once: many small ones would cost more processor time than the records.
-                }
+                Pause((int)Math.Min(MaxPauseMs, recordsPerMs / RecordsPerMsOfPause));
             }
             catch (Exception error) when (error is IOException or UnauthorizedAccessException)
             {
@@ -347,11 +356,30 @@ public sealed class LocalLog : ILog
         }
     }
 
+    /// <summary>Under load the next commit then takes more at once: many small ones would cost more processor time than the records. A stage that waits for one ends the pause.</summary>
+    private void Pause(int pauseMs)
+    {
+        if (pauseMs == 0)
+        {
+            return;
+        }
+
+        lock (_gate)
+        {
+            long end = Environment.TickCount64 + pauseMs;
+            while (!_hurry && !_closing && _fault is null && _pendingBytes < _options.BufferBytes / 2 && end - Environment.TickCount64 is > 0 and long left)
+            {
+                Monitor.Wait(_gate, (int)left);
+            }
+        }
+    }
+
     /// <summary>Waits for work and takes it over; false when the log is closed and all is done.</summary>
-    private bool NextCommit()
+    private bool NextCommit(out long records)
     {
         lock (_gate)
         {
+            records = 0;
             while (((_dirty.Count == 0 && !_rollWanted && _syncError is null) || _fault is not null) && !_closing)
             {
                 _committerWaits = true;
@@ -364,6 +392,8 @@ public sealed class LocalLog : ILog
                 return false;
             }
 
+            (records, _newRecords) = (_newRecords, 0);
+            _hurry = false;
             (_dirty, _committing) = (_committing, _dirty);
             foreach (LocalPartition partition in _committing)
             {

@@ -126,6 +126,11 @@ internal sealed class LocalLogReader : ILogReader
         }
 
         Position = Math.Max(Position, segment.NextOffset);
+        if (_log.Definition.IsReadOnce && _file is not null)
+        {
+            LocalFiles.DropFromCache(_file);
+        }
+
         _file?.Dispose();
         _file = null;
         _segment = null;

@@ -11,9 +11,9 @@ internal sealed class EngineLogs
     public EngineLogs(ILogStore store, EngineOptions options)
     {
         Events = OpenEvents(store, options);
-        IdentityLinks = store.Open(new LogDefinition("identity-links", 1, LogCleanup.Delete, LongMs));
+        IdentityLinks = store.Open(new LogDefinition("identity-links", 1, LogCleanup.Delete, LongMs, IsReadOnce: true));
         IdentityMap = store.Open(new LogDefinition("identity-map", 1, LogCleanup.Compact));
-        ProfileEvents = store.Open(new LogDefinition("profile-events", options.Shards, LogCleanup.Delete, options.RetainProfileEventsMs));
+        ProfileEvents = store.Open(new LogDefinition("profile-events", options.Shards, LogCleanup.Delete, options.RetainProfileEventsMs, IsReadOnce: true));
         Profiles = store.Open(new LogDefinition("profiles", options.Shards, LogCleanup.Compact));
         Memberships = store.Open(new LogDefinition("memberships", options.Shards, LogCleanup.Compact));
         Models = store.Open(new LogDefinition("models", 1, LogCleanup.Compact));

@@ -12,6 +12,7 @@ internal sealed class RouterRunner : StageRunner
 {
     private const string Stage = "route";
     private const int Batch = 512;
+    private const int BatchBehind = 4096; // Far behind, questions are rarer: each batch of them waits for a commit.
 
     private readonly EngineLogs _logs;
     private readonly EngineOptions _options;
@@ -122,7 +123,8 @@ internal sealed class RouterRunner : StageRunner
 
         for (int partition = 0; partition < _events.Length; partition++)
         {
-            for (int i = 0; i < Batch && Router.CanRead && _events[partition].TryRead(out LogRecord record); i++)
+            int batch = _logs.Events.EndOffset(partition) - _events[partition].Position > 4 * BatchBehind ? BatchBehind : Batch;
+            for (int i = 0; i < batch && Router.CanRead && _events[partition].TryRead(out LogRecord record); i++)
             {
                 Router.Apply(record);
                 worked = true;

@@ -31,7 +31,6 @@ internal sealed class Router
 {
     private const int MaxIdentifiers = 62; // Bits of the mask of kept identifiers, with room for an alias's previousId.
     private const int MaxRejected = 65_536;
-    private const int MaxFree = 1_024;
 
     private readonly EventReader _reader;
     private readonly CdpModel _model;
@@ -251,10 +250,7 @@ internal sealed class Router
             }
 
             waiting.IsDone = waiting.IsAsked = false;
-            if (_free.Count < MaxFree)
-            {
-                _free.Push(waiting);
-            }
+            _free.Push(waiting); // At most as many as may wait.
         }
 
         _waiting.RemoveRange(kept, _waiting.Count - kept);

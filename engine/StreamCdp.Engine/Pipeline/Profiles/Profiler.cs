@@ -23,6 +23,8 @@ internal sealed class Profiler : IDisposable
     private const byte RedirectFormat = 2;
     private const long MostFlushMs = 10_000;
     private const int MaxDirty = 200_000;
+    private const int MaxFreePending = 1_024;
+    private static readonly ArrayPool<byte> s_waiting = ArrayPool<byte>.Create(maxArrayLength: 1 << 20, maxArraysPerBucket: 4_096); // The shared pool keeps too few for all that waits behind merges.
     private const int TraitsSlot = 0;
     private const int ContextTraitsSlot = 1;
     private const int ContextSlot = 2;
@@ -41,6 +43,7 @@ internal sealed class Profiler : IDisposable
     private readonly PriorityQueue<UInt128, long> _timers = new();
     private readonly HashSet<UInt128> _dirty = [];
     private readonly Dictionary<UInt128, Pending> _pending = [];
+    private readonly Stack<Pending> _freePending = [];
     private readonly Dictionary<int, long> _fences = [];
     private readonly Dictionary<int, long> _received = [];
     private readonly ArrayBufferWriter<byte> _json = new(4096);
@@ -370,7 +373,7 @@ internal sealed class Profiler : IDisposable
         {
             if (!_pending.TryGetValue(e.ProfileId, out pending))
             {
-                _pending[e.ProfileId] = pending = new Pending();
+                pending = AddPending(e.ProfileId);
             }
 
             pending.Queue.Add(new Queued(Rented.Copy(value), now, _timestampMs));
@@ -427,11 +430,7 @@ internal sealed class Profiler : IDisposable
             return;
         }
 
-        if (pending is null)
-        {
-            _pending[e.ProfileId] = pending = new Pending();
-        }
-
+        pending ??= AddPending(e.ProfileId);
         pending.Transfers.Add(new Transfer(e.LinkOffset, e.Into, Rented.Copy(e.Payload)));
         Drain(e.ProfileId, pending);
     }
@@ -520,7 +519,22 @@ internal sealed class Profiler : IDisposable
         if (_pending.TryGetValue(id, out Pending? pending) && pending.Queue.Count == 0 && pending.Transfers.Count == 0)
         {
             _pending.Remove(id);
+            if (_freePending.Count < MaxFreePending)
+            {
+                _freePending.Push(pending);
+            }
         }
+    }
+
+    private Pending AddPending(UInt128 id)
+    {
+        if (!_freePending.TryPop(out Pending? pending))
+        {
+            pending = new Pending();
+        }
+
+        _pending[id] = pending;
+        return pending;
     }
 
     /// <summary>Whether all that a record depends on has been applied to the loaded profile.</summary>
@@ -1164,12 +1178,12 @@ internal sealed class Profiler : IDisposable
 
         public static Rented Copy(ReadOnlySpan<byte> bytes)
         {
-            byte[] array = ArrayPool<byte>.Shared.Rent(bytes.Length);
+            byte[] array = s_waiting.Rent(bytes.Length);
             bytes.CopyTo(array);
             return new Rented(array, bytes.Length);
         }
 
-        public void Return() => ArrayPool<byte>.Shared.Return(Array);
+        public void Return() => s_waiting.Return(Array);
     }
 
     private readonly record struct Queued(Rented Value, long Now, long TimestampMs);
