@@ -31,7 +31,7 @@ public ref struct IdentityDecision
     /// <summary>The canonical id.</summary>
     public UInt128 ProfileId { get; set; }
 
-    /// <summary>Epoch of the profile: the number of its first decision.</summary>
+    /// <summary>Decision: epoch of the profile, the number of its first decision. Outcome: offset of the link that it answers; a router may ask again, then <see cref="LinkOffset"/> is of the first one.</summary>
     public long Epoch { get; set; }
 
     /// <summary>Offset in identity-links of the record that was decided on.</summary>
@@ -46,7 +46,7 @@ public ref struct IdentityDecision
     /// <summary>Outcome: offset of the event.</summary>
     public long OriginOffset { get; set; }
 
-    /// <summary>Outcome: number of profiles that were merged into this one.</summary>
+    /// <summary>Outcome: number of profiles that were merged into this one. Decision: 1 where its link merged profiles, so that a resolver that lost its state knows the last merge.</summary>
     public int Merged { get; set; }
 
     /// <summary>Outcome: link offset of the merge before this one into the same profile, which must be applied first; −1 for none.</summary>

@@ -71,7 +71,6 @@ public static class JsonFormat
         }
 
         json.WriteEndArray();
-        json.WriteBase64String("state"u8, profile.State);
         json.WriteEndObject();
     }
 

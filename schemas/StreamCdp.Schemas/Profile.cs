@@ -52,9 +52,6 @@ public ref struct Profile
     /// <summary>Profiles that it took over, oldest first.</summary>
     public AvroList<ProfileReference> MergedFrom { get; set; }
 
-    /// <summary>The engine's own record, from which state is built again.</summary>
-    public ReadOnlySpan<byte> State { get; set; }
-
     /// <summary>Reads an Avro body (without the wire format's header).</summary>
     /// <returns>False where the bytes are not exactly one record; then the record is empty.</returns>
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out Profile record)
@@ -76,7 +73,6 @@ public ref struct Profile
         record.LastSeen = reader.ReadLong();
         record.Events = reader.ReadLong();
         record.MergedFrom = reader.ReadList<ProfileReference>();
-        record.State = reader.ReadBytes();
         if (reader.IsCompleteAndValid)
         {
             return true;

@@ -13,7 +13,7 @@ namespace StreamCdp.Schemas;
 /// writer.Segments(0);
 /// writer.Activity(firstSeen, lastSeen, events);
 /// writer.MergedFrom(0);
-/// int end = writer.End(state);
+/// int end = writer.End();
 /// </code></example>
 /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
 /// <param name="position">Where to begin; the bytes before it are kept, those behind it are not.</param>
@@ -31,7 +31,6 @@ public ref struct ProfileWriter(ref byte[] buffer, int position)
         Segments,
         Activity,
         MergedFrom,
-        State,
         Done,
     }
 
@@ -121,17 +120,16 @@ public ref struct ProfileWriter(ref byte[] buffer, int position)
     /// <summary>One profile that this one took over; oldest first.</summary>
     public void MergedProfile(UInt128 id)
     {
-        Debug.Assert(_next == Part.State && _left > 0, "No merged profile is due here.");
+        Debug.Assert(_next == Part.Done && _left > 0, "No merged profile is due here.");
         _writer.WriteTextId(id);
         EndItem();
     }
 
-    /// <summary>Last: the engine's own record.</summary>
+    /// <summary>Last.</summary>
     /// <returns>The position behind the last byte.</returns>
-    public int End(scoped ReadOnlySpan<byte> state)
+    public readonly int End()
     {
-        Go(Part.State);
-        _writer.WriteBytes(state);
+        Debug.Assert(_next == Part.Done && _left == 0, "A part of the profile is missing.");
         return _writer.Position;
     }
 

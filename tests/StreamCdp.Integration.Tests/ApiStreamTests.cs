@@ -290,7 +290,7 @@ public sealed class ApiStreamTests
         profile.Segments(0);
         profile.Activity(0, 0, 0);
         profile.MergedFrom(0);
-        int end = profile.End(default);
+        int end = profile.End();
         byte[] value = buffer[..end];
         if (asJson)
         {

@@ -115,7 +115,7 @@ public sealed class SchemaRegistryTests(SchemaRegistryProcess process) : IClassF
         writer.Activity(at, at, events: 120);
         writer.MergedFrom(1);
         writer.MergedProfile(UInt128.One);
-        return buffer[..writer.End([1, 2, 3])];
+        return buffer[..writer.End()];
     }
 
     private static byte[] MembershipValue(SchemaIds ids)

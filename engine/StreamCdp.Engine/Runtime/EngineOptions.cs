@@ -1,4 +1,5 @@
 using StreamCdp.Engine.Pipeline.Identity;
+using StreamCdp.Engine.Pipeline.Profiles;
 using StreamCdp.Engine.State;
 
 namespace StreamCdp.Engine.Runtime;
@@ -36,8 +37,11 @@ public sealed record EngineOptions
     /// <summary>Identifiers a profile may have. 10 to 100 000, default 1000 (RULES.md §3.7).</summary>
     public int MaxIdentifiers { get; init; } = Resolver.DefaultMaxIdentifiers;
 
-    /// <summary>Events that may wait for identity decisions. 100 to 1 000 000, default 10 000; then the router reads no further.</summary>
+    /// <summary>Events that may wait for identity decisions. 100 to 50 000, default 10 000; then the router reads no further.</summary>
     public int MaxWaiting { get; init; } = 10_000;
+
+    /// <summary>Profiles that a shard holds decoded, 7 KiB each. A power of two from 1 to 1 048 576, default 4096.</summary>
+    public int CachedProfiles { get; init; } = ProfileCache.DefaultPlaces;
 
     /// <summary>How long events are kept, ms; −1 for ever, default 400 days (privacy.retain_events comes with the privacy work).</summary>
     public long RetainEventsMs { get; init; } = 400L * 24 * 3600 * 1000;
@@ -57,7 +61,8 @@ public sealed record EngineOptions
             (nameof(CheckpointMs), CheckpointMs, 1_000, 3_600_000),
             (nameof(TickMs), TickMs, 50, 60_000),
             (nameof(MaxIdentifiers), MaxIdentifiers, 10, 100_000),
-            (nameof(MaxWaiting), MaxWaiting, 100, 1_000_000),
+            (nameof(MaxWaiting), MaxWaiting, 100, 50_000),
+            (nameof(CachedProfiles), CachedProfiles, 1, 1 << 20),
         })
         {
             if (value < least || value > most)
@@ -72,6 +77,11 @@ public sealed record EngineOptions
             {
                 yield return $"{Section}:{name} is {value}; allowed are -1 (for ever) and 3600000 (1 h) or more.";
             }
+        }
+
+        if (!int.IsPow2(CachedProfiles))
+        {
+            yield return $"{Section}:CachedProfiles is {CachedProfiles}; allowed are powers of two.";
         }
 
         if (string.IsNullOrEmpty(WorkspaceKey))

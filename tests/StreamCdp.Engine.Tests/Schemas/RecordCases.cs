@@ -234,7 +234,7 @@ internal static class RecordCases
             writer.MergedProfile(merged.Id);
         }
 
-        return writer.End(profile.State);
+        return writer.End();
     }
 
     private static Dictionary<string, object?> ProfileValues(Profile profile)
@@ -284,7 +284,6 @@ internal static class RecordCases
                 ["events"] = profile.Events,
             },
             ["merged_from"] = mergedFrom,
-            ["state"] = profile.State.ToArray(),
         };
     }
 

@@ -142,6 +142,12 @@ internal sealed class ProfileState
     /// <summary>The latest events, oldest first, at most <see cref="MaxRecent"/>.</summary>
     public ReadOnlySpan<RecentEvent> Recent => _recent.AsSpan(0, _recentCount);
 
+    /// <summary>Bytes of the arena that are in use, with those that values which grew left behind.</summary>
+    public int ArenaUsed => _used;
+
+    /// <summary>Size of the arena.</summary>
+    public int ArenaBytes => _arena.Length;
+
     /// <summary>The bytes of a slice; valid until the next change of this profile.</summary>
     public ReadOnlySpan<byte> Bytes(Slice slice) => _arena.AsSpan(slice.Offset, slice.Length);
 

@@ -38,7 +38,8 @@ internal sealed class Profiler : IDisposable
     private readonly IEffects _effects;
     private readonly SchemaIds _schemas;
     private readonly Func<ulong, CdpModel> _models;
-    private readonly ProfileState _profile = new();
+    private readonly ProfileCache _cache;
+    private readonly ProfileState _passing = new();
     private readonly ProfileState _loser = new();
     private readonly PriorityQueue<UInt128, long> _timers = new();
     private readonly HashSet<UInt128> _dirty = [];
@@ -49,6 +50,7 @@ internal sealed class Profiler : IDisposable
     private readonly ArrayBufferWriter<byte> _json = new(4096);
     private readonly Utf8JsonWriter _jsonWriter;
     private readonly Queue<UInt128> _flushing = [];
+    private ProfileState _profile;
     private CdpModel _model;
     private SegmentEngine _segments = null!;
     private TraitRules _traits = null!;
@@ -69,7 +71,6 @@ internal sealed class Profiler : IDisposable
     private long _timestampMs;
     private int _sent;
     private int _first;
-    private int _readLength;
     private long _redirectOffset;
     private long _dueAt = long.MinValue;
     private long _flushedAt;
@@ -82,12 +83,15 @@ internal sealed class Profiler : IDisposable
     /// <param name="store">Canonical id → profile record or redirect.</param>
     /// <param name="effects">Where records go.</param>
     /// <param name="schemas">Schema ids to write with.</param>
-    public Profiler(int shard, int shards, CdpModel model, Func<ulong, CdpModel> models, IStateStore store, IEffects effects, SchemaIds schemas)
+    /// <param name="cachedProfiles">Decoded profiles that are held; a power of two.</param>
+    public Profiler(int shard, int shards, CdpModel model, Func<ulong, CdpModel> models, IStateStore store, IEffects effects, SchemaIds schemas, int cachedProfiles = ProfileCache.DefaultPlaces)
     {
         _shard = shard;
         _shards = shards;
         _models = models;
         _store = store;
+        _cache = new ProfileCache(store, cachedProfiles);
+        _profile = _passing;
         _effects = effects;
         _schemas = schemas;
         _jsonWriter = new Utf8JsonWriter(_json, new JsonWriterOptions { SkipValidation = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
@@ -110,8 +114,8 @@ internal sealed class Profiler : IDisposable
     /// <summary>Event functions that started later than the shard, by normal text, with the instant from which on they count, Unix ms.</summary>
     public IReadOnlyDictionary<string, long> FunctionsSince { get; private set; } = new Dictionary<string, long>(StringComparer.Ordinal);
 
-    /// <summary>Membership changes that the last run appended after its checkpoint: by profile and version. They are not appended again.</summary>
-    public HashSet<(UInt128 Profile, long Version)> Emitted { get; } = [];
+    /// <summary>Of the membership changes that the last run appended after its checkpoint, the highest version by profile. Up to it they are not appended again.</summary>
+    public Dictionary<UInt128, long> Emitted { get; } = [];
 
     /// <summary>Profiles, without redirects.</summary>
     public long ProfileCount { get; private set; }
@@ -207,7 +211,7 @@ internal sealed class Profiler : IDisposable
 
         for (int i = 0; i < most && _flushing.TryDequeue(out UInt128 id); i++)
         {
-            if (TryLoad(id, _profile, out _))
+            if (TryLoad(id, keep: false, out _))
             {
                 EmitProfile();
             }
@@ -226,6 +230,7 @@ internal sealed class Profiler : IDisposable
         }
 
         _dirty.Clear();
+        _cache.ClearQueued();
     }
 
     /// <summary>Reads a profile for an answer.</summary>
@@ -235,14 +240,16 @@ internal sealed class Profiler : IDisposable
     /// <returns>False where there is no such profile here.</returns>
     public bool TryGet(UInt128 id, out UInt128? redirect, out ProfileState profile)
     {
-        profile = _loser;
-        return TryLoad(id, _loser, out redirect);
+        bool found = TryLoad(id, keep: false, out redirect);
+        profile = _profile;
+        return found;
     }
 
     /// <summary>Ids of all profiles, in no order.</summary>
     public List<UInt128> AllIds()
     {
         var ids = new List<UInt128>();
+        _cache.WriteBack();
         _store.Scan((id, value) =>
         {
             if (value[0] != RedirectFormat)
@@ -257,18 +264,22 @@ internal sealed class Profiler : IDisposable
     public long LatestFence => _fences.Count == 0 ? long.MinValue : _fences.Values.Max();
 
     /// <summary>Everything that a checkpoint needs beyond the store.</summary>
-    public ProfilerSnapshot Save() => new()
+    public ProfilerSnapshot Save()
     {
-        Now = Now,
-        ModelVersion = _model.Version,
-        Fences = new Dictionary<int, long>(_fences),
-        Received = new Dictionary<int, long>(_received),
-        FunctionsSince = new Dictionary<string, long>(FunctionsSince),
-        Pending = [.. _pending.Select(pending => new PendingSnapshot(
-            CanonicalId.Text(pending.Key),
-            [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value.Bytes.ToArray(), queued.Now, queued.TimestampMs))],
-            [.. pending.Value.Transfers.Select(transfer => new TransferSnapshot(transfer.Link, CanonicalId.Text(transfer.Loser), transfer.Record.Bytes.ToArray()))]))],
-    };
+        _cache.WriteBack(); // The store is saved next.
+        return new ProfilerSnapshot
+        {
+            Now = Now,
+            ModelVersion = _model.Version,
+            Fences = new Dictionary<int, long>(_fences),
+            Received = new Dictionary<int, long>(_received),
+            FunctionsSince = new Dictionary<string, long>(FunctionsSince),
+            Pending = [.. _pending.Select(pending => new PendingSnapshot(
+                CanonicalId.Text(pending.Key),
+                [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value.Bytes.ToArray(), queued.Now, queued.TimestampMs))],
+                [.. pending.Value.Transfers.Select(transfer => new TransferSnapshot(transfer.Link, CanonicalId.Text(transfer.Loser), transfer.Record.Bytes.ToArray()))]))],
+        };
+    }
 
     /// <summary>Takes over a checkpoint and indexes the store: timers, members, number of profiles.</summary>
     public void Restore(ProfilerSnapshot? snapshot)
@@ -351,7 +362,7 @@ internal sealed class Profiler : IDisposable
             return;
         }
 
-        bool exists = TryLoad(e.ProfileId, _profile, out UInt128? redirect);
+        bool exists = TryLoad(e.ProfileId, keep: true, out UInt128? redirect);
         if (redirect is UInt128 target)
         {
             Forward(e, value, target);
@@ -398,7 +409,7 @@ internal sealed class Profiler : IDisposable
     /// <summary>The record of a merged profile has come: what waited for it may go on.</summary>
     private void TakeTransfer(in ProfileEvent e)
     {
-        bool exists = TryLoad(e.ProfileId, _profile, out UInt128? redirect);
+        bool exists = TryLoad(e.ProfileId, keep: true, out UInt128? redirect);
         if (redirect is UInt128 target)
         {
             if (_offset <= _redirectOffset)
@@ -442,7 +453,7 @@ internal sealed class Profiler : IDisposable
             return;
         }
 
-        bool exists = TryLoad(id, _profile, out _);
+        bool exists = TryLoad(id, keep: true, out _);
         if (!exists)
         {
             _profile.Reset(id);
@@ -830,6 +841,7 @@ internal sealed class Profiler : IDisposable
         CanonicalId.Write(redirect[1..], e.Into);
         BinaryPrimitives.WriteInt64LittleEndian(redirect[17..], e.LinkOffset);
         BinaryPrimitives.WriteInt64LittleEndian(redirect[25..], _offset);
+        _cache.Forget(e.ProfileId);
         _store.Write(e.ProfileId, redirect);
         _dirty.Remove(e.ProfileId);
         CrashPoint.Hit(CrashPoint.ProfileMergedAway);
@@ -892,7 +904,7 @@ internal sealed class Profiler : IDisposable
 
     private void Fire(UInt128 id, long deadline)
     {
-        if ((_pending.Count > 0 && _pending.TryGetValue(id, out Pending? pending) && pending.Queue.Count > 0) || !TryLoad(id, _profile, out _) || _profile.ArmedDeadline != deadline)
+        if ((_pending.Count > 0 && _pending.TryGetValue(id, out Pending? pending) && pending.Queue.Count > 0) || !TryLoad(id, keep: false, out _) || _profile.ArmedDeadline != deadline)
         {
             return; // It waits for a merge, is gone, or has a newer timer.
         }
@@ -915,36 +927,50 @@ internal sealed class Profiler : IDisposable
         }
     }
 
-    /// <summary>Writes the loaded profile back.</summary>
+    /// <summary>The loaded profile changed.</summary>
     private void Store()
     {
         _profile.SourceOffset = _offset;
-        int length = _profile.Write(ref _record);
-        _store.Write(_profile.Id, _record.AsSpan(0, length));
-        _dirty.Add(_profile.Id);
-        if (_dirty.Count >= MaxDirty)
+        if (_cache.Changed(_profile) && _dirty.Add(_profile.Id) && _dirty.Count >= MaxDirty)
         {
             QueueFlush();
         }
     }
 
-    private bool TryLoad(UInt128 id, ProfileState profile, out UInt128? redirect)
+    /// <summary>Makes a profile the loaded one.</summary>
+    /// <param name="id">Which.</param>
+    /// <param name="keep">It will probably change again soon. What a timer or a question looks at in passing would only push out the profiles of current events.</param>
+    /// <param name="redirect">Where a merged one went.</param>
+    /// <returns>False where there is none; with <paramref name="keep"/> and no redirect the loaded one may then become it.</returns>
+    private bool TryLoad(UInt128 id, bool keep, out UInt128? redirect)
     {
         redirect = null;
-        _readLength = _store.Read(id, ref _read);
-        if (_readLength < 0)
+        if (_cache.TryGet(id, out ProfileState? held))
         {
-            return false;
+            _profile = held;
+            return true;
         }
 
-        if (_read[0] == RedirectFormat)
+        int length = _store.Read(id, ref _read);
+        if (length >= 0 && _read[0] == RedirectFormat)
         {
             redirect = CanonicalId.Read(_read.AsSpan(1));
             _redirectOffset = BinaryPrimitives.ReadInt64LittleEndian(_read.AsSpan(25));
             return false;
         }
 
-        profile.Read(id, _read.AsSpan(0, _readLength));
+        _profile = keep ? _cache.Claim(id) : _passing;
+        if (length < 0)
+        {
+            return false;
+        }
+
+        _profile.Read(id, _read.AsSpan(0, length));
+        if (keep)
+        {
+            _cache.Keep(_profile);
+        }
+
         return true;
     }
 
@@ -982,9 +1008,17 @@ internal sealed class Profiler : IDisposable
 
     private void EmitMembership(byte[] segment, byte[] version, bool entered, long at, MembershipReason reason, ReadOnlySpan<byte> messageId)
     {
-        if (Emitted.Count > 0 && Emitted.Remove((_profile.Id, _profile.Version)))
+        if (Emitted.Count > 0 && Emitted.TryGetValue(_profile.Id, out long emitted))
         {
-            return;
+            if (_profile.Version >= emitted)
+            {
+                Emitted.Remove(_profile.Id);
+            }
+
+            if (_profile.Version <= emitted)
+            {
+                return;
+            }
         }
 
         var membership = new SegmentMembership
@@ -1013,7 +1047,7 @@ internal sealed class Profiler : IDisposable
         _effects.Append(StageLog.Memberships, _shard, _key.AsSpan(0, keyLength), _write.AsSpan(0, end), _timestampMs);
     }
 
-    /// <summary>Writes the profile that was just loaded: its stored record is still in the read buffer.</summary>
+    /// <summary>Writes the loaded profile to its log.</summary>
     private void EmitProfile()
     {
         _json.ResetWrittenCount();
@@ -1060,7 +1094,7 @@ internal sealed class Profiler : IDisposable
             writer.MergedProfile(id);
         }
 
-        int end = writer.End(_read.AsSpan(0, _readLength));
+        int end = writer.End();
         AppendProfile(end);
     }
 
@@ -1073,7 +1107,7 @@ internal sealed class Profiler : IDisposable
         writer.Segments(0);
         writer.Activity(_profile.FirstSeen, _profile.LastSeen, _profile.EventCount);
         writer.MergedFrom(0);
-        AppendProfile(writer.End(default));
+        AppendProfile(writer.End());
     }
 
     private void AppendProfile(int end)
@@ -1144,7 +1178,7 @@ internal sealed class Profiler : IDisposable
 
         foreach (UInt128 id in AllIds())
         {
-            if (!TryLoad(id, _profile, out _) || _offset <= _profile.SourceOffset)
+            if (!TryLoad(id, keep: false, out _) || _offset <= _profile.SourceOffset)
             {
                 continue;
             }
