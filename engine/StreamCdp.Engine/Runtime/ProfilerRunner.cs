@@ -22,6 +22,7 @@ internal sealed class ProfilerRunner : StageRunner
     private readonly Checkpointer<ProfilerManifest> _checkpointer;
     private readonly ILogReader _records;
     private readonly TimeProvider _time;
+    private readonly long _emittedFrom;
 
     /// <summary>Restores a shard from its newest good checkpoint; its log does the rest.</summary>
     public ProfilerRunner(int shard, EngineLogs logs, EngineOptions options, CdpModel model, Func<ulong, CdpModel> models, IStateHome home, SchemaIds schemas, TimeProvider time, Action<string> warn)
@@ -41,9 +42,10 @@ internal sealed class ProfilerRunner : StageRunner
         }
 
         CdpModel first = manifest is null ? model : models(manifest.Snapshot.ModelVersion);
-        Profiler = new Profiler(shard, logs.ProfileEvents.Partitions, first, models, _store, _effects, schemas);
+        Profiler = new Profiler(shard, logs.ProfileEvents.Partitions, first, models, _store, _effects, schemas, options.CachedProfiles);
         Profiler.Restore(manifest?.Snapshot);
-        FindEmitted(manifest?.MembershipsEnd ?? logs.Memberships.BeginOffset(shard));
+        _emittedFrom = manifest?.MembershipsEnd ?? logs.Memberships.BeginOffset(shard);
+        FindEmitted();
         _checkpointer = new Checkpointer<ProfilerManifest>(stage, home, _effects, [_store]);
         _checkpointer.Continue(manifests);
         _records = logs.ProfileEvents.OpenReader(shard, manifest?.Position ?? 0, Signal);
@@ -122,7 +124,8 @@ internal sealed class ProfilerRunner : StageRunner
         _checkpointer.Begin(new ProfilerManifest
         {
             Position = _records.Position,
-            MembershipsEnd = _logs.Memberships.EndOffset(_shard),
+            // As long as changes of the last run have not come by again, the next restart must find them where this one did.
+            MembershipsEnd = Profiler.Emitted.Count > 0 ? _emittedFrom : _logs.Memberships.EndOffset(_shard),
             Snapshot = Profiler.Save(),
         });
     }
@@ -159,16 +162,16 @@ internal sealed class ProfilerRunner : StageRunner
         return null;
     }
 
-    /// <summary>Reads its own output after the checkpoint: those changes are not appended again.</summary>
-    private void FindEmitted(long from)
+    /// <summary>Reads its own output after the checkpoint: those changes are not appended again. Compaction may have left only the last of them; each before it was appended, too.</summary>
+    private void FindEmitted()
     {
-        using ILogReader reader = _logs.Memberships.OpenReader(_shard, from);
+        using ILogReader reader = _logs.Memberships.OpenReader(_shard, _emittedFrom);
         long end = _logs.Memberships.EndOffset(_shard);
         while (reader.TryReadBefore(end, out LogRecord record))
         {
             if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && SegmentMembership.TryRead(body, out SegmentMembership membership))
             {
-                Profiler.Emitted.Add((membership.ProfileId, membership.Version));
+                Profiler.Emitted[membership.ProfileId] = Math.Max(membership.Version, Profiler.Emitted.GetValueOrDefault(membership.ProfileId));
             }
         }
     }

@@ -34,6 +34,9 @@ public class EngineAgainstOracleTests
     [InlineData(104UL, OracleClock.Event, true)]
     [InlineData(241UL, OracleClock.Event, true)]
     [InlineData(13077UL, OracleClock.Event, true)]
+    [InlineData(46035UL, OracleClock.Event, true)]
+    [InlineData(89515UL, OracleClock.Event, true)]
+    [InlineData(880UL, OracleClock.Event, true)]
     internal void A_case_that_failed_once_stays_right(ulong seed, OracleClock clock, bool crashes)
     {
         GeneratedCase generated = GeneratedCase.Of(seed, clock, NotYet);

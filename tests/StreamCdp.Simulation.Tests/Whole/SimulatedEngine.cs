@@ -17,7 +17,8 @@ namespace StreamCdp.Simulation.Tests.Whole;
 internal sealed class SimulatedEngine : IDisposable
 {
     private readonly SimulatedLogs _logs = new();
-    private readonly MemoryStateHome _home = new();
+    private readonly Dictionary<UInt128, SortedDictionary<long, OracleChange>> _changes = [];
+    private MemoryStateHome _home = new();
     private readonly EngineOptions _options;
     private readonly CdpModel _model;
     private readonly SettableTime _time = new();
@@ -39,6 +40,7 @@ internal sealed class SimulatedEngine : IDisposable
             DedupWindowMs = (long)dedupWindow.TotalMilliseconds,
             CheckpointMs = long.MaxValue / 4,
             TickMs = long.MaxValue / 4,
+            CachedProfiles = 2, // Profiles go out of the cache and come back all the time.
         };
         Open();
         _events = _opened.Events.OpenWriter();
@@ -81,6 +83,10 @@ internal sealed class SimulatedEngine : IDisposable
         {
             Crash(choice);
         }
+        else if (mayCrash && move < 4)
+        {
+            Compact();
+        }
         else if (move < 6)
         {
             choice.Of<StageRunner>([.. Runners]).BeginCheckpoint(0);
@@ -121,7 +127,40 @@ internal sealed class SimulatedEngine : IDisposable
         }
 
         _logs.Crash(new Random(choice.Below(int.MaxValue)));
+        if (choice.Below(4) == 0)
+        {
+            _home = new MemoryStateHome(); // The disk with the state is gone, too: the logs alone must do.
+        }
+
         Open();
+    }
+
+    /// <summary>Compacted logs forget all but the last record of a key.</summary>
+    public void Compact()
+    {
+        Collect();
+        foreach (ILog log in _opened.All)
+        {
+            if (((SimulatedLog)log).Cleanup == LogCleanup.Compact && (log != _opened.IdentityMap || EndsWithOutcome(log)))
+            {
+                ((SimulatedLog)log).Compact();
+            }
+        }
+    }
+
+    /// <summary>What a crash cut off of a link's decisions is in the segment being written, which no log compacts.</summary>
+    private static bool EndsWithOutcome(ILog log)
+    {
+        bool outcome = true;
+        using ILogReader reader = log.OpenReader(0, 0);
+        while (reader.TryRead(out LogRecord record))
+        {
+            Assert.True(WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body));
+            Assert.True(IdentityDecision.TryRead(body, out IdentityDecision decision));
+            outcome = decision.Kind != DecisionKind.Decision;
+        }
+
+        return outcome;
     }
 
     /// <summary>The profile that an identifier points to: id and document as the query API gives it.</summary>
@@ -151,7 +190,14 @@ internal sealed class SimulatedEngine : IDisposable
     /// <summary>Membership changes by profile, in order of version, repeats included once.</summary>
     public Dictionary<UInt128, List<OracleChange>> Changes()
     {
-        var found = new Dictionary<UInt128, SortedDictionary<long, OracleChange>>();
+        Collect();
+        return _changes.ToDictionary(changes => changes.Key, changes => changes.Value.Values.ToList());
+    }
+
+    /// <summary>Notes the changes that are in the log, before compaction takes some of them.</summary>
+    private void Collect()
+    {
+        var latest = new Dictionary<(UInt128 Profile, string Segment), long>();
         for (int shard = 0; shard < _shards.Length; shard++)
         {
             using ILogReader reader = _opened.Memberships.OpenReader(shard, 0);
@@ -159,10 +205,15 @@ internal sealed class SimulatedEngine : IDisposable
             {
                 Assert.True(WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body));
                 Assert.True(SegmentMembership.TryRead(body, out SegmentMembership change));
-                if (!found.TryGetValue(change.ProfileId, out SortedDictionary<long, OracleChange>? changes))
+                if (!_changes.TryGetValue(change.ProfileId, out SortedDictionary<long, OracleChange>? changes))
                 {
-                    found[change.ProfileId] = changes = [];
+                    _changes[change.ProfileId] = changes = [];
                 }
+
+                // Compaction keeps the last record of a profile and segment: it must be the latest.
+                (UInt128, string) key = (change.ProfileId, Encoding.UTF8.GetString(change.Segment));
+                Assert.True(latest.GetValueOrDefault(key) <= change.Version, $"Version {change.Version} of {key} stands behind {latest.GetValueOrDefault(key)}.\n{Dump()}");
+                latest[key] = change.Version;
 
                 var mapped = new OracleChange(
                     Encoding.UTF8.GetString(change.Segment),
@@ -176,15 +227,13 @@ internal sealed class SimulatedEngine : IDisposable
                 }
             }
         }
-
-        return found.ToDictionary(changes => changes.Key, changes => changes.Value.Values.ToList());
     }
 
     /// <summary>The internal logs as text, to see what happened.</summary>
     public string Dump()
     {
         var text = new StringBuilder();
-        foreach (ILog log in (ILog[])[_opened.IdentityLinks, _opened.IdentityMap, _opened.ProfileEvents])
+        foreach (ILog log in (ILog[])[_opened.IdentityLinks, _opened.IdentityMap, _opened.ProfileEvents, _opened.Memberships])
         {
             for (int partition = 0; partition < log.Partitions; partition++)
             {
@@ -196,6 +245,10 @@ internal sealed class SimulatedEngine : IDisposable
                     if (schema == (int)RecordType.ProfileEvent && ProfileEvent.TryRead(body, out ProfileEvent e))
                     {
                         text.AppendLine($"{e.Kind} {CanonicalId.Text(e.ProfileId)[..6]} into {CanonicalId.Text(e.Into)[..6]} origin {e.OriginPartition}:{e.OriginOffset} gen {e.Generation} link {e.LinkOffset} merged {e.Merged} requires {e.RequiresLink} from {e.SourceShard}:{e.SourceOffset >> 20}.{e.SourceOffset & 0xFFFFF} now {e.Now} payload {e.Payload.Length}");
+                    }
+                    else if (schema == (int)RecordType.SegmentMembership && SegmentMembership.TryRead(body, out SegmentMembership change))
+                    {
+                        text.AppendLine($"{CanonicalId.Text(change.ProfileId)[..6]} {Encoding.UTF8.GetString(change.Segment)} {change.Change} at {change.At} version {change.Version} {change.Reason} source {change.SourceOffset}");
                     }
                     else if (schema == (int)RecordType.IdentityLink && IdentityLink.TryRead(body, out IdentityLink link))
                     {

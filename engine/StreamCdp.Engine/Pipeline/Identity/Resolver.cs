@@ -48,7 +48,7 @@ internal sealed class Resolver
     private readonly List<(int Start, int KeyLength, int ValueLength)> _pending = [];
     private byte[] _read = new byte[1024];
     private byte[] _write = new byte[1024];
-    private readonly List<(byte[] Type, byte[] Value, UInt128 Profile, long Epoch)> _replayed = [];
+    private readonly List<(byte[] Type, byte[] Value, UInt128 Profile, long Epoch, bool Merges)> _replayed = [];
     private long _replayedLink = -1;
     private bool _commands;
 
@@ -102,7 +102,10 @@ internal sealed class Resolver
     }
 
     /// <summary>Takes over what was decided after the checkpoint, from its own records in identity-map.</summary>
-    /// <remarks>The decisions of a link count only with its outcome, which is the last of them: where a crash cut them off, the link is decided on again.</remarks>
+    /// <remarks>
+    /// A crash may cut off the records of a link; it is decided on again then, before any later one. So decisions count with their outcome, which is the last of
+    /// them, or with any record of a later link: then the outcome was there, and compaction removed it.
+    /// </remarks>
     public void Replay(in LogRecord decision)
     {
         if (!WireFormat.TryRead(decision.Value, out _, out ReadOnlySpan<byte> body) || !IdentityDecision.TryRead(body, out IdentityDecision record))
@@ -115,36 +118,46 @@ internal sealed class Resolver
             case DecisionKind.Decision:
                 if (_replayedLink != record.LinkOffset)
                 {
-                    _replayed.Clear();
+                    ApplyReplayed(before: record.LinkOffset);
                     _replayedLink = record.LinkOffset;
                 }
 
-                _replayed.Add((record.Type.ToArray(), record.Value.ToArray(), record.ProfileId, record.Epoch));
+                _replayed.Add((record.Type.ToArray(), record.Value.ToArray(), record.ProfileId, record.Epoch, record.Merged > 0));
                 break;
             case DecisionKind.Model:
+                ApplyReplayed(before: record.LinkOffset);
                 LastLink = record.LinkOffset;
                 UseModel(_models((ulong)record.Epoch));
                 break;
             default:
-                if (_replayedLink == record.LinkOffset)
-                {
-                    foreach ((byte[] type, byte[] value, UInt128 profile, long epoch) in _replayed)
-                    {
-                        Move(type, value, profile, epoch);
-                    }
-                }
-
-                _replayed.Clear();
-                LastLink = Math.Max(LastLink, record.LinkOffset);
-                if (record.Merged > 0 && Load(record.ProfileId, _survivor))
-                {
-                    _survivor.LastMergeLink = record.LinkOffset;
-                    Store(_survivor);
-                }
-
+                ApplyReplayed(before: record.Epoch + 1);
+                LastLink = Math.Max(LastLink, record.Epoch);
                 Remember(Outcome.Of(record));
                 break;
         }
+    }
+
+    private void ApplyReplayed(long before)
+    {
+        if (_replayedLink >= before)
+        {
+            _replayed.Clear(); // Cut off.
+            return;
+        }
+
+        foreach ((byte[] type, byte[] value, UInt128 profile, long epoch, bool merges) in _replayed)
+        {
+            Move(type, value, profile, epoch);
+            if (merges && _survivor.LastMergeLink < _replayedLink)
+            {
+                _survivor.LastMergeLink = _replayedLink;
+                Store(_survivor);
+            }
+
+            LastLink = Math.Max(LastLink, _replayedLink);
+        }
+
+        _replayed.Clear();
     }
 
     /// <summary>Decides on one link.</summary>
@@ -172,7 +185,7 @@ internal sealed class Resolver
 
         if (_outcomes.TryGetValue((record.OriginPartition, record.OriginOffset), out Outcome known))
         {
-            QueueOutcome(known); // A router asks again after a crash: the answer is the one it would have got.
+            QueueOutcome(known, link.Offset); // A router asks again after a crash: the answer is the one it would have got.
             return;
         }
 
@@ -254,7 +267,7 @@ internal sealed class Resolver
         }
 
         Remember(outcome);
-        QueueOutcome(outcome);
+        QueueOutcome(outcome, offset);
 
         bool Begin(ref Wanted first)
         {
@@ -432,6 +445,12 @@ internal sealed class Resolver
     private Outcome Join(in IdentityLink link, long offset, long timestampMs, int survivor, Outcome outcome)
     {
         Reached winner = _reached[survivor];
+        bool merges = false;
+        foreach (Reached reached in _reached)
+        {
+            merges |= reached.Id != winner.Id && (reached.IsDecided || reached.HasState);
+        }
+
         if (winner.IsDecided)
         {
             Load(winner.Id, _survivor);
@@ -507,6 +526,7 @@ internal sealed class Resolver
                 Epoch = _survivor.Epoch,
                 LinkOffset = offset,
                 Position = position++,
+                Merged = merges ? 1 : 0,
             };
             Span<byte> key = stackalloc byte[512];
             int keyLength = type.Length + 1 + value.Length;
@@ -586,11 +606,14 @@ internal sealed class Resolver
 
     private void Store(IdentityRecord record) => _profiles.Write(record.Id, record.Write());
 
-    private void QueueOutcome(Outcome outcome)
+    /// <summary>Says what became of an event, to the router that asked with a link.</summary>
+    /// <remarks>Keys go round: compaction keeps as many outcomes as are remembered, so that a resolver that lost its state still gives the same answers.</remarks>
+    private void QueueOutcome(Outcome outcome, long link)
     {
         var record = new IdentityDecision
         {
             Kind = DecisionKind.Outcome,
+            Epoch = link,
             ProfileId = outcome.Profile,
             LinkOffset = outcome.LinkOffset,
             OriginPartition = outcome.Partition,
@@ -602,7 +625,7 @@ internal sealed class Resolver
         };
         Span<byte> key = stackalloc byte[32];
         "#outcome:"u8.CopyTo(key);
-        outcome.Partition.TryFormat(key[9..], out int digits);
+        (link % OutcomesKept).TryFormat(key[9..], out int digits);
         Queue(key[..(9 + digits)], record);
     }
 
