@@ -9,6 +9,9 @@ internal static class CrashPoint
     /// <summary>Environment variable: the name, a colon, and at which passage the process ends (from 1).</summary>
     public const string Variable = "STREAMCDP_CRASH_AT";
 
+    /// <summary>A profile has a new membership; neither that nor the profile is appended or stored.</summary>
+    public const string ProfileChanged = "profile:changed";
+
     /// <summary>A profile with a new membership is in the store; the membership is appended and not yet durable.</summary>
     public const string ProfileWritten = "profile:state-written";
 

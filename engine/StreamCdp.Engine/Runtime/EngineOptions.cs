@@ -16,7 +16,7 @@ public sealed record EngineOptions
     /// <summary>Shards (partitions of profile-events) where they are made. 1 to 1024, default 1 for each 2 cores.</summary>
     public int Shards { get; init; } = Math.Max(1, Environment.ProcessorCount / 2);
 
-    /// <summary>Memory of all stores together, bytes. 64 MiB to 1 TiB, default 1 GiB: 6/8 profiles, 1/8 identity, 1/8 messageIds. What does not fit is on disk.</summary>
+    /// <summary>Memory of the pages of all stores together, bytes. 64 MiB to 1 TiB, default 1 GiB: 6/8 profiles, 1/8 identity, 1/8 messageIds. What does not fit is on disk. Their indexes come on top: 1/8 of it, at most 4/5 with tens of millions of messageIds in the window.</summary>
     public long MemoryBytes { get; init; } = 1L << 30;
 
     /// <summary>How long a messageId is known, ms. 1 s to 30 days, default 24 h (RULES.md §2).</summary>
@@ -100,5 +100,6 @@ public sealed record EngineOptions
 
     internal StoreSizes RepeatSizes => new(MemoryBytes / 8, Math.Clamp(MemoryBytes / 16, 1 << 20, 1 << 28)); // At tens of millions of ids the index grows to ten times this, and no further.
 
-    private static StoreSizes Sizes(long bytes) => new(bytes, Math.Clamp(bytes / 16, 1 << 20, 1 << 30));
+    /// <summary>The index may grow to ten times what it begins with (<see cref="FasterStore"/>): to a sixth of the pages.</summary>
+    private static StoreSizes Sizes(long bytes) => new(bytes, Math.Clamp(bytes / 64, 1 << 20, 1 << 30));
 }

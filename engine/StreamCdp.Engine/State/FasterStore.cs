@@ -74,7 +74,7 @@ internal sealed unsafe class FasterStore : IStateStore
             RemoveOutdatedCheckpoints = false, // Two generations are kept and purged by us, after the new one was read back.
             CheckpointDir = Path.Combine(directory, "checkpoints"),
             TryRecoverLatest = false,
-            EqualityComparer = kind == StoreKind.AppendOnly ? new BoundedHash() : null,
+            EqualityComparer = new BoundedHash(),
         };
         _store = new FasterKV<StoreKey, SpanByte>(settings);
         if (restore is not null)

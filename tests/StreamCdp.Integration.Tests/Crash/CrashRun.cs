@@ -42,6 +42,21 @@ internal sealed class CrashRun : IAsyncDisposable
         new Dictionary<string, string> { ["StreamCdp__Log__Durability"] = "PageCache" }, // A killed process, not a power cut: what it wrote is in the page cache.
         directory => new LocalLogs(Path.Combine(directory, "data", "logs"), new LocalLogOptions(), TimeProvider.System));
 
+    /// <summary>A run on topics of its own.</summary>
+    public static CrashRun Kafka(ulong seed, string servers)
+    {
+        string prefix = $"crash{Guid.NewGuid():N}.";
+        return new CrashRun(
+            seed,
+            new Dictionary<string, string>
+            {
+                ["StreamCdp__Log__Kind"] = "kafka",
+                ["StreamCdp__Kafka__BootstrapServers"] = servers,
+                ["StreamCdp__Kafka__TopicPrefix"] = prefix,
+            },
+            _ => new KafkaLogs(new KafkaOptions { BootstrapServers = servers, TopicPrefix = prefix }));
+    }
+
     public CrashServer Server => _server!;
 
     public int Acknowledged => _acknowledged.Count;

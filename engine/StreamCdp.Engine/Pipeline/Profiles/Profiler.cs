@@ -595,6 +595,11 @@ internal sealed class Profiler : IDisposable
         _changes.Clear();
         _segments.Evaluate(_profile, now, ref _changes);
         _profile.AdvancedTo = Math.Max(_profile.AdvancedTo, now);
+        if (CrashPoint.IsArmed && _changes.Count > 0)
+        {
+            CrashPoint.Hit(CrashPoint.ProfileChanged);
+        }
+
         Emit(now, MembershipReason.Event, e.MessageId, e.ReceivedAt);
         Arm();
         Applied++;
