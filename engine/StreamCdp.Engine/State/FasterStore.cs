@@ -81,6 +81,13 @@ internal sealed unsafe class FasterStore : IStateStore
         {
             try
             {
+                // FASTER fills up what a cut file lacks with zeros and says nothing.
+                long bytes = CheckpointBytes(restore.IndexToken, restore.Token);
+                if (bytes != restore.Bytes)
+                {
+                    throw new IOException($"its files have {bytes} bytes and had {restore.Bytes} when it was saved.");
+                }
+
                 _store.Recover(restore.IndexToken, restore.Token);
             }
             catch (Exception error) when (error is FasterException or IOException or InvalidOperationException or ArgumentException)
@@ -331,8 +338,10 @@ internal sealed unsafe class FasterStore : IStateStore
             }
         }
 
-        return bytes + DirectoryBytes(IndexDirectory(indexToken));
+        return CheckpointBytes(indexToken, logToken);
     }
+
+    private long CheckpointBytes(Guid indexToken, Guid logToken) => DirectoryBytes(IndexDirectory(indexToken)) + DirectoryBytes(LogDirectory(logToken));
 
     private static long DirectoryBytes(string directory) => Directory.Exists(directory) ? new DirectoryInfo(directory).EnumerateFiles("*", SearchOption.AllDirectories).Sum(file => file.Length) : 0;
 

@@ -1,6 +1,8 @@
 using System.Collections.Concurrent;
+using System.Globalization;
 using System.Net;
 using System.Text;
+using System.Text.Json.Nodes;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Simulation.Tests.Generators;
 
@@ -12,7 +14,8 @@ internal sealed class CrashRun : IAsyncDisposable
     private const int Senders = 2;
     private const int BatchEveryMs = 25;
 
-    private readonly string _directory = Directory.CreateTempSubdirectory("streamcdp-crash-").FullName;
+    private readonly string _directory;
+    private readonly bool _isTemporary;
     private readonly IReadOnlyDictionary<string, string> _settings;
     private readonly Func<string, ILogStore> _openLogs;
     private readonly CrashHistory _history;
@@ -28,8 +31,11 @@ internal sealed class CrashRun : IAsyncDisposable
     /// <param name="seed">Events and moments.</param>
     /// <param name="settings">Environment variables of the server.</param>
     /// <param name="openLogs">Opens the server's logs once it is stopped, given its directory.</param>
-    public CrashRun(ulong seed, IReadOnlyDictionary<string, string> settings, Func<string, ILogStore> openLogs)
+    /// <param name="directory">For model and data; null: a temporary one.</param>
+    public CrashRun(ulong seed, IReadOnlyDictionary<string, string> settings, Func<string, ILogStore> openLogs, string? directory = null)
     {
+        _isTemporary = directory is null;
+        _directory = directory ?? Directory.CreateTempSubdirectory("streamcdp-crash-").FullName;
         (_seed, _settings, _openLogs) = (seed, settings, openLogs);
         _history = new CrashHistory(seed);
         _choice = new Choice(seed ^ 0xC4A5);
@@ -37,10 +43,11 @@ internal sealed class CrashRun : IAsyncDisposable
     }
 
     /// <summary>A run on local logs.</summary>
-    public static CrashRun Local(ulong seed) => new(
+    public static CrashRun Local(ulong seed, string? directory = null) => new(
         seed,
         new Dictionary<string, string> { ["StreamCdp__Log__Durability"] = "PageCache" }, // A killed process, not a power cut: what it wrote is in the page cache.
-        directory => new LocalLogs(Path.Combine(directory, "data", "logs"), new LocalLogOptions(), TimeProvider.System));
+        directory => new LocalLogs(Path.Combine(directory, "data", "logs"), new LocalLogOptions(), TimeProvider.System),
+        directory);
 
     /// <summary>A run on topics of its own.</summary>
     public static CrashRun Kafka(ulong seed, string servers)
@@ -65,12 +72,11 @@ internal sealed class CrashRun : IAsyncDisposable
 
     /// <summary>Starts the server, and at first the senders.</summary>
     /// <param name="crashAt">Where it is to end by itself; null: nowhere.</param>
-    /// <param name="shell">Commands of sh before it starts, such as a limit; null: none.</param>
     /// <returns>False where it ended before it listened.</returns>
-    public async Task<bool> StartAsync(string? crashAt = null, string? shell = null)
+    public async Task<bool> StartAsync(string? crashAt = null)
     {
         _server?.Dispose();
-        _server = CrashServer.Start(_directory, _settings, crashAt, shell);
+        _server = CrashServer.Start(_directory, _settings, crashAt);
         if (!await _server.ListensAsync())
         {
             Assert.True(crashAt is not null, $"The server does not start; seed {_seed}.\n{_server.Output}");
@@ -106,6 +112,43 @@ internal sealed class CrashRun : IAsyncDisposable
         await Server.EndedAsync();
         Down();
     }
+
+    /// <summary>Waits until each stage has saved so many checkpoints.</summary>
+    public async Task CheckpointsAsync(int count)
+    {
+        long deadline = Environment.TickCount64 + 60_000;
+        while (Stages().Any(stage => Manifests(stage).Length < 2 || Number(Manifests(stage)[^1]) < count))
+        {
+            Assert.True(Environment.TickCount64 < deadline, $"The stages have not saved {count} checkpoints; seed {_seed}.\n{Server.Output}");
+            await Task.Delay(20, TestContext.Current.CancellationToken);
+        }
+    }
+
+    /// <summary>Cuts the files of each stage's newest checkpoint to half their length, but not the manifest that names them.</summary>
+    /// <returns>Stages.</returns>
+    public int DamageNewestCheckpoints()
+    {
+        int stages = 0;
+        foreach (string stage in Stages())
+        {
+            stages++;
+            string manifest = File.ReadAllText(Manifests(stage)[^1]);
+            string[] tokens = [.. JsonNode.Parse(manifest)!["Stores"]!.AsArray().Select(store => store!["Token"]!.GetValue<string>())];
+            foreach (string file in Directory.EnumerateFiles(stage, "*", SearchOption.AllDirectories).Where(file => tokens.Any(token => file.Contains(token, StringComparison.Ordinal))))
+            {
+                using FileStream stream = File.OpenWrite(file);
+                stream.SetLength(stream.Length / 2);
+            }
+        }
+
+        return stages;
+    }
+
+    private string[] Stages() => Directory.Exists(Path.Combine(DataDirectory, "state")) ? Directory.GetDirectories(Path.Combine(DataDirectory, "state")) : [];
+
+    private static string[] Manifests(string stage) => [.. Directory.GetFiles(stage, "checkpoint-*.json").OrderBy(Number)];
+
+    private static long Number(string manifest) => long.Parse(Path.GetFileNameWithoutExtension(manifest)["checkpoint-".Length..], CultureInfo.InvariantCulture);
 
     /// <summary>Waits until so many more batches are acknowledged.</summary>
     public async Task AcknowledgedAsync(int more)
@@ -150,7 +193,7 @@ internal sealed class CrashRun : IAsyncDisposable
         _up.TrySetCanceled();
         _server?.Dispose();
         _stop.Dispose();
-        if (TestContext.Current.TestState?.Result != TestResult.Failed && Environment.GetEnvironmentVariable("STREAMCDP_CRASH_KEEP") is null)
+        if (_isTemporary && TestContext.Current.TestState?.Result != TestResult.Failed && Environment.GetEnvironmentVariable("STREAMCDP_CRASH_KEEP") is null)
         {
             Directory.Delete(_directory, recursive: true);
         }

@@ -51,18 +51,14 @@ internal sealed partial class CrashServer : IDisposable
     /// <param name="directory">Holds cdp.yaml and the data.</param>
     /// <param name="settings">Environment variables on top of the fast settings of these tests.</param>
     /// <param name="crashAt">A name of <see cref="CrashPoint"/> and the passage, or null.</param>
-    /// <param name="shell">Commands of sh before the process starts, such as a limit; null: none.</param>
-    public static CrashServer Start(string directory, IReadOnlyDictionary<string, string> settings, string? crashAt = null, string? shell = null)
+    public static CrashServer Start(string directory, IReadOnlyDictionary<string, string> settings, string? crashAt = null)
     {
         string[] command =
         [
             "dotnet", "exec", Path.Combine(AppContext.BaseDirectory, "streamcdp.dll"), "run", "--model", Path.Combine(directory, "cdp.yaml"),
             "--data", Path.Combine(directory, "data"), "--clock", "event", "--urls", "http://127.0.0.1:0",
         ];
-        ProcessStartInfo start = shell is null ? new(command[0], command[1..]) : new("/bin/sh", ["-c", $"{shell}; exec \"$@\"", "sh", .. command]);
-        start.RedirectStandardOutput = true;
-        start.RedirectStandardError = true;
-        start.WorkingDirectory = directory;
+        ProcessStartInfo start = new(command[0], command[1..]) { RedirectStandardOutput = true, RedirectStandardError = true, WorkingDirectory = directory };
         start.Environment["StreamCdp__Engine__CheckpointMs"] = "1000";
         start.Environment["StreamCdp__Engine__Shards"] = "2";
         start.Environment["StreamCdp__Engine__EventPartitions"] = "1";

@@ -70,6 +70,41 @@ public sealed class CrashTests(KafkaFixture kafka)
         await DieAtAsync(run, point, passage);
     }
 
+    [Fact]
+    public async Task A_damaged_newest_checkpoint_is_told_and_the_one_before_it_and_the_logs_do()
+    {
+        await using CrashRun run = CrashRun.Local(Seed + 2);
+        Assert.True(await run.StartAsync());
+        await run.CheckpointsAsync(3);
+        await run.KillAsync();
+
+        int damaged = run.DamageNewestCheckpoints();
+        Assert.True(await run.StartAsync());
+
+        Assert.Equal(4, damaged); // Router, resolver, two shards.
+        Assert.Contains("is not usable", run.Server.Output, StringComparison.Ordinal);
+        await run.AcknowledgedAsync(5);
+        await run.CompareAsync();
+    }
+
+    [Fact]
+    public async Task A_full_disk_stops_the_server_with_the_reason_and_costs_nothing_that_was_acknowledged()
+    {
+        using SmallDisk disk = SmallDisk.Mount(megabytes: 96);
+        await using CrashRun run = CrashRun.Local(Seed + 3, disk.Directory);
+        Assert.True(await run.StartAsync());
+        await run.AcknowledgedAsync(20);
+        disk.Fill(leaveBytes: 256 << 10);
+        await run.EndedByItselfAsync();
+
+        Assert.NotEqual(0, run.Server.ExitCode);
+        Assert.Contains("The disk is full", run.Server.Output, StringComparison.Ordinal);
+        disk.Free();
+        Assert.True(await run.StartAsync());
+        await run.AcknowledgedAsync(20);
+        await run.CompareAsync();
+    }
+
     private static async Task KillAgainAndAgainAsync(CrashRun run)
     {
         for (int i = 0; i < Crashes; i++)
