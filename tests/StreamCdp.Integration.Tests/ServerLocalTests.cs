@@ -3,6 +3,8 @@ using System.Net.Http.Headers;
 using System.Net.Sockets;
 using System.Text.Json;
 using StreamCdp.Cli;
+using StreamCdp.Engine.Logs;
+using StreamCdp.Schemas;
 
 namespace StreamCdp.Integration.Tests;
 
@@ -140,6 +142,38 @@ public sealed class ServerLocalTests : IDisposable
             Assert.Equal("2026-01-02T03:04:05.000Z", profile.GetProperty("activity").GetProperty("first_seen").GetString());
             Assert.Equal(["pros"], ServerFixtureHost.Segments(profile));
         }
+    }
+
+    [Fact]
+    public async Task A_record_with_a_time_that_no_calendar_has_is_a_dead_letter_and_stops_nothing()
+    {
+        const long microseconds = 1_767_323_045_678_000; // The year 57,975, as a producer of others writes it.
+        await using (var logs = new LocalLogs(Path.Combine(_data, "logs"), new LocalLogOptions(), TimeProvider.System))
+        await using (ILog events = logs.Open(new LogDefinition("events", 1, LogCleanup.Delete)))
+        using (ILogWriter writer = events.OpenWriter())
+        {
+            writer.Append(0, default, """{"type":"track","userId":"u1","event":"Order Completed"}"""u8, microseconds);
+            writer.Append(0, default, """{"type":"track","userId":"u1","event":"Order Completed","receivedAt":"0001-01-01T00:00:00+14:00"}"""u8, 1_767_323_045_678);
+            foreach ((long receivedAt, long? sentAt) in new[] { (long.MinValue, (long?)null), (1_767_323_045_678, long.MinValue) })
+            {
+                byte[] record = new byte[256];
+                int end = new CustomerEvent { ReceivedAt = receivedAt, SentAt = sentAt, Source = "web"u8, Payload = """{"type":"track","userId":"u1","event":"Order Completed","timestamp":"2026-01-01T00:00:00Z"}"""u8 }
+                    .WriteTo(ref record, WireFormat.WriteHeader(ref record, 0, SchemaIds.BuiltIn[RecordType.CustomerEvent]));
+                writer.Append(0, default, record.AsSpan(0, end), 1_767_323_045_678);
+            }
+
+            writer.WaitDurable(writer.Appended);
+        }
+
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        JsonElement profile = await server.ProfileAsync("user_id:u1");
+        JsonElement[] letters = [.. (await server.GetAsync("/v1/dead-letters")).GetProperty("dead_letters").EnumerateArray()];
+        JsonElement replay = await server.PostAsync("/v1/dead-letters/replay", "{}");
+
+        Assert.Equal(1, profile.GetProperty("activity").GetProperty("events").GetInt64());
+        Assert.Equal("2026-01-01T00:00:00.000Z", profile.GetProperty("activity").GetProperty("last_seen").GetString()); // A sentAt of no calendar counts as missing.
+        Assert.Equal([("bad_timestamp", "receivedAt"), ("bad_timestamp", "receivedAt"), ("bad_timestamp", "receivedAt")], letters.Select(letter => (letter.GetProperty("reason").GetString(), letter.GetProperty("field").GetString())));
+        Assert.Equal(0, replay.GetProperty("replayed").GetInt64());
     }
 
     [Fact]

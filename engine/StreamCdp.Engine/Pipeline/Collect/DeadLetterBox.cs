@@ -199,7 +199,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
     }
 
     private static void WriteTime(Utf8JsonWriter json, ReadOnlySpan<byte> name, long unixMs) =>
-        json.WriteString(name, DateTimeOffset.FromUnixTimeMilliseconds(Math.Clamp(unixMs, -62_135_596_800_000, 253_402_300_799_999)).UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture));
+        json.WriteString(name, DateTimeOffset.FromUnixTimeMilliseconds(EventTimestamp.Nearest(unixMs)).UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture));
 
     /// <summary>How far a reader is: the next offset, and for each partition of events the last origin that came.</summary>
     private sealed class Place
@@ -267,7 +267,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
 
         public void Send(long offset, in DeadLetter letter)
         {
-            if (reader.Read(letter.Payload, letter.Context, EventTypeText.Parse(letter.EventType)) != EventProblem.None)
+            if (!EventTimestamp.IsRepresentable(letter.ReceivedAt) || reader.Read(letter.Payload, letter.Context, EventTypeText.Parse(letter.EventType)) != EventProblem.None)
             {
                 StillInvalid++;
                 return;

@@ -35,6 +35,9 @@ internal enum EventProblem : byte
 
     /// <summary>No identifier is left.</summary>
     NoIdentifier,
+
+    /// <summary>In a record that others wrote to the log: a received time, or record time in its place, that no calendar has.</summary>
+    ReceivedAtUnreadable,
 }
 
 /// <summary>Words for <see cref="EventProblem"/>: the same in dead letters, metrics and documentation.</summary>
@@ -49,7 +52,7 @@ internal static class EventProblemText
         EventProblem.TypeMissing or EventProblem.TypeUnknown => "unknown_type",
         EventProblem.EventMissing => "missing_event",
         EventProblem.PropertiesNotObject or EventProblem.TraitsNotObject or EventProblem.ContextNotObject => "not_an_object",
-        EventProblem.TimestampUnreadable => "bad_timestamp",
+        EventProblem.TimestampUnreadable or EventProblem.ReceivedAtUnreadable => "bad_timestamp",
         EventProblem.NoIdentifier => "no_identifier",
         _ => "unknown",
     };
@@ -64,6 +67,7 @@ internal static class EventProblemText
         EventProblem.ContextNotObject => "context",
         EventProblem.TimestampUnreadable => "timestamp",
         EventProblem.NoIdentifier => "userId, anonymousId",
+        EventProblem.ReceivedAtUnreadable => "receivedAt",
         _ => "",
     };
 
@@ -80,6 +84,7 @@ internal static class EventProblemText
         EventProblem.TraitsNotObject => "traits must be an object or null.",
         EventProblem.ContextNotObject => "context must be an object or null.",
         EventProblem.TimestampUnreadable => "timestamp must be ISO 8601 text or a whole number of milliseconds.",
+        EventProblem.ReceivedAtUnreadable => "receivedAt, or the time of a record without it, must be milliseconds since 1970 in the years 1 to 9999. Producers that write microseconds or seconds must convert them.",
         EventProblem.NoIdentifier => "No identifier is left: userId, anonymousId and the paths of the model are missing, empty, invalid or blocked.",
         _ => "",
     };
