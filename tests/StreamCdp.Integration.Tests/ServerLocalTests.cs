@@ -145,6 +145,21 @@ public sealed class ServerLocalTests : IDisposable
     }
 
     [Fact]
+    public async Task Half_of_a_surrogate_pair_in_a_dead_letter_leaves_the_list_readable()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        await server.SendAsync("batch", """{"batch":[{"type":"bad","userId":"u","properties":{"x":"\ud800"}},{"type":"worse"}]}""");
+
+        JsonElement[] letters = [.. (await server.GetAsync("/v1/dead-letters")).GetProperty("dead_letters").EnumerateArray()];
+        (int code, string list, string error) = await CliFakeServer.RunAsync("dead-letters", "list", "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key);
+
+        Assert.Equal("""{"type":"bad","userId":"u","properties":{"x":"\ud800"}}""", letters[0].GetProperty("payload").GetRawText());
+        Assert.Equal("worse", letters[1].GetProperty("payload").GetProperty("type").GetString());
+        Assert.True(code == 0, error);
+        Assert.Contains("\"x\":\"\\ud800", list, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_record_with_a_time_that_no_calendar_has_is_a_dead_letter_and_stops_nothing()
     {
         const long microseconds = 1_767_323_045_678_000; // The year 57,975, as a producer of others writes it.

@@ -179,23 +179,33 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
             return;
         }
 
-        try
+        if (IsJson(bytes))
         {
-            var reader = new Utf8JsonReader(bytes);
-            using JsonDocument document = JsonDocument.ParseValue(ref reader);
-            if (reader.BytesConsumed == bytes.TrimEnd(" \t\r\n"u8).Length)
-            {
-                json.WritePropertyName(name);
-                document.RootElement.WriteTo(json);
-                return;
-            }
-        }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
-        {
-            // Not JSON, or with half of a surrogate pair: shown as text.
+            json.WritePropertyName(name);
+            json.WriteRawValue(bytes, skipInputValidation: true); // As it came: parsed and written again, half of a surrogate pair would throw in the middle of the answer.
+            return;
         }
 
         json.WriteString(name + "_text", bytes);
+    }
+
+    /// <summary>One whole JSON value. Text in it is not unescaped, so half of a surrogate pair (<c>"\ud800"</c>) is JSON like any other.</summary>
+    private static bool IsJson(ReadOnlySpan<byte> bytes)
+    {
+        var reader = new Utf8JsonReader(bytes);
+        try
+        {
+            while (reader.Read())
+            {
+                // Reading is all: it throws where the text is not one JSON value.
+            }
+
+            return true;
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
     }
 
     private static void WriteTime(Utf8JsonWriter json, ReadOnlySpan<byte> name, long unixMs) =>
