@@ -248,6 +248,19 @@ public class CollectorTests
     }
 
     [Fact]
+    public async Task An_event_that_is_not_utf8_costs_only_itself()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync();
+        using HttpRequestMessage request = host.Request("/v1/batch", new ByteArrayContent([.. "{\"batch\":["u8, .. Encoding.UTF8.GetBytes(Page), .. ",{\"type\":\"page\",\"userId\":\"M"u8, 0xfc, .. "ller\"},"u8, .. Encoding.UTF8.GetBytes(Page), .. "]}"u8]));
+
+        using HttpResponseMessage response = await host.Http.SendAsync(request, Cancel);
+
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        Assert.Equal(2, host.Events.Appended);
+        Assert.Equal("invalid_json", Assert.Single(host.DeadLetters.Records).DeadLetter().Reason);
+    }
+
+    [Fact]
     public async Task A_single_event_that_is_too_large_or_too_deep_is_a_dead_letter()
     {
         await using CollectorHost host = await CollectorHost.StartAsync();
