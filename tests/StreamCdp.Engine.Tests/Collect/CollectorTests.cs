@@ -379,13 +379,41 @@ public class CollectorTests
     }
 
     [Fact]
-    public async Task A_context_of_the_batch_over_its_limit_is_413()
+    public async Task A_context_of_the_batch_over_its_limit_costs_only_the_events_that_would_use_it()
     {
         await using CollectorHost host = await CollectorHost.StartAsync();
 
-        (int status, string answer) = await host.PostAsync("/v1/batch", $$$"""{"batch":[{{{Page}}}],"context":{"x":"{{{new string('x', 9000)}}}"}}""");
+        Assert.Equal(200, (await host.PostAsync("/v1/batch", $$$"""{"batch":[{{{Page}}},{"type":"page","userId":"u","context":{}},{"type":"page"}],"context":{"x":"{{{new string('x', 9000)}}}"}}""")).Status);
 
+        Assert.Equal("""{"type":"page","userId":"u","context":{}}""", Assert.Single(host.Events.Records).Event().Payload);
+        Assert.Equal([("bad_batch_context", "context", ""), ("bad_batch_context", "context", "")], host.DeadLetters.Records.Select(record => record.DeadLetter()).Select(letter => (letter.Reason, letter.Field, letter.Context)));
+    }
+
+    [Fact]
+    public async Task A_context_of_the_batch_that_is_not_utf8_costs_only_the_events_that_would_use_it()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync();
+        using HttpRequestMessage request = host.Request("/v1/batch", new ByteArrayContent([.. "{\"batch\":["u8, .. Encoding.UTF8.GetBytes(Page), .. ",{\"type\":\"page\",\"userId\":\"u\",\"context\":null}],\"context\":{\"x\":\""u8, 0xfc, .. "\"}}"u8]));
+
+        using HttpResponseMessage response = await host.Http.SendAsync(request, Cancel);
+
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        Assert.Single(host.Events.Records);
+        Assert.Equal("bad_batch_context", Assert.Single(host.DeadLetters.Records).DeadLetter().Reason);
+    }
+
+    [Fact]
+    public async Task A_small_request_does_not_store_its_context_ten_thousand_times()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync();
+        string context = $$"""{"x":"{{new string('x', 8000)}}"}""";
+
+        (int status, string answer) = await host.PostAsync("/v1/batch", $$"""{"batch":[{{string.Join(',', Enumerable.Repeat("{}", 10_000))}}],"context":{{context}}}""");
         AssertProblem(413, "context_too_large", status, answer);
+        Assert.Equal(0, host.DeadLetters.Appended);
+
+        Assert.Equal(200, (await host.PostAsync("/v1/batch", $$"""{"batch":[{{string.Join(',', Enumerable.Repeat("""{"type":"page","userId":"u","context":{}}""", 10_000))}}],"context":{{context}}}""")).Status);
+        Assert.Equal(10_000, host.Events.Appended);
     }
 
     [Fact]

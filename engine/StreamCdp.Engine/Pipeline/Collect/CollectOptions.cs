@@ -12,7 +12,7 @@ public sealed record CollectOptions
     /// <summary>Most events in one request. 1 to 1,000,000, default 10,000: SDKs send at most 250; 4 MiB of <c>0,</c> would be two million dead letters.</summary>
     public int MaxBatchEvents { get; init; } = 10_000;
 
-    /// <summary>Largest <c>context</c> of a batch, bytes. 256 to 32,768, default 8,192: it is stored again with each event that has none (SDKs send about 100 bytes).</summary>
+    /// <summary>Largest <c>context</c> of a batch, bytes. 256 to 32,768, default 8,192: it is stored again with each event that has none (SDKs send about 100 bytes). Beyond it those events are dead letters; together the copies stay below <see cref="MaxRequestBytes"/>, else the request is refused with 413.</summary>
     public int MaxBatchContextBytes { get; init; } = 8_192;
 
     /// <summary>Bytes of an event kept in its dead letter. 32,768 to 900,000, default 262,144: Kafka takes 1 MB a record. What is cut off was too large to be sent again anyway.</summary>

@@ -260,9 +260,11 @@ internal sealed class Collector : IDisposable
                 return new Taken(Refusal.TooManyEvents(_options.MaxBatchEvents));
             }
 
-            if (parts.Context(body).Length > _options.MaxBatchContextBytes)
+            ReadOnlySpan<byte> context = isBatch ? parts.Context(body) : default;
+            bool isContextUsable = context.Length <= _options.MaxBatchContextBytes && Utf8.IsValid(context);
+            if (isContextUsable && CountOfContext(worker, parts, body, context) is int uses && (long)uses * context.Length > _options.MaxRequestBytes)
             {
-                return new Taken(Refusal.ContextTooLarge(_options.MaxBatchContextBytes));
+                return new Taken(Refusal.ContextTooOften(context.Length, uses, _options.MaxRequestBytes));
             }
 
             if (source.Bucket is TokenBucket bucket && !bucket.TryTake(parts.EventCount, out TimeSpan wait))
@@ -277,7 +279,8 @@ internal sealed class Collector : IDisposable
                 ReceivedAt = receivedAt,
                 SentAt = isBatch ? parts.SentAt(body) : null,
                 Import = source.Trusted && AsksForImport(request),
-                Context = isBatch ? parts.Context(body) : default,
+                Context = isContextUsable ? context : default,
+                IsContextUsable = isContextUsable,
             };
             return Append(worker, parts, body, route.Type, envelope);
         }
@@ -285,6 +288,24 @@ internal sealed class Collector : IDisposable
         {
             workplace.Return(worker);
         }
+    }
+
+    /// <summary>How often the context of a batch would be stored, where that may be too much: else 40 KB of <c>{},{},…</c> and a context of 8 KB become 80 MB.</summary>
+    private int CountOfContext(Worker worker, CollectBody parts, ReadOnlySpan<byte> body, ReadOnlySpan<byte> context)
+    {
+        if ((long)parts.EventCount * context.Length <= _options.MaxRequestBytes)
+        {
+            return parts.EventCount; // The usual case; the events need no look of their own.
+        }
+
+        int uses = 0;
+        for (int i = 0; i < parts.EventCount; i++)
+        {
+            worker.Reader.Read(parts.Event(body, i), default);
+            uses += worker.Reader.UsesBatchContext ? 1 : 0;
+        }
+
+        return uses;
     }
 
     private Taken Append(Worker worker, CollectBody parts, ReadOnlySpan<byte> body, EventType typeOfPath, in Envelope envelope)
@@ -300,6 +321,7 @@ internal sealed class Collector : IDisposable
             {
                 ReadOnlySpan<byte> payload = parts.Event(body, i);
                 EventProblem problem = reader.Read(payload, envelope.Context, typeOfPath);
+                problem = envelope.IsContextUsable || !reader.UsesBatchContext ? problem : EventProblem.BatchContextUnusable;
                 if (problem == EventProblem.None)
                 {
                     eventTicket = AppendEvent(worker, payload, envelope);
@@ -533,6 +555,9 @@ internal sealed class Collector : IDisposable
         public required bool Import { get; init; }
 
         public required ReadOnlySpan<byte> Context { get; init; }
+
+        /// <summary>False: the batch has a context that cannot be stored with its events; one that needs it is a dead letter.</summary>
+        public required bool IsContextUsable { get; init; }
     }
 
     /// <summary>What one request needs while it is worked on; used again by the next.</summary>

@@ -269,6 +269,8 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
     /// <summary>Sends letters to the log of events.</summary>
     private sealed class Replay(ILogWriter writer, int partitions, EventReader reader, SchemaIds schemas, long nowMs)
     {
+        private static readonly byte[] s_lostContext = Encoding.UTF8.GetBytes(EventProblem.BatchContextUnusable.Reason()); // Without it the event would count as another.
+
         private byte[] _record = new byte[4096];
 
         public long Replayed { get; private set; }
@@ -277,7 +279,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
 
         public void Send(long offset, in DeadLetter letter)
         {
-            if (!EventTimestamp.IsRepresentable(letter.ReceivedAt) || reader.Read(letter.Payload, letter.Context, EventTypeText.Parse(letter.EventType)) != EventProblem.None)
+            if (!EventTimestamp.IsRepresentable(letter.ReceivedAt) || letter.Reason.SequenceEqual(s_lostContext) || reader.Read(letter.Payload, letter.Context, EventTypeText.Parse(letter.EventType)) != EventProblem.None)
             {
                 StillInvalid++;
                 return;
