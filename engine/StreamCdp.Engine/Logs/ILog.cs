@@ -70,6 +70,21 @@ public interface ILogWriter : IDisposable
     /// <exception cref="LogUnavailableException">The writer is faulted, or its buffer is full and stayed full for its time limit.</exception>
     long Append(int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs);
 
+    /// <summary>As <see cref="Append"/>, but waits for room in a full buffer only until a deadline: for those who have an answer to give meanwhile.</summary>
+    /// <param name="partition">As of <see cref="Append"/>.</param>
+    /// <param name="key">As of <see cref="Append"/>.</param>
+    /// <param name="value">As of <see cref="Append"/>.</param>
+    /// <param name="timestampMs">As of <see cref="Append"/>.</param>
+    /// <param name="deadline">By <see cref="Environment.TickCount64"/>; in the past: no wait.</param>
+    /// <param name="ticket">The record's ticket.</param>
+    /// <returns>False: there was no room; nothing was appended. A log without a bound on its buffer never says so.</returns>
+    /// <exception cref="LogUnavailableException">The writer is faulted.</exception>
+    bool TryAppend(int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs, long deadline, out long ticket)
+    {
+        ticket = Append(partition, key, value, timestampMs);
+        return true;
+    }
+
     /// <summary>Completes when <see cref="Durable"/> reached the ticket.</summary>
     /// <exception cref="LogUnavailableException">The writer faulted before.</exception>
     ValueTask WaitDurableAsync(long ticket, CancellationToken cancellationToken);

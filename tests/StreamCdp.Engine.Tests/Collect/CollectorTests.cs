@@ -457,6 +457,26 @@ public class CollectorTests
         Assert.InRange(response.Headers.RetryAfter!.Delta!.Value.TotalSeconds, 11, 13);
     }
 
+    [Fact]
+    public async Task A_full_buffer_is_429_with_retry_after_and_every_wait_of_a_request_ends_at_one_deadline()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync(new CollectOptions { DurableTimeout = TimeSpan.FromSeconds(1) });
+        host.Events.IsFull = true;
+        using HttpRequestMessage request = host.Request("/v1/batch", new StringContent($$"""{"batch":[7,{{Page}}]}"""));
+
+        long start = Environment.TickCount64;
+        using HttpResponseMessage response = await host.Http.SendAsync(request, Cancel);
+        long end = Environment.TickCount64;
+
+        Assert.Equal(HttpStatusCode.TooManyRequests, response.StatusCode);
+        Assert.NotNull(response.Headers.RetryAfter);
+        long deadline = Assert.Single(host.Events.Deadlines);
+        Assert.Equal(deadline, Assert.Single(host.DeadLetters.Deadlines));
+        Assert.InRange(deadline, start + 1000, end + 1000);
+        host.Events.IsFull = false;
+        Assert.Equal(200, (await host.PostAsync("/v1/page", Page)).Status);
+    }
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]

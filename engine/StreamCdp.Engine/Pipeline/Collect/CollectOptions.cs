@@ -27,7 +27,7 @@ public sealed record CollectOptions
     /// <summary>Open connections. 10 to 1,000,000, default 20,000: about 10 KB each while idle.</summary>
     public int MaxConnections { get; init; } = 20_000;
 
-    /// <summary>How long a request waits for the log. 1 to 60 s, default 8 s: analytics-node waits 10 s for an answer. Then 429.</summary>
+    /// <summary>How long a request waits for the log after its body came, for room and for the commit together. 1 to 60 s, default 8 s: analytics-node waits 10 s for an answer. Then 429.</summary>
     public TimeSpan DurableTimeout { get; init; } = TimeSpan.FromSeconds(8);
 
     /// <summary>Slowest body, bytes a second over 10 s. 0 (off) to 1,000,000, default 240 (Kestrel's own).</summary>
