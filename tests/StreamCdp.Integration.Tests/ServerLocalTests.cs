@@ -160,6 +160,31 @@ public sealed class ServerLocalTests : IDisposable
     }
 
     [Fact]
+    public async Task A_page_of_large_dead_letters_ends_at_four_megabytes_and_the_pages_have_all()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        string large = $$$"""{"type":"track","userId":"u","properties":{"x":"{{{new string('x', 200_000)}}}"}}""";
+        for (int i = 0; i < 3; i++)
+        {
+            await server.SendAsync("batch", $$"""{"batch":[{{string.Join(',', Enumerable.Repeat(large, 10))}}]}""");
+        }
+
+        var counts = new List<int>();
+        string? cursor = null;
+        do
+        {
+            string page = await server.Client.GetStringAsync("/v1/dead-letters?limit=500" + (cursor is null ? "" : "&cursor=" + cursor), TestContext.Current.CancellationToken);
+            Assert.InRange(page.Length, 0, 4_500_000);
+            counts.Add(JsonElement.Parse(page).GetProperty("dead_letters").GetArrayLength());
+            cursor = JsonElement.Parse(page).GetProperty("next").GetString();
+        }
+        while (cursor is not null);
+
+        Assert.Equal(30, counts.Sum());
+        Assert.True(counts.Count > 1, "All came at once.");
+    }
+
+    [Fact]
     public async Task A_record_with_a_time_that_no_calendar_has_is_a_dead_letter_and_stops_nothing()
     {
         const long microseconds = 1_767_323_045_678_000; // The year 57,975, as a producer of others writes it.
