@@ -293,6 +293,17 @@ public class CollectorTests
     }
 
     [Fact]
+    public async Task A_body_above_what_Kestrel_takes_by_itself_is_taken_where_the_option_allows_it()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync(new CollectOptions { MaxRequestBytes = 40 << 20 });
+        string spaces = new(' ', 31 << 20);
+
+        Assert.Equal((200, Success), await host.PostAsync("/v1/batch", $$"""{"batch":[{{Page}}]{{spaces}}}"""));
+
+        Assert.Single(host.Events.Records);
+    }
+
+    [Fact]
     public async Task A_body_over_the_limit_is_413()
     {
         await using CollectorHost host = await CollectorHost.StartAsync();
