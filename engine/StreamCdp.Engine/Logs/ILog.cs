@@ -16,6 +16,11 @@ public interface ILog : IAsyncDisposable
     /// <summary>Offset after the last durable record: the position of a reader that has read everything.</summary>
     long EndOffset(int partition);
 
+    /// <summary>The end of each partition as its place says now, with all that any process got confirmed before this call; <see cref="EndOffset"/> may be a little behind other processes.</summary>
+    /// <param name="atMost">How long to wait for an answer.</param>
+    /// <exception cref="LogUnavailableException">There was none.</exception>
+    ValueTask<IReadOnlyList<long>> AskEndOffsetsAsync(TimeSpan atMost) => new([.. Enumerable.Range(0, Partitions).Select(EndOffset)]);
+
     /// <summary>Opens a reader at an offset.</summary>
     /// <param name="partition">0 to <see cref="Partitions"/> − 1.</param>
     /// <param name="fromOffset">The first offset wanted; where compaction or retention removed it, reading starts at the next one kept,

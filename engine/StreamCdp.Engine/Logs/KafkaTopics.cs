@@ -39,6 +39,23 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
         return results[0].Offset.Value;
     }
 
+    /// <returns>Where each partition ends now for readers: what an open transaction holds back does not count.</returns>
+    /// <exception cref="LogUnavailableException">The brokers did not say so in time.</exception>
+    public async Task<IReadOnlyList<long>> EndOffsetsAsync(string topic, int partitions, TimeSpan atMost)
+    {
+        try
+        {
+            ListOffsetsResult found = await _admin.ListOffsetsAsync(
+                Enumerable.Range(0, partitions).Select(partition => new TopicPartitionOffsetSpec { TopicPartition = new TopicPartition(topic, partition), OffsetSpec = OffsetSpec.Latest() }),
+                new ListOffsetsOptions { RequestTimeout = atMost, IsolationLevel = IsolationLevel.ReadCommitted }).ConfigureAwait(false);
+            return [.. found.ResultInfos.OrderBy(info => info.TopicPartitionOffsetError.Partition.Value).Select(info => info.TopicPartitionOffsetError.Offset.Value)];
+        }
+        catch (KafkaException error)
+        {
+            throw Unavailable(topic, error);
+        }
+    }
+
     /// <returns>The cluster's own id, which a cluster keeps for its life.</returns>
     public string ClusterId() =>
         Ask("", () => _admin.DescribeClusterAsync(new DescribeClusterOptions { RequestTimeout = options.RequestTimeout })).ClusterId;
