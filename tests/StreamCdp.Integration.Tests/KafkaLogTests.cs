@@ -67,6 +67,18 @@ public sealed class KafkaLogTests(KafkaFixture kafka) : LogConformance
     }
 
     [Fact]
+    public async Task A_topic_that_takes_only_smaller_records_than_we_write_is_refused()
+    {
+        string topic = ((KafkaLog)Store.Open(Events())).Topic;
+        await AlterAsync(topic, ("max.message.bytes", "1048588")); // Kafka's default, of topics that others made.
+
+        LogUnfitException error = Assert.Throws<LogUnfitException>(() => Store.Open(Events()));
+
+        Assert.Contains($"{topic} has max.message.bytes=1048588; needed is 8388608 or more", error.Message, StringComparison.Ordinal);
+        Assert.Contains("--add-config max.message.bytes=8388608", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_topic_that_overwrites_the_records_time_is_refused()
     {
         ILog log = Store.Open(Events());

@@ -172,6 +172,12 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
         string cleanup = definition.Cleanup == LogCleanup.Compact ? "compact" : "delete";
         Need("cleanup.policy", value => value == cleanup, cleanup);
         Need("message.timestamp.type", value => value == "CreateTime", "CreateTime");
+        Need(
+            "max.message.bytes",
+            value => !long.TryParse(value, out long bytes) || bytes >= MaxMessageBytes,
+            $"{MaxMessageBytes}",
+            $"{MaxMessageBytes} or more",
+            "a larger record would be refused when it comes, and its stage would stop");
         if (definition.Cleanup == LogCleanup.Delete)
         {
             Need(
@@ -182,12 +188,12 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
             Need("retention.bytes", value => !long.TryParse(value, out long bytes) || bytes < 0, "-1", "-1 (no bound)");
         }
 
-        void Need(string setting, Func<string, bool> isFit, string needed, string? inWords = null)
+        void Need(string setting, Func<string, bool> isFit, string needed, string? inWords = null, string otherwise = "records would be lost or mixed up")
         {
             if (found.TryGetValue(setting, out ConfigEntryResult? entry) && entry.Value is { } value && !isFit(value))
             {
                 throw new LogUnfitException(
-                    $"Topic {topic} has {setting}={value}; needed is {inWords ?? needed}, else records would be lost or mixed up. Mend it by: kafka-configs.sh --bootstrap-server {options.BootstrapServers} --alter --entity-type topics --entity-name {topic} --add-config {setting}={needed}");
+                    $"Topic {topic} has {setting}={value}; needed is {inWords ?? needed}, else {otherwise}. Mend it by: kafka-configs.sh --bootstrap-server {options.BootstrapServers} --alter --entity-type topics --entity-name {topic} --add-config {setting}={needed}");
             }
         }
     }
