@@ -137,6 +137,26 @@ public sealed class KafkaLogTests(KafkaFixture kafka) : LogConformance
     }
 
     [Fact]
+    public void Readers_of_single_records_beside_another_one_share_a_spare_client()
+    {
+        ILog log = Store.Open(Events());
+        using (ILogWriter writer = log.OpenWriter())
+        {
+            AppendDurably(writer, 0, 20);
+        }
+
+        using ILogReader stage = log.OpenReader(0, 0);
+        for (int offset = 0; offset < 20; offset++)
+        {
+            using ILogReader single = log.OpenReader(0, offset);
+            Assert.True(single.TryReadBefore(offset + 1, out LogRecord record));
+            Assert.Equal(offset, record.Offset);
+        }
+
+        Assert.Equal(2, ((KafkaLogs)Store).ConsumersMade);
+    }
+
+    [Fact]
     public async Task A_cluster_that_is_away_says_so_within_the_time_limit()
     {
         await using KafkaLogs away = new(new KafkaOptions { BootstrapServers = "127.0.0.1:1", RequestTimeout = TimeSpan.FromSeconds(1) });
