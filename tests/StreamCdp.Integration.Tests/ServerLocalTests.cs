@@ -308,6 +308,22 @@ public sealed class ServerLocalTests : IDisposable
     }
 
     [Theory]
+    [InlineData("Http:Urls", "https://127.0.0.1:0", "StreamCdp:Http:CertificatePath")]
+    [InlineData("Kafka:SslCaLocation", "/nowhere/ca.pem", "StreamCdp:Kafka:SslCaLocation is \"/nowhere/ca.pem\"")]
+    [InlineData("Kafka:SaslMechanism", "PLAINTEXT", "StreamCdp:Kafka:SaslMechanism is \"PLAINTEXT\"")]
+    [InlineData("Kafka:Client:no.such.setting", "1", "no.such.setting")]
+    [InlineData("Kafka:Client:session.timeout.ms", "many", "session.timeout.ms")]
+    public async Task A_setting_that_a_library_refuses_is_named_and_is_no_bug(string key, string value, string named)
+    {
+        (string, string)[] kafka = key.StartsWith("Kafka", StringComparison.Ordinal) ? [("Log:Kind", "kafka"), ("Kafka:BootstrapServers", "127.0.0.1:1"), ("Kafka:RequestTimeout", "00:00:01")] : [];
+
+        CliException error = await Assert.ThrowsAsync<CliException>(() => ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, [.. kafka, (key, value)]));
+
+        Assert.Contains(named, error.Message, StringComparison.Ordinal);
+        Assert.Equal(1, error.ExitCode);
+    }
+
+    [Theory]
     [InlineData("profile,api", "add route, resolve")]
     [InlineData("api", "leave api out")]
     [InlineData("collect", "--log kafka")]

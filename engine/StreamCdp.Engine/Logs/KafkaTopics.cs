@@ -11,10 +11,7 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
 
     private const long DayMs = 24L * 3600 * 1000;
 
-    private readonly IAdminClient _admin = new AdminClientBuilder(Settings(options))
-        .SetLogHandler((_, _) => { }) // The same lines come from the other clients.
-        .SetErrorHandler((_, _) => { })
-        .Build();
+    private readonly IAdminClient _admin = Build(options);
 
     /// <summary>Makes the topic of a log where it is missing, and refuses one that would lose data.</summary>
     /// <returns>Its number of partitions.</returns>
@@ -61,6 +58,22 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
         Ask("", () => _admin.DescribeClusterAsync(new DescribeClusterOptions { RequestTimeout = options.RequestTimeout })).ClusterId;
 
     public void Dispose() => _admin.Dispose();
+
+    /// <exception cref="LogSettingsException">The client does not take the settings.</exception>
+    private static IAdminClient Build(KafkaOptions options)
+    {
+        try
+        {
+            return new AdminClientBuilder(Settings(options))
+                .SetLogHandler((_, _) => { }) // The same lines come from the other clients.
+                .SetErrorHandler((_, _) => { })
+                .Build();
+        }
+        catch (Exception error) when (error is InvalidOperationException or ArgumentException or KafkaException)
+        {
+            throw KafkaOptions.Refused(error.Message, error);
+        }
+    }
 
     private static Dictionary<string, string> Settings(KafkaOptions options)
     {
