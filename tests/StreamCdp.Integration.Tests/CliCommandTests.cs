@@ -34,6 +34,20 @@ public sealed class CliCommandTests : IDisposable
         Assert.Equal(await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken), actual);
     }
 
+    [Fact]
+    public async Task The_roles_in_the_examples_of_run_are_not_refused()
+    {
+        (_, string help, _) = await CliFakeServer.RunAsync("run", "--help");
+        string[] examples = [.. help.Split('\n').Where(line => line.Contains("--roles ", StringComparison.Ordinal) && line.TrimStart().StartsWith("streamcdp run", StringComparison.Ordinal))];
+
+        Assert.NotEmpty(examples);
+        foreach (string example in examples)
+        {
+            string roles = example.Split("--roles ")[1].Split(' ')[0];
+            Assert.Empty(ServerFixtureHost.Settings(_directory.FullName, ServerFixtureHost.Model, ("Log:Kind", "kafka"), ("Kafka:BootstrapServers", "b:9092"), ("Roles", roles)).Errors());
+        }
+    }
+
     private static string ThisFile([CallerFilePath] string path = "") => path;
 
     [Theory]

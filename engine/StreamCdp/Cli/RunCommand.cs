@@ -19,7 +19,7 @@ internal static class RunCommand
             "Run the server until SIGTERM or Ctrl-C. Settings come from appsettings.json, then environment (StreamCdp__Log__Kind=kafka), then these flags; the last one wins.",
             "streamcdp run --model cdp.yaml --data /var/lib/streamcdp",
             "StreamCdp__Kafka__BootstrapServers=kafka:9092 streamcdp run --log kafka --urls http://0.0.0.0:8080",
-            "streamcdp run --log kafka --roles collect,api")
+            "streamcdp run --log kafka --roles collect   # one more collector; the stages and api run elsewhere")
         {
             model,
             log,
