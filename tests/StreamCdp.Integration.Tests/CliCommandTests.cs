@@ -141,6 +141,18 @@ public sealed class CliCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Profile_prints_a_trait_with_half_a_surrogate_pair_as_it_is()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        server.Answers["/v1/profiles/user_id:1"] = """{"id":"7","traits":{"name":"\ud800"}}""";
+
+        (int code, string output, string error) = await CliFakeServer.RunAsync("profile", "user_id:1", "--url", server.Address.ToString());
+
+        Assert.True(code == 0, error);
+        Assert.Equal(server.Answers["/v1/profiles/user_id:1"] + "\n", output);
+    }
+
+    [Fact]
     public async Task An_unknown_profile_fails_and_names_it()
     {
         await using CliFakeServer server = await CliFakeServer.StartAsync();
