@@ -64,6 +64,9 @@ public sealed class CliCommandTests : IDisposable
     [InlineData("import", "a.ndjson", "--url", "http://h", "--clock", "event")]
     [InlineData("dead-letters", "replay", "--from", "yesterday")]
     [InlineData("profile", "a:b", "--url", "h")]
+    [InlineData("run", "--log", "redis")]
+    [InlineData("run", "--clock", "moon")]
+    [InlineData("run", "--roles", "fly")]
     public async Task Wrong_usage_is_exit_code_2_and_says_why(params string[] args)
     {
         (int code, string output, string error) = await CliFakeServer.RunAsync(args.Length == 1 && args[0].Length == 0 ? [] : args);
@@ -118,13 +121,22 @@ public sealed class CliCommandTests : IDisposable
     {
         (int code, _, string error) = await CliFakeServer.RunAsync("run", "--model", "/nowhere.yaml", "--log", "redis", "--roles", "collect,fly", "--clock", "moon", "--data", Write("file", ""), "--urls", "ftp://x");
 
-        Assert.Equal(1, code);
+        Assert.Equal(2, code);
         string[] lines = error.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Assert.Equal(6, lines.Length);
         foreach (string part in (string[])["StreamCdp:Model is /nowhere.yaml", "StreamCdp:Log:Kind is redis; allowed are local and kafka", "StreamCdp:Roles has fly", "StreamCdp:Clock is moon", "StreamCdp:State:Path is", "StreamCdp:Http:Urls has ftp://x"])
         {
             Assert.Contains(lines, line => line.StartsWith(part, StringComparison.Ordinal));
         }
+    }
+
+    [Fact]
+    public async Task Run_without_its_model_fails_and_is_no_wrong_usage()
+    {
+        (int code, _, string error) = await CliFakeServer.RunAsync("run", "--model", "/nowhere.yaml");
+
+        Assert.Equal(1, code);
+        Assert.Contains("/nowhere.yaml", error, StringComparison.Ordinal);
     }
 
     [Fact]
