@@ -153,6 +153,25 @@ public sealed class CliCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_key_comes_from_the_first_line_of_a_file_so_that_no_process_list_shows_it()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        server.Answers["/v1/profiles/user_id:1"] = "{}";
+        string[] command = ["profile", "user_id:1", "--url", server.Address.ToString()];
+
+        (int code, _, string error) = await CliFakeServer.RunAsync([.. command, "--key-file", Write("ops.key", "secret\nmore\n")]);
+        (int both, _, string bothError) = await CliFakeServer.RunAsync([.. command, "--key", "secret", "--key-file", Write("ops.key", "secret")]);
+        (int empty, _, string emptyError) = await CliFakeServer.RunAsync([.. command, "--key-file", Write("empty.key", "\n")]);
+        (int missing, _, _) = await CliFakeServer.RunAsync([.. command, "--key-file", "/nowhere.key"]);
+
+        Assert.True(code == 0, error);
+        Assert.Equal("Bearer secret", Assert.Single(server.Headers).Authorization.ToString());
+        Assert.Equal((2, 1, 1), (both, empty, missing));
+        Assert.Contains("both given", bothError, StringComparison.Ordinal);
+        Assert.Contains("empty.key", emptyError, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Profile_prints_a_trait_with_half_a_surrogate_pair_as_it_is()
     {
         await using CliFakeServer server = await CliFakeServer.StartAsync();

@@ -256,6 +256,17 @@ public sealed class CliImportTests : IDisposable
     }
 
     [Fact]
+    public async Task The_write_key_may_be_in_a_file()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+
+        (int code, _, string error) = await CliFakeServer.RunAsync("import", File("a.ndjson", Line(1)), "--url", server.Address.ToString(), "--write-key-file", File("import.key", "import-key\r\n"));
+
+        Assert.True(code == 0, error);
+        Assert.Equal("Basic aW1wb3J0LWtleTo=", server.Headers[0].Authorization.ToString());
+    }
+
+    [Fact]
     public async Task A_wrong_write_key_fails_and_says_what_to_do()
     {
         await using CliFakeServer server = await CliFakeServer.StartAsync();

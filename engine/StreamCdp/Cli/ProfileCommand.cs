@@ -25,7 +25,7 @@ internal static class ProfileCommand
             "profile",
             "Print one person's profile as JSON, from a running server.",
             "streamcdp profile email:ada@example.com",
-            "streamcdp profile user_id:42 --include traits,segments,events --url http://cdp:8080 --key $KEY")
+            "streamcdp profile user_id:42 --include traits,segments,events --url http://cdp:8080 --key-file ops.key")
         {
             identifier,
             include,
