@@ -45,7 +45,7 @@ public sealed record CollectOptions
     /// <summary>Origins of browsers that may send, for example <c>https://shop.example.com</c>. Empty (default): every origin, as SDKs expect.</summary>
     public IReadOnlyList<string> AllowedOrigins { get; init; } = [];
 
-    /// <summary>Address that clients use, for the settings documents, for example <c>https://cdp.example.com</c>. Null (default): host and scheme of the request.</summary>
+    /// <summary>Address that clients use, for the settings documents, for example <c>https://cdp.example.com</c>. Null (default): host and scheme of the request; behind a proxy that ends TLS that is http, which browsers on https pages refuse, so set it there.</summary>
     public string? PublicUrl { get; init; }
 
     /// <summary>Events in one request of analytics-next, told by its settings document. 0: it sends each event alone, with a preflight for each path. Default 10.</summary>
