@@ -698,6 +698,18 @@ public class CollectorTests
         Assert.Equal(["POST", "OPTIONS"], response.Content.Headers.Allow);
     }
 
+    [Theory]
+    [InlineData("/batch/")]
+    [InlineData("/capture/")]
+    [InlineData("/e/")]
+    [InlineData("/i/v0/e/")]
+    public async Task Paths_of_PostHog_are_not_the_collectors(string path)
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync();
+
+        Assert.Equal(404, (await host.PostAsync(path, $$"""{"api_key":"{{CollectorHost.Key}}","batch":[{"event":"E","distinct_id":"u"}]}""", key: null)).Status);
+    }
+
     [Fact]
     public async Task Other_paths_go_on_to_the_api()
     {
