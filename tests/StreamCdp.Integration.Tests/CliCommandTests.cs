@@ -34,6 +34,20 @@ public sealed class CliCommandTests : IDisposable
         Assert.Equal(await File.ReadAllTextAsync(file, TestContext.Current.CancellationToken), actual);
     }
 
+    [Fact]
+    public async Task The_roles_in_the_examples_of_run_are_not_refused()
+    {
+        (_, string help, _) = await CliFakeServer.RunAsync("run", "--help");
+        string[] examples = [.. help.Split('\n').Where(line => line.Contains("--roles ", StringComparison.Ordinal) && line.TrimStart().StartsWith("streamcdp run", StringComparison.Ordinal))];
+
+        Assert.NotEmpty(examples);
+        foreach (string example in examples)
+        {
+            string roles = example.Split("--roles ")[1].Split(' ')[0];
+            Assert.Empty(ServerFixtureHost.Settings(_directory.FullName, ServerFixtureHost.Model, ("Log:Kind", "kafka"), ("Kafka:BootstrapServers", "b:9092"), ("Roles", roles)).Errors());
+        }
+    }
+
     private static string ThisFile([CallerFilePath] string path = "") => path;
 
     [Theory]
@@ -50,6 +64,9 @@ public sealed class CliCommandTests : IDisposable
     [InlineData("import", "a.ndjson", "--url", "http://h", "--clock", "event")]
     [InlineData("dead-letters", "replay", "--from", "yesterday")]
     [InlineData("profile", "a:b", "--url", "h")]
+    [InlineData("run", "--log", "redis")]
+    [InlineData("run", "--clock", "moon")]
+    [InlineData("run", "--roles", "fly")]
     public async Task Wrong_usage_is_exit_code_2_and_says_why(params string[] args)
     {
         (int code, string output, string error) = await CliFakeServer.RunAsync(args.Length == 1 && args[0].Length == 0 ? [] : args);
@@ -104,13 +121,22 @@ public sealed class CliCommandTests : IDisposable
     {
         (int code, _, string error) = await CliFakeServer.RunAsync("run", "--model", "/nowhere.yaml", "--log", "redis", "--roles", "collect,fly", "--clock", "moon", "--data", Write("file", ""), "--urls", "ftp://x");
 
-        Assert.Equal(1, code);
+        Assert.Equal(2, code);
         string[] lines = error.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Assert.Equal(6, lines.Length);
         foreach (string part in (string[])["StreamCdp:Model is /nowhere.yaml", "StreamCdp:Log:Kind is redis; allowed are local and kafka", "StreamCdp:Roles has fly", "StreamCdp:Clock is moon", "StreamCdp:State:Path is", "StreamCdp:Http:Urls has ftp://x"])
         {
             Assert.Contains(lines, line => line.StartsWith(part, StringComparison.Ordinal));
         }
+    }
+
+    [Fact]
+    public async Task Run_without_its_model_fails_and_is_no_wrong_usage()
+    {
+        (int code, _, string error) = await CliFakeServer.RunAsync("run", "--model", "/nowhere.yaml");
+
+        Assert.Equal(1, code);
+        Assert.Contains("/nowhere.yaml", error, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -124,6 +150,37 @@ public sealed class CliCommandTests : IDisposable
         Assert.True(code == 0, error);
         Assert.Contains("\"name\": \"Zoë\"", output, StringComparison.Ordinal);
         Assert.Equal("Bearer secret", server.Headers[0].Authorization.ToString());
+    }
+
+    [Fact]
+    public async Task A_key_comes_from_the_first_line_of_a_file_so_that_no_process_list_shows_it()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        server.Answers["/v1/profiles/user_id:1"] = "{}";
+        string[] command = ["profile", "user_id:1", "--url", server.Address.ToString()];
+
+        (int code, _, string error) = await CliFakeServer.RunAsync([.. command, "--key-file", Write("ops.key", "secret\nmore\n")]);
+        (int both, _, string bothError) = await CliFakeServer.RunAsync([.. command, "--key", "secret", "--key-file", Write("ops.key", "secret")]);
+        (int empty, _, string emptyError) = await CliFakeServer.RunAsync([.. command, "--key-file", Write("empty.key", "\n")]);
+        (int missing, _, _) = await CliFakeServer.RunAsync([.. command, "--key-file", "/nowhere.key"]);
+
+        Assert.True(code == 0, error);
+        Assert.Equal("Bearer secret", Assert.Single(server.Headers).Authorization.ToString());
+        Assert.Equal((2, 1, 1), (both, empty, missing));
+        Assert.Contains("both given", bothError, StringComparison.Ordinal);
+        Assert.Contains("empty.key", emptyError, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Profile_prints_a_trait_with_half_a_surrogate_pair_as_it_is()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        server.Answers["/v1/profiles/user_id:1"] = """{"id":"7","traits":{"name":"\ud800"}}""";
+
+        (int code, string output, string error) = await CliFakeServer.RunAsync("profile", "user_id:1", "--url", server.Address.ToString());
+
+        Assert.True(code == 0, error);
+        Assert.Equal(server.Answers["/v1/profiles/user_id:1"] + "\n", output);
     }
 
     [Fact]

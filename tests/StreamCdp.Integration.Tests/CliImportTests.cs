@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using StreamCdp.Cli;
 using StreamCdp.Cli.Import;
@@ -129,6 +130,34 @@ public sealed class CliImportTests : IDisposable
     }
 
     [Fact]
+    public async Task A_line_that_is_not_utf8_or_has_half_a_surrogate_pair_is_rejected_and_the_others_count()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        string path = File("a.ndjson", "");
+        System.IO.File.WriteAllBytes(path, [.. Encoding.UTF8.GetBytes(Line(1)), (byte)'\n', .. "{\"type\":\"identify\",\"userId\":\"M"u8, 0xfc, .. "ller\"}\n{\"type\":\"\\ud800\"}\n{\"type\":\"page\",\"userId\":\"u\",\"messageId\":\"\\ud800\"}\n"u8, .. Encoding.UTF8.GetBytes(Line(5))]);
+
+        (int code, string output, string error) = await ImportAsync(server, path);
+
+        Assert.True(code == 0, error);
+        Assert.StartsWith("2 events sent, 3 rows rejected", output, StringComparison.Ordinal);
+        Assert.Equal([2, 3, 4], System.IO.File.ReadLines(path + ".rejected.ndjson").Select(line => JsonDocument.Parse(line).RootElement.GetProperty("line").GetInt32()));
+    }
+
+    [Fact]
+    public async Task A_row_of_CSV_that_is_not_utf8_is_rejected_and_the_others_count()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+        string path = File("people.csv", "");
+        System.IO.File.WriteAllBytes(path, [.. "userId,traits.name\n1,Ann\n2,M"u8, 0xfc, .. "ller\n3,Bob\n"u8]);
+
+        (int code, string output, string error) = await ImportAsync(server, path);
+
+        Assert.True(code == 0, error);
+        Assert.StartsWith("2 events sent, 1 rows rejected", output, StringComparison.Ordinal);
+        Assert.Contains("not UTF-8", System.IO.File.ReadAllText(path + ".rejected.ndjson"), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_header_of_paths_needs_no_mapping()
     {
         await using CliFakeServer server = await CliFakeServer.StartAsync();
@@ -224,6 +253,17 @@ public sealed class CliImportTests : IDisposable
         Assert.Equal(0, code);
         Assert.StartsWith("9 events sent", output, StringComparison.Ordinal);
         Assert.Equal(Enumerable.Range(1, 9).Select(i => $"u{i}"), server.Events.Select(sent => sent.GetProperty("userId").GetString()!));
+    }
+
+    [Fact]
+    public async Task The_write_key_may_be_in_a_file()
+    {
+        await using CliFakeServer server = await CliFakeServer.StartAsync();
+
+        (int code, _, string error) = await CliFakeServer.RunAsync("import", File("a.ndjson", Line(1)), "--url", server.Address.ToString(), "--write-key-file", File("import.key", "import-key\r\n"));
+
+        Assert.True(code == 0, error);
+        Assert.Equal("Basic aW1wb3J0LWtleTo=", server.Headers[0].Authorization.ToString());
     }
 
     [Fact]

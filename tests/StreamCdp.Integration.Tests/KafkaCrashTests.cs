@@ -92,4 +92,27 @@ public sealed class KafkaCrashTests
         Assert.Throws<LogUnavailableException>(() => writer.Append(0, [], "v"u8, 1));
         Assert.Throws<LogUnavailableException>(() => writer.WaitDurable(ticket));
     }
+    [Fact]
+    public async Task A_full_buffer_is_said_at_the_deadline_of_each_writer_not_after_the_logs_own()
+    {
+        Assert.SkipWhen(KafkaCluster.Home is null, KafkaCluster.WhyNot);
+        await using KafkaCluster cluster = await KafkaCluster.StartAsync();
+        await using KafkaLogs logs = new(new KafkaOptions { BootstrapServers = cluster.BootstrapServers, BufferBytes = 1 << 20, AppendWait = TimeSpan.FromMinutes(10), RequestTimeout = TimeSpan.FromSeconds(2) });
+        using ILogWriter writer = logs.Open(new LogDefinition("events", 1, LogCleanup.Delete)).OpenWriter();
+        writer.WaitDurable(writer.Append(0, [], "first"u8, 1));
+        cluster.Kill();
+        byte[] record = new byte[100_000];
+        while (writer.TryAppend(0, [], record, 1, deadline: 0, out _))
+        {
+            Assert.True(writer.Appended < 1000, "The buffer has no bound.");
+        }
+
+        // One waits for room, with ten minutes of time; the other's deadline is over, and it must not wait for the first.
+        Task<bool> patient = Task.Run(() => writer.TryAppend(0, [], record, 1, Environment.TickCount64 + 60_000, out _), TestContext.Current.CancellationToken);
+        Assert.False(writer.TryAppend(0, [], record, 1, deadline: 0, out _));
+        Assert.False(patient.IsCompleted);
+        await cluster.StartAgainAsync();
+
+        Assert.True(await patient.WaitAsync(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken));
+    }
 }

@@ -67,6 +67,18 @@ public sealed class KafkaLogTests(KafkaFixture kafka) : LogConformance
     }
 
     [Fact]
+    public async Task A_topic_that_takes_only_smaller_records_than_we_write_is_refused()
+    {
+        string topic = ((KafkaLog)Store.Open(Events())).Topic;
+        await AlterAsync(topic, ("max.message.bytes", "1048588")); // Kafka's default, of topics that others made.
+
+        LogUnfitException error = Assert.Throws<LogUnfitException>(() => Store.Open(Events()));
+
+        Assert.Contains($"{topic} has max.message.bytes=1048588; needed is 8388608 or more", error.Message, StringComparison.Ordinal);
+        Assert.Contains("--add-config max.message.bytes=8388608", error.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_topic_that_overwrites_the_records_time_is_refused()
     {
         ILog log = Store.Open(Events());
@@ -122,6 +134,26 @@ public sealed class KafkaLogTests(KafkaFixture kafka) : LogConformance
 
         Assert.Equal(19, error.Begin);
         Assert.Throws<LogTruncatedException>(() => reader.TryRead(out _));
+    }
+
+    [Fact]
+    public void Readers_of_single_records_beside_another_one_share_a_spare_client()
+    {
+        ILog log = Store.Open(Events());
+        using (ILogWriter writer = log.OpenWriter())
+        {
+            AppendDurably(writer, 0, 20);
+        }
+
+        using ILogReader stage = log.OpenReader(0, 0);
+        for (int offset = 0; offset < 20; offset++)
+        {
+            using ILogReader single = log.OpenReader(0, offset);
+            Assert.True(single.TryReadBefore(offset + 1, out LogRecord record));
+            Assert.Equal(offset, record.Offset);
+        }
+
+        Assert.Equal(2, ((KafkaLogs)Store).ConsumersMade);
     }
 
     [Fact]

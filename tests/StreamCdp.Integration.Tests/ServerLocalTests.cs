@@ -3,6 +3,8 @@ using System.Net.Http.Headers;
 using System.Net.Sockets;
 using System.Text.Json;
 using StreamCdp.Cli;
+using StreamCdp.Engine.Logs;
+using StreamCdp.Schemas;
 
 namespace StreamCdp.Integration.Tests;
 
@@ -143,6 +145,78 @@ public sealed class ServerLocalTests : IDisposable
     }
 
     [Fact]
+    public async Task Half_of_a_surrogate_pair_in_a_dead_letter_leaves_the_list_readable()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        await server.SendAsync("batch", """{"batch":[{"type":"bad","userId":"u","properties":{"x":"\ud800"}},{"type":"worse"}]}""");
+
+        JsonElement[] letters = [.. (await server.GetAsync("/v1/dead-letters")).GetProperty("dead_letters").EnumerateArray()];
+        (int code, string list, string error) = await CliFakeServer.RunAsync("dead-letters", "list", "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key);
+
+        Assert.Equal("""{"type":"bad","userId":"u","properties":{"x":"\ud800"}}""", letters[0].GetProperty("payload").GetRawText());
+        Assert.Equal("worse", letters[1].GetProperty("payload").GetProperty("type").GetString());
+        Assert.True(code == 0, error);
+        Assert.Contains("\"x\":\"\\ud800", list, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_page_of_large_dead_letters_ends_at_four_megabytes_and_the_pages_have_all()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        string large = $$$"""{"type":"track","userId":"u","properties":{"x":"{{{new string('x', 200_000)}}}"}}""";
+        for (int i = 0; i < 3; i++)
+        {
+            await server.SendAsync("batch", $$"""{"batch":[{{string.Join(',', Enumerable.Repeat(large, 10))}}]}""");
+        }
+
+        var counts = new List<int>();
+        string? cursor = null;
+        do
+        {
+            string page = await server.Client.GetStringAsync("/v1/dead-letters?limit=500" + (cursor is null ? "" : "&cursor=" + cursor), TestContext.Current.CancellationToken);
+            Assert.InRange(page.Length, 0, 4_500_000);
+            counts.Add(JsonElement.Parse(page).GetProperty("dead_letters").GetArrayLength());
+            cursor = JsonElement.Parse(page).GetProperty("next").GetString();
+        }
+        while (cursor is not null);
+
+        Assert.Equal(30, counts.Sum());
+        Assert.True(counts.Count > 1, "All came at once.");
+    }
+
+    [Fact]
+    public async Task A_record_with_a_time_that_no_calendar_has_is_a_dead_letter_and_stops_nothing()
+    {
+        const long microseconds = 1_767_323_045_678_000; // The year 57,975, as a producer of others writes it.
+        await using (var logs = new LocalLogs(Path.Combine(_data, "logs"), new LocalLogOptions(), TimeProvider.System))
+        await using (ILog events = logs.Open(new LogDefinition("events", 1, LogCleanup.Delete)))
+        using (ILogWriter writer = events.OpenWriter())
+        {
+            writer.Append(0, default, """{"type":"track","userId":"u1","event":"Order Completed"}"""u8, microseconds);
+            writer.Append(0, default, """{"type":"track","userId":"u1","event":"Order Completed","receivedAt":"0001-01-01T00:00:00+14:00"}"""u8, 1_767_323_045_678);
+            foreach ((long receivedAt, long? sentAt) in new[] { (long.MinValue, (long?)null), (1_767_323_045_678, long.MinValue) })
+            {
+                byte[] record = new byte[256];
+                int end = new CustomerEvent { ReceivedAt = receivedAt, SentAt = sentAt, Source = "web"u8, Payload = """{"type":"track","userId":"u1","event":"Order Completed","timestamp":"2026-01-01T00:00:00Z"}"""u8 }
+                    .WriteTo(ref record, WireFormat.WriteHeader(ref record, 0, SchemaIds.BuiltIn[RecordType.CustomerEvent]));
+                writer.Append(0, default, record.AsSpan(0, end), 1_767_323_045_678);
+            }
+
+            writer.WaitDurable(writer.Appended);
+        }
+
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        JsonElement profile = await server.ProfileAsync("user_id:u1");
+        JsonElement[] letters = [.. (await server.GetAsync("/v1/dead-letters")).GetProperty("dead_letters").EnumerateArray()];
+        JsonElement replay = await server.PostAsync("/v1/dead-letters/replay", "{}");
+
+        Assert.Equal(1, profile.GetProperty("activity").GetProperty("events").GetInt64());
+        Assert.Equal("2026-01-01T00:00:00.000Z", profile.GetProperty("activity").GetProperty("last_seen").GetString()); // A sentAt of no calendar counts as missing.
+        Assert.Equal([("bad_timestamp", "receivedAt"), ("bad_timestamp", "receivedAt"), ("bad_timestamp", "receivedAt")], letters.Select(letter => (letter.GetProperty("reason").GetString(), letter.GetProperty("field").GetString())));
+        Assert.Equal(0, replay.GetProperty("replayed").GetInt64());
+    }
+
+    [Fact]
     public async Task Replay_needs_the_scope_admin_and_a_good_body()
     {
         await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
@@ -231,6 +305,22 @@ public sealed class ServerLocalTests : IDisposable
         {
             Assert.Contains(key, error.Message, StringComparison.Ordinal);
         }
+    }
+
+    [Theory]
+    [InlineData("Http:Urls", "https://127.0.0.1:0", "StreamCdp:Http:CertificatePath")]
+    [InlineData("Kafka:SslCaLocation", "/nowhere/ca.pem", "StreamCdp:Kafka:SslCaLocation is \"/nowhere/ca.pem\"")]
+    [InlineData("Kafka:SaslMechanism", "PLAINTEXT", "StreamCdp:Kafka:SaslMechanism is \"PLAINTEXT\"")]
+    [InlineData("Kafka:Client:no.such.setting", "1", "no.such.setting")]
+    [InlineData("Kafka:Client:session.timeout.ms", "many", "session.timeout.ms")]
+    public async Task A_setting_that_a_library_refuses_is_named_and_is_no_bug(string key, string value, string named)
+    {
+        (string, string)[] kafka = key.StartsWith("Kafka", StringComparison.Ordinal) ? [("Log:Kind", "kafka"), ("Kafka:BootstrapServers", "127.0.0.1:1"), ("Kafka:RequestTimeout", "00:00:01")] : [];
+
+        CliException error = await Assert.ThrowsAsync<CliException>(() => ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, [.. kafka, (key, value)]));
+
+        Assert.Contains(named, error.Message, StringComparison.Ordinal);
+        Assert.Equal(1, error.ExitCode);
     }
 
     [Theory]

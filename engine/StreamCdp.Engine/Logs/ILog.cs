@@ -16,6 +16,11 @@ public interface ILog : IAsyncDisposable
     /// <summary>Offset after the last durable record: the position of a reader that has read everything.</summary>
     long EndOffset(int partition);
 
+    /// <summary>The end of each partition as its place says now, with all that any process got confirmed before this call; <see cref="EndOffset"/> may be a little behind other processes.</summary>
+    /// <param name="atMost">How long to wait for an answer.</param>
+    /// <exception cref="LogUnavailableException">There was none.</exception>
+    ValueTask<IReadOnlyList<long>> AskEndOffsetsAsync(TimeSpan atMost) => new([.. Enumerable.Range(0, Partitions).Select(EndOffset)]);
+
     /// <summary>Opens a reader at an offset.</summary>
     /// <param name="partition">0 to <see cref="Partitions"/> − 1.</param>
     /// <param name="fromOffset">The first offset wanted; where compaction or retention removed it, reading starts at the next one kept,
@@ -69,6 +74,21 @@ public interface ILogWriter : IDisposable
     /// <returns>The record's ticket: 1 for the writer's first append, then counting up.</returns>
     /// <exception cref="LogUnavailableException">The writer is faulted, or its buffer is full and stayed full for its time limit.</exception>
     long Append(int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs);
+
+    /// <summary>As <see cref="Append"/>, but waits for room in a full buffer only until a deadline: for those who have an answer to give meanwhile.</summary>
+    /// <param name="partition">As of <see cref="Append"/>.</param>
+    /// <param name="key">As of <see cref="Append"/>.</param>
+    /// <param name="value">As of <see cref="Append"/>.</param>
+    /// <param name="timestampMs">As of <see cref="Append"/>.</param>
+    /// <param name="deadline">By <see cref="Environment.TickCount64"/>; in the past: no wait.</param>
+    /// <param name="ticket">The record's ticket.</param>
+    /// <returns>False: there was no room; nothing was appended. A log without a bound on its buffer never says so.</returns>
+    /// <exception cref="LogUnavailableException">The writer is faulted.</exception>
+    bool TryAppend(int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs, long deadline, out long ticket)
+    {
+        ticket = Append(partition, key, value, timestampMs);
+        return true;
+    }
 
     /// <summary>Completes when <see cref="Durable"/> reached the ticket.</summary>
     /// <exception cref="LogUnavailableException">The writer faulted before.</exception>

@@ -29,7 +29,7 @@ internal abstract unsafe class KafkaClient : IDisposable
             if (Rdkafka.ConfSet(conf, name, value, error, ErrorBytes) != 0)
             {
                 Rdkafka.ConfDestroy(conf);
-                throw new ArgumentException($"Kafka client setting {name}: {Rdkafka.Text(error)} Mend it under {KafkaOptions.Section}.");
+                throw KafkaOptions.Refused($"setting {name} is refused: {Rdkafka.Text(error)}");
             }
         }
 
@@ -38,7 +38,7 @@ internal abstract unsafe class KafkaClient : IDisposable
         if (Handle == 0)
         {
             Rdkafka.ConfDestroy(conf);
-            throw new ArgumentException($"The Kafka client cannot start: {Rdkafka.Text(error)} Mend the settings under {KafkaOptions.Section}.");
+            throw KafkaOptions.Refused(Rdkafka.Text(error));
         }
 
         _ = Rdkafka.SetLogQueue(Handle, 0);

@@ -53,6 +53,13 @@ public sealed class KafkaLog : ILog
     public long EndOffset(int partition) => Watermarks(partition).End;
 
     /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<long>> AskEndOffsetsAsync(TimeSpan atMost)
+    {
+        ThrowIfClosed();
+        return await _store.Topics.EndOffsetsAsync(Topic, Partitions, atMost).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
     /// <exception cref="LogBehindException">The offset is behind the log's end.</exception>
     /// <exception cref="LogUnavailableException">Kafka is away.</exception>
     public ILogReader OpenReader(int partition, long fromOffset, WorkSignal? signal = null)

@@ -68,11 +68,43 @@ internal sealed class KafkaLogWriter : ILogWriter
 
             if (error != 0)
             {
-                throw new LogUnavailableException($"Topic {_log.Topic}: Kafka's client does not take records: {Rdkafka.Describe(error)}.");
+                throw Untaken(error);
             }
 
             Volatile.Write(ref _appended, ticket);
             return ticket;
+        }
+    }
+
+    public bool TryAppend(int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs, long deadline, out long ticket)
+    {
+        _log.CheckPartition(partition);
+        LogLimits.Check(_log.Definition, key, value);
+        while (true)
+        {
+            lock (_append)
+            {
+                ThrowIfUnusable();
+                ticket = _appended + 1;
+                int error = ticket - Durable > KafkaProducer.Window ? Rdkafka.QueueFull : _producer.Produce(_topic, partition, key, value, timestampMs, _slot, ticket);
+                if (error == 0)
+                {
+                    Volatile.Write(ref _appended, ticket);
+                    return true;
+                }
+
+                if (error != Rdkafka.QueueFull)
+                {
+                    throw Untaken(error);
+                }
+            }
+
+            if (Environment.TickCount64 >= deadline)
+            {
+                return false;
+            }
+
+            _producer.WaitForDelivery(); // Outside the lock, so that others with an earlier deadline are not held up.
         }
     }
 
@@ -321,6 +353,8 @@ internal sealed class KafkaLogWriter : ILogWriter
             throw Again();
         }
     }
+
+    private LogUnavailableException Untaken(int error) => new($"Topic {_log.Topic}: Kafka's client does not take records: {Rdkafka.Describe(error)}.");
 
     private LogUnavailableException Again() => new(_fault!.Message, _fault);
 

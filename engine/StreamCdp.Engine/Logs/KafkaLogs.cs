@@ -46,6 +46,9 @@ public sealed class KafkaLogs : ILogStore
     /// <exception cref="LogUnavailableException">It does not answer.</exception>
     public string ClusterId => Topics.ClusterId();
 
+    /// <summary>Reading clients that were made since the start; each is a thread and connections.</summary>
+    internal int ConsumersMade { get; private set; }
+
     internal KafkaOptions Options { get; }
 
     internal KafkaTopics Topics
@@ -69,7 +72,7 @@ public sealed class KafkaLogs : ILogStore
                 ObjectDisposedException.ThrowIf(_disposed, this);
                 if (_consumers.Count == 0)
                 {
-                    _consumers.Add(new KafkaConsumer(Options, _logger));
+                    _consumers.Add(MakeConsumer());
                 }
 
                 return _consumers[0];
@@ -113,26 +116,28 @@ public sealed class KafkaLogs : ILogStore
             log.Close(deadline);
         }
 
+        IDisposable[] clients;
         lock (_lock)
         {
             _disposed = true;
-            foreach (KafkaConsumer consumer in _consumers.Where(one => one.Uses == 0))
-            {
-                consumer.Dispose(); // One that still has a reader goes with its last reader.
-            }
-
-            foreach (KafkaProducer producer in _oldProducers)
-            {
-                producer.Dispose();
-            }
-
-            _producer?.Dispose();
-            _topics?.Dispose();
-            _consumers.RemoveAll(one => one.Uses == 0);
+            clients = [.. _consumers.Where(one => one.Uses == 0), .. _oldProducers, .. new IDisposable?[] { _producer, _topics }.OfType<IDisposable>()];
+            _consumers.RemoveAll(one => one.Uses == 0); // One that still has a reader goes with its last reader.
             _producer = null;
         }
 
+        foreach (IDisposable client in clients)
+        {
+            client.Dispose();
+        }
+
         return ValueTask.CompletedTask;
+    }
+
+    /// <summary>Under the lock.</summary>
+    private KafkaConsumer MakeConsumer()
+    {
+        ConsumersMade++;
+        return new KafkaConsumer(Options, _logger);
     }
 
     /// <summary>The cluster answered: no client's trouble is a true one any more.</summary>
@@ -179,23 +184,30 @@ public sealed class KafkaLogs : ILogStore
                 }
             }
 
-            KafkaConsumer another = new(Options, _logger);
+            KafkaConsumer another = MakeConsumer();
             another.TryTake(topic, partition);
             _consumers.Add(another);
             return another;
         }
     }
 
+    /// <summary>A reader is closed. One client without readers is kept for the next: those who ask for single records would else build and destroy one for each.</summary>
     internal void Release(KafkaConsumer consumer, string topic, int partition)
     {
+        bool isNeeded;
         lock (_lock)
         {
             consumer.Release(topic, partition);
-            if (consumer.Uses == 0 && (_disposed || _consumers.IndexOf(consumer) > 0))
+            isNeeded = consumer.Uses > 0 || (!_disposed && (_consumers.IndexOf(consumer) == 0 || !_consumers.Skip(1).Any(other => other != consumer && other.Uses == 0)));
+            if (!isNeeded)
             {
                 _consumers.Remove(consumer);
-                consumer.Dispose();
             }
+        }
+
+        if (!isNeeded)
+        {
+            consumer.Dispose(); // It waits for its thread and connections: outside the lock, which every reader needs.
         }
     }
 

@@ -14,6 +14,9 @@ public sealed record KafkaOptions
         "enable.gapless.guarantee", "check.crcs",
     };
 
+    /// <summary>What librdkafka knows.</summary>
+    private static readonly string[] s_mechanisms = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER"];
+
     /// <summary>Brokers to ask first: host:port, separated by commas. No default.</summary>
     public string BootstrapServers { get; init; } = "";
 
@@ -29,7 +32,7 @@ public sealed record KafkaOptions
     /// <summary>plaintext (default), ssl, sasl_plaintext or sasl_ssl.</summary>
     public string SecurityProtocol { get; init; } = "plaintext";
 
-    /// <summary>PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; needed with sasl_*. Others by <see cref="Client"/>.</summary>
+    /// <summary>PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512, GSSAPI or OAUTHBEARER; needed with sasl_*. What the last two need besides, by <see cref="Client"/>.</summary>
     public string? SaslMechanism { get; init; }
 
     /// <summary>User for SASL.</summary>
@@ -101,6 +104,19 @@ public sealed record KafkaOptions
             yield return $"{Section}:SaslMechanism is empty; {SecurityProtocol} needs PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or another that the brokers offer.";
         }
 
+        if (!string.IsNullOrEmpty(SaslMechanism) && !s_mechanisms.Contains(SaslMechanism, StringComparer.OrdinalIgnoreCase))
+        {
+            yield return $"{Section}:SaslMechanism is \"{SaslMechanism}\"; allowed are {string.Join(", ", s_mechanisms)}.";
+        }
+
+        foreach ((string key, string? path) in new[] { (nameof(SslCaLocation), SslCaLocation), (nameof(SslCertificateLocation), SslCertificateLocation), (nameof(SslKeyLocation), SslKeyLocation) })
+        {
+            if (!string.IsNullOrEmpty(path) && path != "probe" && !File.Exists(path) && !Directory.Exists(path))
+            {
+                yield return $"{Section}:{key} is \"{path}\", where there is no file; allowed is the path of a PEM file.";
+            }
+        }
+
         if (LingerMs is not (>= 0 and <= 1000))
         {
             yield return $"{Section}:LingerMs is {LingerMs}; allowed are 0 to 1000 ms.";
@@ -136,6 +152,10 @@ public sealed record KafkaOptions
             yield return $"{Section}:Client:{name} is set; that one is StreamCdp's own, because its promises rest on it. Leave it out.";
         }
     }
+
+    /// <summary>The client says what is wrong by its own names; the settings here have the same ones in other letters.</summary>
+    internal static LogSettingsException Refused(string reason, Exception? inner = null) =>
+        new($"The Kafka client cannot start with the settings under {Section} (those of {Section}:{nameof(Client)} by their own names, the others as ssl.ca.location for SslCaLocation): {reason.TrimEnd('.')}.", inner);
 
     /// <summary>What all clients have in common, in librdkafka's words.</summary>
     internal Dictionary<string, string> Common()

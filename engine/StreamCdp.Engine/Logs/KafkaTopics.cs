@@ -11,10 +11,7 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
 
     private const long DayMs = 24L * 3600 * 1000;
 
-    private readonly IAdminClient _admin = new AdminClientBuilder(Settings(options))
-        .SetLogHandler((_, _) => { }) // The same lines come from the other clients.
-        .SetErrorHandler((_, _) => { })
-        .Build();
+    private readonly IAdminClient _admin = Build(options);
 
     /// <summary>Makes the topic of a log where it is missing, and refuses one that would lose data.</summary>
     /// <returns>Its number of partitions.</returns>
@@ -39,11 +36,44 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
         return results[0].Offset.Value;
     }
 
+    /// <returns>Where each partition ends now for readers: what an open transaction holds back does not count.</returns>
+    /// <exception cref="LogUnavailableException">The brokers did not say so in time.</exception>
+    public async Task<IReadOnlyList<long>> EndOffsetsAsync(string topic, int partitions, TimeSpan atMost)
+    {
+        try
+        {
+            ListOffsetsResult found = await _admin.ListOffsetsAsync(
+                Enumerable.Range(0, partitions).Select(partition => new TopicPartitionOffsetSpec { TopicPartition = new TopicPartition(topic, partition), OffsetSpec = OffsetSpec.Latest() }),
+                new ListOffsetsOptions { RequestTimeout = atMost, IsolationLevel = IsolationLevel.ReadCommitted }).ConfigureAwait(false);
+            return [.. found.ResultInfos.OrderBy(info => info.TopicPartitionOffsetError.Partition.Value).Select(info => info.TopicPartitionOffsetError.Offset.Value)];
+        }
+        catch (KafkaException error)
+        {
+            throw Unavailable(topic, error);
+        }
+    }
+
     /// <returns>The cluster's own id, which a cluster keeps for its life.</returns>
     public string ClusterId() =>
         Ask("", () => _admin.DescribeClusterAsync(new DescribeClusterOptions { RequestTimeout = options.RequestTimeout })).ClusterId;
 
     public void Dispose() => _admin.Dispose();
+
+    /// <exception cref="LogSettingsException">The client does not take the settings.</exception>
+    private static IAdminClient Build(KafkaOptions options)
+    {
+        try
+        {
+            return new AdminClientBuilder(Settings(options))
+                .SetLogHandler((_, _) => { }) // The same lines come from the other clients.
+                .SetErrorHandler((_, _) => { })
+                .Build();
+        }
+        catch (Exception error) when (error is InvalidOperationException or ArgumentException or KafkaException)
+        {
+            throw KafkaOptions.Refused(error.Message, error);
+        }
+    }
 
     private static Dictionary<string, string> Settings(KafkaOptions options)
     {
@@ -155,6 +185,12 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
         string cleanup = definition.Cleanup == LogCleanup.Compact ? "compact" : "delete";
         Need("cleanup.policy", value => value == cleanup, cleanup);
         Need("message.timestamp.type", value => value == "CreateTime", "CreateTime");
+        Need(
+            "max.message.bytes",
+            value => !long.TryParse(value, out long bytes) || bytes >= MaxMessageBytes,
+            $"{MaxMessageBytes}",
+            $"{MaxMessageBytes} or more",
+            "a larger record would be refused when it comes, and its stage would stop");
         if (definition.Cleanup == LogCleanup.Delete)
         {
             Need(
@@ -165,12 +201,12 @@ internal sealed class KafkaTopics(KafkaOptions options, ILogger logger) : IDispo
             Need("retention.bytes", value => !long.TryParse(value, out long bytes) || bytes < 0, "-1", "-1 (no bound)");
         }
 
-        void Need(string setting, Func<string, bool> isFit, string needed, string? inWords = null)
+        void Need(string setting, Func<string, bool> isFit, string needed, string? inWords = null, string otherwise = "records would be lost or mixed up")
         {
             if (found.TryGetValue(setting, out ConfigEntryResult? entry) && entry.Value is { } value && !isFit(value))
             {
                 throw new LogUnfitException(
-                    $"Topic {topic} has {setting}={value}; needed is {inWords ?? needed}, else records would be lost or mixed up. Mend it by: kafka-configs.sh --bootstrap-server {options.BootstrapServers} --alter --entity-type topics --entity-name {topic} --add-config {setting}={needed}");
+                    $"Topic {topic} has {setting}={value}; needed is {inWords ?? needed}, else {otherwise}. Mend it by: kafka-configs.sh --bootstrap-server {options.BootstrapServers} --alter --entity-type topics --entity-name {topic} --add-config {setting}={needed}");
             }
         }
     }

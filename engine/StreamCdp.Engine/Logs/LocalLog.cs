@@ -178,7 +178,14 @@ public sealed class LocalLog : ILog
 
     // ---- Appending -----------------------------------------------------------------------------------------------------------------
 
-    internal long Append(LocalLogWriter writer, int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs)
+    /// <param name="writer">Counts it.</param>
+    /// <param name="partition">Where to.</param>
+    /// <param name="key">Key.</param>
+    /// <param name="value">Value.</param>
+    /// <param name="timestampMs">Record time.</param>
+    /// <param name="deadline">How long to wait for room, by <see cref="Environment.TickCount64"/>; null: <see cref="LocalLogOptions.AppendWait"/>, then an exception.</param>
+    /// <returns>The ticket; 0 where there was no room before the deadline.</returns>
+    internal long Append(LocalLogWriter writer, int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs, long? deadline = null)
     {
         LocalPartition to = At(partition);
         LogLimits.Check(_definition, key, value);
@@ -190,9 +197,9 @@ public sealed class LocalLog : ILog
                 throw Again(_fault);
             }
 
-            if (_pendingBytes > 0 && _pendingBytes + key.Length + value.Length > _options.BufferBytes)
+            if (_pendingBytes > 0 && _pendingBytes + key.Length + value.Length > _options.BufferBytes && !WaitForRoom(key.Length + value.Length, deadline))
             {
-                WaitForRoom(key.Length + value.Length);
+                return 0;
             }
 
             if (!to.HasAppended)
@@ -266,15 +273,16 @@ public sealed class LocalLog : ILog
         }
     }
 
-    private void WaitForRoom(int bytes)
+    /// <returns>False where there was none before the caller's deadline; the log's own ends with an exception.</returns>
+    private bool WaitForRoom(int bytes, long? deadline)
     {
-        long deadline = Environment.TickCount64 + (long)_options.AppendWait.TotalMilliseconds;
+        long end = deadline ?? Environment.TickCount64 + (long)_options.AppendWait.TotalMilliseconds;
         while (_pendingBytes > 0 && _pendingBytes + bytes > _options.BufferBytes)
         {
-            long left = deadline - Environment.TickCount64;
+            long left = end - Environment.TickCount64;
             if (left <= 0)
             {
-                throw new LogUnavailableException(
+                return deadline is not null ? false : throw new LogUnavailableException(
                     $"Log {Name}: {_pendingBytes} bytes wait to be written to {_directory} and the buffer ({LocalLogOptions.Section}:BufferBytes = {_options.BufferBytes}) had no room for {_options.AppendWait.TotalSeconds} s. The disk is too slow or stuck: check it, then try again.");
             }
 
@@ -287,6 +295,8 @@ public sealed class LocalLog : ILog
                 throw Again(_fault);
             }
         }
+
+        return true;
     }
 
     /// <summary>Each thrower gets its own exception, so that stack traces are not mixed.</summary>

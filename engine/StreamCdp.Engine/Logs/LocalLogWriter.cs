@@ -32,6 +32,13 @@ internal sealed class LocalLogWriter(LocalLog log) : ILogWriter
         return log.Append(this, partition, key, value, timestampMs);
     }
 
+    public bool TryAppend(int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs, long deadline, out long ticket)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        ticket = log.Append(this, partition, key, value, timestampMs, deadline);
+        return ticket > 0;
+    }
+
     public ValueTask WaitDurableAsync(long ticket, CancellationToken cancellationToken)
     {
         CheckTicket(ticket);

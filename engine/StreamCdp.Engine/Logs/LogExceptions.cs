@@ -24,6 +24,9 @@ public sealed class LogCorruptException(string log, int partition, long offset, 
 /// <summary>An existing log has settings that would lose or mix up data.</summary>
 public sealed class LogUnfitException(string message) : IOException(message);
 
+/// <summary>The client of a log does not take the settings it was given; the message says which, and where they stand.</summary>
+public sealed class LogSettingsException(string message, Exception? inner = null) : IOException(message, inner);
+
 /// <summary>Another process runs the stages on the same logs, begun later than this one: this one must stop.</summary>
 public sealed class LogTakenOverException()
     : IOException("Another process runs the stages on the same logs; it was started later and has taken them over. This one stops, so that nothing is decided by two. Run route, resolve and profile once for each set of logs (StreamCdp:Kafka:TopicPrefix).");

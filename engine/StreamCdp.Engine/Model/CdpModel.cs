@@ -3,7 +3,7 @@ namespace StreamCdp.Engine.Model;
 /// <summary>A checked cdp.yaml (DESIGN §5.2): what exists, with every expression parsed and type-checked.</summary>
 public sealed record CdpModel
 {
-    /// <summary>The text it was read from, kept whole: it travels in the log <c>models</c>.</summary>
+    /// <summary>The text it was read from, without the secrets written into it: it travels in the log <c>models</c>.</summary>
     public required string Text { get; init; }
 
     /// <summary>First 8 bytes of the SHA-256 of <see cref="Text"/>; two models with the same text have the same version.</summary>

@@ -47,12 +47,12 @@ public static class ModelReader
             return draft.Result(null);
         }
 
-        return ReadSections(draft, map, yamlText, environment);
+        return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment);
     }
 
     internal static ulong VersionOf(string text) => BinaryPrimitives.ReadUInt64BigEndian(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
 
-    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string yamlText, Func<string, string?> environment)
+    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment)
     {
         IReadOnlyDictionary<string, YamlNode> sections = draft.Keys(map, "the model", Sections);
         foreach (string unused in (ReadOnlySpan<string>)["destinations", "privacy"])
@@ -79,8 +79,8 @@ public static class ModelReader
 
         return draft.Result(new CdpModel
         {
-            Text = yamlText,
-            Version = VersionOf(yamlText),
+            Text = text,
+            Version = VersionOf(text),
             Sources = sources,
             ApiKeys = keys,
             Identifiers = identifiers,

@@ -330,20 +330,14 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     /// <inheritdoc/>
     public async Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
-        long deadline = Now() + (long)timeout.TotalMilliseconds;
-        long[] events = [.. Enumerable.Range(0, _logs.Events.Partitions).Select(_logs.Events.EndOffset)];
-        while (true)
+        long deadline = Environment.TickCount64 + (long)timeout.TotalMilliseconds;
+        IReadOnlyList<long> events = await InTimeAsync(_logs.Events.AskEndOffsetsAsync(timeout + TimeSpan.FromSeconds(1)).AsTask(), "collect").ConfigureAwait(false); // Also what other processes collected.
+        while (!await AskAsync(_router, () => Enumerable.Range(0, events.Count).All(partition => _router.Position(partition) >= events[partition])).ConfigureAwait(false))
         {
-            bool routed = await _router.AskAsync(() => Enumerable.Range(0, events.Length).All(partition => _router.Position(partition) >= events[partition])).WaitAsync(cancellationToken).ConfigureAwait(false);
-            if (routed)
-            {
-                break;
-            }
-
             await PauseAsync("route").ConfigureAwait(false);
         }
 
-        await _router.AskAsync(() => _router.FlushClock(Now())).WaitAsync(cancellationToken).ConfigureAwait(false);
+        await DurableAsync(_router, await AskAsync(_router, () => _router.FlushClock(Now())).ConfigureAwait(false)).ConfigureAwait(false);
         while (true)
         {
             long sentBefore = SentOn();
@@ -360,14 +354,14 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             int waiting = 0;
             foreach (ProfilerRunner shard in _shards)
             {
-                waiting += await shard.AskAsync(() => shard.Profiler.PendingCount + (shard.Profiler.HasWork ? 1 : 0)).WaitAsync(cancellationToken).ConfigureAwait(false);
+                waiting += await AskAsync(shard, () => shard.Profiler.PendingCount + (shard.Profiler.HasWork ? 1 : 0)).ConfigureAwait(false);
             }
 
             if (waiting == 0 && SentOn() == sentBefore)
             {
                 foreach (ProfilerRunner shard in _shards)
                 {
-                    await shard.AskAsync(shard.WaitOutputs).WaitAsync(cancellationToken).ConfigureAwait(false);
+                    await DurableAsync(shard, await AskAsync(shard, shard.Outputs).ConfigureAwait(false)).ConfigureAwait(false);
                 }
 
                 return;
@@ -378,20 +372,51 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
 
         long SentOn() => _shards.Sum(shard => shard.Profiler.SentOn);
 
+        Task<TResult> AskAsync<TResult>(StageRunner stage, Func<TResult> question) => InTimeAsync(stage.AskAsync(question), stage.Name);
+
+        async Task DurableAsync(StageRunner stage, Func<bool> isDurable)
+        {
+            while (!isDurable())
+            {
+                await PauseAsync(stage.Name).ConfigureAwait(false); // Not the stage's thread: it must go on meanwhile.
+            }
+        }
+
         async Task PauseAsync(string stage)
+        {
+            ThrowIfStopped();
+            if (Environment.TickCount64 > deadline)
+            {
+                throw Behind(stage);
+            }
+
+            await Task.Delay(1, cancellationToken).ConfigureAwait(false);
+        }
+
+        async Task<TResult> InTimeAsync<TResult>(Task<TResult> answer, string stage)
+        {
+            ThrowIfStopped(); // A stage that stopped answers nothing.
+            try
+            {
+                return await answer.WaitAsync(TimeSpan.FromMilliseconds(Math.Max(0, deadline - Environment.TickCount64)), cancellationToken).ConfigureAwait(false);
+            }
+            catch (TimeoutException)
+            {
+                ThrowIfStopped();
+                throw Behind(stage);
+            }
+        }
+
+        void ThrowIfStopped()
         {
             if (_threads.Find(thread => thread.Fault is not null) is { } failed)
             {
                 throw new TimeoutException($"Stage {failed.Runner.Name} stopped: {failed.Fault!.Message}");
             }
-
-            if (Now() > deadline)
-            {
-                throw new TimeoutException($"Stage {stage} is behind: not everything was applied within {timeout.TotalSeconds:0.###} s. Ask again, or look at streamcdp_log_lag_records.");
-            }
-
-            await Task.Delay(1, cancellationToken).ConfigureAwait(false);
         }
+
+        TimeoutException Behind(string stage) =>
+            new($"Stage {stage} is behind: not everything was applied within {timeout.TotalSeconds:0.###} s. Ask again, or look at streamcdp_log_lag_records.");
     }
 
     /// <inheritdoc/>
@@ -467,7 +492,8 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         {
             // Secrets are not needed to compute with an old model.
             ModelResult result = texts.TryGetValue(missing, out string? text) ? ModelReader.Read("models", text, name => $"unused-{name}") : throw new InvalidDataException($"The log models has no version {missing:x16}.");
-            return result.Model ?? throw new InvalidDataException($"Version {missing:x16} in the log models cannot be read by this version of StreamCdp: {result.Errors[0]}");
+            CdpModel read = result.Model ?? throw new InvalidDataException($"Version {missing:x16} in the log models cannot be read by this version of StreamCdp: {result.Errors[0]}");
+            return read with { Version = missing }; // Texts that were written with their keys have another version than they would get today.
         });
     }
 

@@ -75,6 +75,8 @@ internal sealed class JsonOutputs(ILogStore inner, bool writes) : ILogStore
 
         public long EndOffset(int partition) => inner.EndOffset(partition);
 
+        public ValueTask<IReadOnlyList<long>> AskEndOffsetsAsync(TimeSpan atMost) => inner.AskEndOffsetsAsync(atMost);
+
         public ILogReader OpenReader(int partition, long fromOffset, WorkSignal? signal = null) =>
             isMemberships ? new MembershipReader(inner.OpenReader(partition, fromOffset, signal)) : inner.OpenReader(partition, fromOffset, signal);
 

@@ -27,13 +27,11 @@ internal sealed class LogEffects : IEffects, IDisposable
         writer.WaitDurable(writer.Appended);
     }
 
-    /// <summary>Waits until all appends are durable.</summary>
-    public void WaitAllDurable()
+    /// <summary>Asked on the stage's thread; the answer may be called on any: whether all that was appended until now is durable.</summary>
+    public Func<bool> UntilDurable()
     {
-        foreach (ILogWriter? writer in _writers)
-        {
-            writer?.WaitDurable(writer.Appended);
-        }
+        Tickets now = Now();
+        return () => IsDurable(now);
     }
 
     /// <summary>Everything appended so far.</summary>

@@ -69,13 +69,8 @@ internal sealed class ProfilerRunner : StageRunner
     /// <inheritdoc/>
     public override bool IsSaving => _checkpointer.IsRunning;
 
-    /// <summary>Waits until everything that the shard appended is durable, and so can be read.</summary>
-    /// <returns>True.</returns>
-    public bool WaitOutputs()
-    {
-        _effects.WaitAllDurable();
-        return true;
-    }
+    /// <summary>Whether everything that the shard appended so far is durable, and so can be read.</summary>
+    public Func<bool> Outputs() => _effects.UntilDurable();
 
     /// <inheritdoc/>
     public override bool Step(long nowMs)

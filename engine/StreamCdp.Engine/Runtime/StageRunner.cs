@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics.CodeAnalysis;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.State;
 
@@ -86,7 +87,8 @@ internal abstract class StageRunner(string name, WorkSignal signal) : IDisposabl
         }
     }
 
-    /// <summary>Runs a question on the stage's thread, between records.</summary>
+    /// <summary>Runs a question on the stage's thread, between records. Whatever it throws goes to who asked: a question must never stop a stage.</summary>
+    [SuppressMessage("Design", "CA1031:Do not catch general exception types", Justification = "The border between a stage and who asks it: an error of the reading ends the request, not the stage's thread and with it the process.")]
     public Task<TResult> AskAsync<TResult>(Func<TResult> question)
     {
         var answer = new TaskCompletionSource<TResult>(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -96,7 +98,7 @@ internal abstract class StageRunner(string name, WorkSignal signal) : IDisposabl
             {
                 answer.SetResult(question());
             }
-            catch (Exception error) when (error is IOException or InvalidDataException or InvalidOperationException)
+            catch (Exception error)
             {
                 answer.SetException(error);
             }

@@ -27,7 +27,7 @@ internal sealed class DeadLetterEndpoints(DeadLetterBox box, ApiOptions options,
             {
                 json.WriteStartObject();
                 json.WriteStartArray("dead_letters"u8);
-                string? next = letters.WritePage(json, cursor.Length == 0 ? null : cursor, limit, reason);
+                string? next = letters.WritePage(json, cursor.Length == 0 ? null : cursor, limit, reason, context.RequestAborted);
                 json.WriteEndArray();
                 json.WriteString("next"u8, next);
                 json.WriteEndObject();

@@ -132,7 +132,7 @@ internal sealed class CdpClient : IDisposable
             {
                 HttpStatusCode.NotFound => null,
                 HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden => throw new CliException(
-                    $"{Address} refused the key ({(int)response.StatusCode}): {Reason(body)} Give a key of the model's api_keys with --key or STREAMCDP_API_KEY."),
+                    $"{Address} refused the key ({(int)response.StatusCode}): {Reason(body)} Give a key of the model's api_keys with --key-file or STREAMCDP_API_KEY."),
                 HttpStatusCode.TooManyRequests or HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout => throw new ServerBusyException(
                     $"{what} answered {(int)response.StatusCode}: {Reason(body)}", response.Headers.RetryAfter?.Delta ?? s_retryAfter),
                 _ when !response.IsSuccessStatusCode => throw new CliException($"{what} answered {(int)response.StatusCode}: {Reason(body)}"),

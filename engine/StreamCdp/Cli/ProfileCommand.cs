@@ -25,7 +25,7 @@ internal static class ProfileCommand
             "profile",
             "Print one person's profile as JSON, from a running server.",
             "streamcdp profile email:ada@example.com",
-            "streamcdp profile user_id:42 --include traits,segments,events --url http://cdp:8080 --key $KEY")
+            "streamcdp profile user_id:42 --include traits,segments,events --url http://cdp:8080 --key-file ops.key")
         {
             identifier,
             include,
@@ -38,10 +38,23 @@ internal static class ProfileCommand
             using CdpClient client = server.Connect(parsed);
             string query = parsed.GetValue(include) is { } parts ? "?include=" + Uri.EscapeDataString(parts) : "";
             JsonElement profile = await client.ProfileAsync(type, value, query, cancellationToken).ConfigureAwait(false) ?? throw new CliException($"Nobody has the identifier {text}.");
-            await parsed.InvocationConfiguration.Output.WriteLineAsync(JsonSerializer.Serialize(profile, s_indented)).ConfigureAwait(false);
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(Indented(profile)).ConfigureAwait(false);
             return CommandLine.Ok;
         });
         return command;
+    }
+
+    /// <summary>For people, on many lines; on one, as it came, where a trait has half of a surrogate pair (<c>"\ud800"</c>, as browsers send it), which the writer refuses.</summary>
+    private static string Indented(JsonElement profile)
+    {
+        try
+        {
+            return JsonSerializer.Serialize(profile, s_indented);
+        }
+        catch (JsonException)
+        {
+            return profile.GetRawText();
+        }
     }
 
     private static bool TrySplit(string? text, out string type, out string value)

@@ -19,7 +19,7 @@ internal static class RunCommand
             "Run the server until SIGTERM or Ctrl-C. Settings come from appsettings.json, then environment (StreamCdp__Log__Kind=kafka), then these flags; the last one wins.",
             "streamcdp run --model cdp.yaml --data /var/lib/streamcdp",
             "StreamCdp__Kafka__BootstrapServers=kafka:9092 streamcdp run --log kafka --urls http://0.0.0.0:8080",
-            "streamcdp run --log kafka --roles collect,api")
+            "streamcdp run --log kafka --roles collect   # one more collector; the stages and api run elsewhere")
         {
             model,
             log,
@@ -28,8 +28,9 @@ internal static class RunCommand
             data,
             urls,
         };
-        command.SetAction((parsed, cancellationToken) => RunAsync(
-            ServerSettings.Load(
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            KeyValuePair<string, string?>[] flags =
             [
                 KeyValuePair.Create("Model", parsed.GetValue(model)),
                 KeyValuePair.Create("Log:Kind", parsed.GetValue(log)),
@@ -37,10 +38,25 @@ internal static class RunCommand
                 KeyValuePair.Create("Clock", parsed.GetValue(clock)),
                 KeyValuePair.Create("State:Path", parsed.GetValue(data)),
                 KeyValuePair.Create("Http:Urls", parsed.GetValue(urls)),
-            ]),
-            parsed.InvocationConfiguration,
-            cancellationToken));
+            ];
+            ServerSettings settings = ServerSettings.Load(flags);
+            try
+            {
+                return await RunAsync(settings, parsed.InvocationConfiguration, cancellationToken).ConfigureAwait(false);
+            }
+            catch (CliException exception) when (IsWrongUsage(settings, flags))
+            {
+                throw new CliException(exception.Message, CommandLine.WrongUsage, exception);
+            }
+        });
         return command;
+    }
+
+    /// <summary>A flag has a value that does not exist. A file that is not there, and a wrong setting of file or environment, are no wrong usage of the command.</summary>
+    private static bool IsWrongUsage(ServerSettings settings, IEnumerable<KeyValuePair<string, string?>> flags)
+    {
+        string[] wrong = [.. flags.Where(flag => flag.Value is not null && flag.Key is not ("Model" or "State:Path")).Select(flag => $"{ServerSettings.Section}:{flag.Key} ")];
+        return settings.Errors().Any(error => wrong.Any(key => error.StartsWith(key, StringComparison.Ordinal)));
     }
 
     /// <summary>Prints every broken setting at once and stops, or returns.</summary>

@@ -145,7 +145,16 @@ internal sealed class ServerHost : IAsyncDisposable
         }
 
         _closings.Push(() => new ValueTask(app.StopAsync(CancellationToken.None)));
-        await app.StartAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await app.StartAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is InvalidOperationException or FormatException or ArgumentException)
+        {
+            // Kestrel says so of a certificate without key, an address it cannot use, and its own section.
+            throw new CliException($"The server cannot listen at {ApiOptions.Section}:Urls ({settings.Urls}) with {ApiOptions.Section}:{nameof(ApiOptions.CertificatePath)} ({(parts.Http.CertificatePath.Length == 0 ? "none" : parts.Http.CertificatePath)}) and the section Kestrel: {exception.Message}", inner: exception);
+        }
+
         Address = new Uri(app.Urls.First());
     }
 

@@ -57,6 +57,11 @@ internal sealed record ServerParts
         string urls = ApiOptions.Section + ":Urls";
         bool isSaid = errors.Exists(error => error.StartsWith(urls, StringComparison.Ordinal));
         errors.AddRange([.. http.Errors().Where(error => !isSaid || !error.StartsWith(urls, StringComparison.Ordinal)), .. collect.Errors(), .. engine.Errors(), .. isKafka ? [.. KafkaErrors(kafka), .. registry.Errors()] : log.Errors()]);
+        if (settings.Urls.Contains("https:", StringComparison.OrdinalIgnoreCase) && http.CertificatePath.Length == 0 && !settings.Configuration.GetSection("Kestrel:Certificates:Default").Exists())
+        {
+            errors.Add($"{urls} has https, which needs a certificate; set {ApiOptions.Section}:{nameof(ApiOptions.CertificatePath)} (and {nameof(ApiOptions.CertificateKeyPath)} for PEM files), or Kestrel:Certificates:Default.");
+        }
+
         if (errors.Count > 0)
         {
             throw new CliException(string.Join(Environment.NewLine, errors.Distinct()));

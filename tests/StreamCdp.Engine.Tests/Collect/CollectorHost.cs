@@ -191,6 +191,23 @@ internal sealed class MemoryWriter : ILogWriter
 
     public void Repair() => Fault = null;
 
+    /// <summary>Whether the buffer has room.</summary>
+    public bool IsFull { get; set; }
+
+    public bool TryAppend(int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs, long deadline, out long ticket)
+    {
+        lock (_lock)
+        {
+            Deadlines.Add(deadline);
+        }
+
+        ticket = IsFull ? 0 : Append(partition, key, value, timestampMs);
+        return !IsFull;
+    }
+
+    /// <summary>How long each append was ready to wait, by <see cref="Environment.TickCount64"/>.</summary>
+    public List<long> Deadlines { get; } = [];
+
     public long Append(int partition, ReadOnlySpan<byte> key, ReadOnlySpan<byte> value, long timestampMs)
     {
         if (Fault is not null)

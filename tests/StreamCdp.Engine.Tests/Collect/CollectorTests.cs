@@ -248,6 +248,19 @@ public class CollectorTests
     }
 
     [Fact]
+    public async Task An_event_that_is_not_utf8_costs_only_itself()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync();
+        using HttpRequestMessage request = host.Request("/v1/batch", new ByteArrayContent([.. "{\"batch\":["u8, .. Encoding.UTF8.GetBytes(Page), .. ",{\"type\":\"page\",\"userId\":\"M"u8, 0xfc, .. "ller\"},"u8, .. Encoding.UTF8.GetBytes(Page), .. "]}"u8]));
+
+        using HttpResponseMessage response = await host.Http.SendAsync(request, Cancel);
+
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        Assert.Equal(2, host.Events.Appended);
+        Assert.Equal("invalid_json", Assert.Single(host.DeadLetters.Records).DeadLetter().Reason);
+    }
+
+    [Fact]
     public async Task A_single_event_that_is_too_large_or_too_deep_is_a_dead_letter()
     {
         await using CollectorHost host = await CollectorHost.StartAsync();
@@ -277,6 +290,17 @@ public class CollectorTests
         RefusedEvent refused = Assert.Single(host.DeadLetters.Records).DeadLetter();
         Assert.InRange(Encoding.UTF8.GetByteCount(refused.Payload), 262_140, 262_144);
         Assert.Contains("It has 400021;", refused.Detail);
+    }
+
+    [Fact]
+    public async Task A_body_above_what_Kestrel_takes_by_itself_is_taken_where_the_option_allows_it()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync(new CollectOptions { MaxRequestBytes = 40 << 20 });
+        string spaces = new(' ', 31 << 20);
+
+        Assert.Equal((200, Success), await host.PostAsync("/v1/batch", $$"""{"batch":[{{Page}}]{{spaces}}}"""));
+
+        Assert.Single(host.Events.Records);
     }
 
     [Fact]
@@ -366,13 +390,41 @@ public class CollectorTests
     }
 
     [Fact]
-    public async Task A_context_of_the_batch_over_its_limit_is_413()
+    public async Task A_context_of_the_batch_over_its_limit_costs_only_the_events_that_would_use_it()
     {
         await using CollectorHost host = await CollectorHost.StartAsync();
 
-        (int status, string answer) = await host.PostAsync("/v1/batch", $$$"""{"batch":[{{{Page}}}],"context":{"x":"{{{new string('x', 9000)}}}"}}""");
+        Assert.Equal(200, (await host.PostAsync("/v1/batch", $$$"""{"batch":[{{{Page}}},{"type":"page","userId":"u","context":{}},{"type":"page"}],"context":{"x":"{{{new string('x', 9000)}}}"}}""")).Status);
 
+        Assert.Equal("""{"type":"page","userId":"u","context":{}}""", Assert.Single(host.Events.Records).Event().Payload);
+        Assert.Equal([("bad_batch_context", "context", ""), ("bad_batch_context", "context", "")], host.DeadLetters.Records.Select(record => record.DeadLetter()).Select(letter => (letter.Reason, letter.Field, letter.Context)));
+    }
+
+    [Fact]
+    public async Task A_context_of_the_batch_that_is_not_utf8_costs_only_the_events_that_would_use_it()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync();
+        using HttpRequestMessage request = host.Request("/v1/batch", new ByteArrayContent([.. "{\"batch\":["u8, .. Encoding.UTF8.GetBytes(Page), .. ",{\"type\":\"page\",\"userId\":\"u\",\"context\":null}],\"context\":{\"x\":\""u8, 0xfc, .. "\"}}"u8]));
+
+        using HttpResponseMessage response = await host.Http.SendAsync(request, Cancel);
+
+        Assert.Equal(HttpStatusCode.OK, response.StatusCode);
+        Assert.Single(host.Events.Records);
+        Assert.Equal("bad_batch_context", Assert.Single(host.DeadLetters.Records).DeadLetter().Reason);
+    }
+
+    [Fact]
+    public async Task A_small_request_does_not_store_its_context_ten_thousand_times()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync();
+        string context = $$"""{"x":"{{new string('x', 8000)}}"}""";
+
+        (int status, string answer) = await host.PostAsync("/v1/batch", $$"""{"batch":[{{string.Join(',', Enumerable.Repeat("{}", 10_000))}}],"context":{{context}}}""");
         AssertProblem(413, "context_too_large", status, answer);
+        Assert.Equal(0, host.DeadLetters.Appended);
+
+        Assert.Equal(200, (await host.PostAsync("/v1/batch", $$"""{"batch":[{{string.Join(',', Enumerable.Repeat("""{"type":"page","userId":"u","context":{}}""", 10_000))}}],"context":{{context}}}""")).Status);
+        Assert.Equal(10_000, host.Events.Appended);
     }
 
     [Fact]
@@ -414,6 +466,26 @@ public class CollectorTests
 
         Assert.Equal(HttpStatusCode.TooManyRequests, response.StatusCode);
         Assert.InRange(response.Headers.RetryAfter!.Delta!.Value.TotalSeconds, 11, 13);
+    }
+
+    [Fact]
+    public async Task A_full_buffer_is_429_with_retry_after_and_every_wait_of_a_request_ends_at_one_deadline()
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync(new CollectOptions { DurableTimeout = TimeSpan.FromSeconds(1) });
+        host.Events.IsFull = true;
+        using HttpRequestMessage request = host.Request("/v1/batch", new StringContent($$"""{"batch":[7,{{Page}}]}"""));
+
+        long start = Environment.TickCount64;
+        using HttpResponseMessage response = await host.Http.SendAsync(request, Cancel);
+        long end = Environment.TickCount64;
+
+        Assert.Equal(HttpStatusCode.TooManyRequests, response.StatusCode);
+        Assert.NotNull(response.Headers.RetryAfter);
+        long deadline = Assert.Single(host.Events.Deadlines);
+        Assert.Equal(deadline, Assert.Single(host.DeadLetters.Deadlines));
+        Assert.InRange(deadline, start + 1000, end + 1000);
+        host.Events.IsFull = false;
+        Assert.Equal(200, (await host.PostAsync("/v1/page", Page)).Status);
     }
 
     [Theory]
@@ -624,6 +696,18 @@ public class CollectorTests
 
         Assert.Equal(HttpStatusCode.MethodNotAllowed, response.StatusCode);
         Assert.Equal(["POST", "OPTIONS"], response.Content.Headers.Allow);
+    }
+
+    [Theory]
+    [InlineData("/batch/")]
+    [InlineData("/capture/")]
+    [InlineData("/e/")]
+    [InlineData("/i/v0/e/")]
+    public async Task Paths_of_PostHog_are_not_the_collectors(string path)
+    {
+        await using CollectorHost host = await CollectorHost.StartAsync();
+
+        Assert.Equal(404, (await host.PostAsync(path, $$"""{"api_key":"{{CollectorHost.Key}}","batch":[{"event":"E","distinct_id":"u"}]}""", key: null)).Status);
     }
 
     [Fact]

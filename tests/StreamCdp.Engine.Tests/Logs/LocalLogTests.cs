@@ -237,6 +237,25 @@ public abstract class LocalLogTests : LogConformance
     }
 
     [Fact]
+    public async Task A_writer_with_a_deadline_hears_of_a_full_buffer_instead_of_waiting()
+    {
+        using ManualResetEventSlim stuck = new();
+        await using LocalLogs store = new(Path.Combine(_directory, "other"), Options with { BufferBytes = 64 << 10, AppendWait = TimeSpan.FromMinutes(10), BeforeWrite = (_, _) => stuck.Wait() }, _time);
+        ILogWriter writer = store.Open(Events()).OpenWriter();
+        long tickets = 0;
+        while (writer.TryAppend(0, [], new byte[10_000], 1, deadline: Environment.TickCount64, out long ticket))
+        {
+            tickets++;
+            Assert.Equal(tickets, ticket);
+        }
+
+        Assert.Equal(tickets, writer.Appended); // What had no room was not appended.
+        stuck.Set();
+        Assert.True(writer.TryAppend(0, [], new byte[10_000], 1, deadline: long.MaxValue, out _));
+        writer.WaitDurable(writer.Appended);
+    }
+
+    [Fact]
     public void A_directory_belongs_to_one_store_at_a_time()
     {
         LogUnavailableException error = Assert.Throws<LogUnavailableException>(() => new LocalLogs(_directory, Options, _time));

@@ -41,6 +41,38 @@ public sealed class ModelReaderTests
         Assert.Equal(10, result.Model.Segments.Count);
     }
 
+    /// <summary>Each way to write a scalar, and keys that are none.</summary>
+    [Theory]
+    [InlineData("s3cret-of-the-shop")]
+    [InlineData("'s3cret-of-the-shop'")]
+    [InlineData("\"s3cret-of-\\x74he-shop\"")]
+    [InlineData("|\n      s3cret-of-the-shop")]
+    [InlineData(">-\n      s3cret-of-\n      the-shop\n")]
+    public void A_key_written_into_the_model_is_not_in_the_text_that_goes_to_the_log(string key)
+    {
+        string text = $$"""
+            sources:
+              - id: web
+                kind: website
+                write_key: {{key}}
+              - { id: shop, kind: server, write_key: env:SHOP_KEY }
+            api_keys: [ { id: ops, key: s3cret-of-ops, scopes: [read] } ]
+            identifiers: [ { type: user_id, limit: 1 } ] # after it
+            traits: { key: { merge: first } }
+            destinations: [ { id: hook, kind: webhook, settings: { secret: s3cret-of-the-hook, url: x } } ]
+            """;
+
+        CdpModel model = ModelReader.Read("cdp.yaml", text, name => name).Model!;
+        CdpModel again = ModelReader.Read("models", model.Text, name => name).Model!;
+
+        Assert.StartsWith("s3cret-of-", model.Sources[0].WriteKey, StringComparison.Ordinal);
+        Assert.DoesNotContain("s3cret", model.Text, StringComparison.Ordinal);
+        Assert.Contains("env:SHOP_KEY", model.Text, StringComparison.Ordinal);
+        Assert.EndsWith("url: x } } ]", model.Text, StringComparison.Ordinal);
+        Assert.Equal((model.Text, model.Version), (again.Text, again.Version)); // Read back from the log it is the same version.
+        Assert.Equal(["web", "shop"], again.Sources.Select(source => source.Id));
+    }
+
     [Fact]
     public void The_sample_of_the_design_is_refused_only_for_what_is_not_yet_evaluated() =>
         Assert.Equal(

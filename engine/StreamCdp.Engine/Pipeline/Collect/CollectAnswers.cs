@@ -54,8 +54,8 @@ internal sealed record Refusal(int Status, CollectOutcome Outcome, string Code, 
     /// <summary>413.</summary>
     public static Refusal TooManyEvents(int max) => new(413, CollectOutcome.TooLarge, "too_many_events", $"batch has more than {max} events. Send smaller batches.", "batch");
 
-    /// <summary>413.</summary>
-    public static Refusal ContextTooLarge(int maxBytes) => new(413, CollectOutcome.TooLarge, "context_too_large", $"The context of the batch is larger than {maxBytes} bytes. Put it into the events that need it.", "context");
+    /// <summary>413: small on the wire, large in the log.</summary>
+    public static Refusal ContextTooOften(int bytes, int events, int maxBytes) => new(413, CollectOutcome.TooLarge, "context_too_large", $"The context of the batch has {bytes} bytes and would be stored with each of {events} events that have none, together more than {maxBytes} bytes. Send smaller batches or a smaller context.", "context");
 }
 
 /// <summary>Writes answers, CORS headers and settings documents (facts/tracking-clients.md §1.8 to §1.10, §3).</summary>

@@ -20,7 +20,7 @@ internal sealed class CollectBody
     public int EventCount { get; private set; }
 
     /// <summary>Walks a body.</summary>
-    /// <param name="body">UTF-8; checked here.</param>
+    /// <param name="body">UTF-8. Of a single event that is checked here; of a batch only its structure, because text that is no UTF-8 must cost only the event that has it.</param>
     /// <param name="isBatch">The events are in <c>batch</c>; else the body is the event.</param>
     /// <param name="maxEvents">Events kept.</param>
     /// <returns>Null, or the field that is wrong ("" for the whole).</returns>
@@ -31,7 +31,7 @@ internal sealed class CollectBody
         _context = default;
         _sentAt = default;
         _hasBatch = false;
-        if (!Utf8.IsValid(body))
+        if (!isBatch && !Utf8.IsValid(body))
         {
             return "";
         }

@@ -19,6 +19,11 @@ internal static class CollectEndpoints
     public static void Limit(KestrelServerOptions kestrel, CollectOptions options)
     {
         kestrel.AddServerHeader = false;
+        if (kestrel.Limits.MaxRequestBodySize is long most && most <= options.MaxRequestBytes)
+        {
+            kestrel.Limits.MaxRequestBodySize = options.MaxRequestBytes + 1L; // Kestrel's own is 30 MB; the collector says 413 itself, with its own words.
+        }
+
         kestrel.Limits.MaxConcurrentConnections = options.MaxConnections;
         kestrel.Limits.RequestHeadersTimeout = TimeSpan.FromSeconds(15);
         kestrel.Limits.KeepAliveTimeout = TimeSpan.FromSeconds(130); // Above the 60 to 120 s of proxies in front, so that they close first.

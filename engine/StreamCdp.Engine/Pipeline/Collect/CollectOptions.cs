@@ -12,7 +12,7 @@ public sealed record CollectOptions
     /// <summary>Most events in one request. 1 to 1,000,000, default 10,000: SDKs send at most 250; 4 MiB of <c>0,</c> would be two million dead letters.</summary>
     public int MaxBatchEvents { get; init; } = 10_000;
 
-    /// <summary>Largest <c>context</c> of a batch, bytes. 256 to 32,768, default 8,192: it is stored again with each event that has none (SDKs send about 100 bytes).</summary>
+    /// <summary>Largest <c>context</c> of a batch, bytes. 256 to 32,768, default 8,192: it is stored again with each event that has none (SDKs send about 100 bytes). Beyond it those events are dead letters; together the copies stay below <see cref="MaxRequestBytes"/>, else the request is refused with 413.</summary>
     public int MaxBatchContextBytes { get; init; } = 8_192;
 
     /// <summary>Bytes of an event kept in its dead letter. 32,768 to 900,000, default 262,144: Kafka takes 1 MB a record. What is cut off was too large to be sent again anyway.</summary>
@@ -27,7 +27,7 @@ public sealed record CollectOptions
     /// <summary>Open connections. 10 to 1,000,000, default 20,000: about 10 KB each while idle.</summary>
     public int MaxConnections { get; init; } = 20_000;
 
-    /// <summary>How long a request waits for the log. 1 to 60 s, default 8 s: analytics-node waits 10 s for an answer. Then 429.</summary>
+    /// <summary>How long a request waits for the log after its body came, for room and for the commit together. 1 to 60 s, default 8 s: analytics-node waits 10 s for an answer. Then 429.</summary>
     public TimeSpan DurableTimeout { get; init; } = TimeSpan.FromSeconds(8);
 
     /// <summary>Slowest body, bytes a second over 10 s. 0 (off) to 1,000,000, default 240 (Kestrel's own).</summary>
@@ -45,7 +45,7 @@ public sealed record CollectOptions
     /// <summary>Origins of browsers that may send, for example <c>https://shop.example.com</c>. Empty (default): every origin, as SDKs expect.</summary>
     public IReadOnlyList<string> AllowedOrigins { get; init; } = [];
 
-    /// <summary>Address that clients use, for the settings documents, for example <c>https://cdp.example.com</c>. Null (default): host and scheme of the request.</summary>
+    /// <summary>Address that clients use, for the settings documents, for example <c>https://cdp.example.com</c>. Null (default): host and scheme of the request; behind a proxy that ends TLS that is http, which browsers on https pages refuse, so set it there.</summary>
     public string? PublicUrl { get; init; }
 
     /// <summary>Events in one request of analytics-next, told by its settings document. 0: it sends each event alone, with a preflight for each path. Default 10.</summary>

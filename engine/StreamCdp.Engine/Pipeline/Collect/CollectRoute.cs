@@ -21,7 +21,7 @@ internal enum CollectKind : byte
     SourceConfig,
 }
 
-/// <summary>A path of the collector (facts/tracking-clients.md §1.1).</summary>
+/// <summary>A path of the collector (facts/tracking-clients.md §1.1, without PostHog's: adr/0009-posthogs-protocol-is-not-taken).</summary>
 /// <param name="Kind">What it takes.</param>
 /// <param name="Type">Type of an event whose body lacks it.</param>
 internal sealed record CollectRoute(CollectKind Kind, EventType Type = EventType.Unknown)

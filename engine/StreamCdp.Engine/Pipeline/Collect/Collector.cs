@@ -173,6 +173,8 @@ internal sealed class Collector : IDisposable
                 return await RefuseBodyAsync(context, body).ConfigureAwait(false);
             }
 
+            // One deadline for all that waits from here on: for a place to work, for room in the log's buffer, for the commit.
+            long deadline = Environment.TickCount64 + (long)_options.DurableTimeout.TotalMilliseconds;
             isWaiting = true;
             if (Interlocked.Increment(ref _waiting) > _options.MaxWaitingRequests)
             {
@@ -180,7 +182,7 @@ internal sealed class Collector : IDisposable
             }
 
             _counters.Waiting.Set(Volatile.Read(ref _waiting));
-            if (!await _working.WaitAsync(_options.DurableTimeout, context.RequestAborted).ConfigureAwait(false))
+            if (!await _working.WaitAsync(Left(deadline), context.RequestAborted).ConfigureAwait(false))
             {
                 return await CollectAnswers.RefuseAsync(context, Refusal.Busy, RetryAfter()).ConfigureAwait(false);
             }
@@ -193,7 +195,7 @@ internal sealed class Collector : IDisposable
                     return await RefuseBodyAsync(context, body).ConfigureAwait(false);
                 }
 
-                taken = Take(context.Request, route, workplace, writers, source, hasHeaderKey, body.Bytes, receivedAt);
+                taken = Take(context.Request, route, workplace, writers, source, hasHeaderKey, body.Bytes, receivedAt, deadline);
             }
             finally
             {
@@ -206,7 +208,7 @@ internal sealed class Collector : IDisposable
                 return await CollectAnswers.RefuseAsync(context, refusal, refusal.Status == StatusCodes.Status429TooManyRequests ? RetryAfter(taken.RetryAfter) : null).ConfigureAwait(false);
             }
 
-            return await WaitDurableAsync(writers, taken, context.RequestAborted).ConfigureAwait(false)
+            return await WaitDurableAsync(writers, taken, deadline, context.RequestAborted).ConfigureAwait(false)
                 ? await SucceedAsync(context, CollectOutcome.Taken).ConfigureAwait(false)
                 : await CollectAnswers.RefuseAsync(context, Refusal.LogAway, RetryAfter()).ConfigureAwait(false);
         }
@@ -228,7 +230,7 @@ internal sealed class Collector : IDisposable
     };
 
     /// <summary>Reads the body and appends its events: synchronous, on one thread.</summary>
-    private Taken Take(HttpRequest request, CollectRoute route, Workplace workplace, Writers writers, CollectSource? source, bool hasHeaderKey, ReadOnlySpan<byte> body, long receivedAt)
+    private Taken Take(HttpRequest request, CollectRoute route, Workplace workplace, Writers writers, CollectSource? source, bool hasHeaderKey, ReadOnlySpan<byte> body, long receivedAt, long deadline)
     {
         bool isBatch = route.Kind == CollectKind.Batch;
         if (body.StartsWith("\uFEFF"u8))
@@ -260,9 +262,11 @@ internal sealed class Collector : IDisposable
                 return new Taken(Refusal.TooManyEvents(_options.MaxBatchEvents));
             }
 
-            if (parts.Context(body).Length > _options.MaxBatchContextBytes)
+            ReadOnlySpan<byte> context = isBatch ? parts.Context(body) : default;
+            bool isContextUsable = context.Length <= _options.MaxBatchContextBytes && Utf8.IsValid(context);
+            if (isContextUsable && CountOfContext(worker, parts, body, context) is int uses && (long)uses * context.Length > _options.MaxRequestBytes)
             {
-                return new Taken(Refusal.ContextTooLarge(_options.MaxBatchContextBytes));
+                return new Taken(Refusal.ContextTooOften(context.Length, uses, _options.MaxRequestBytes));
             }
 
             if (source.Bucket is TokenBucket bucket && !bucket.TryTake(parts.EventCount, out TimeSpan wait))
@@ -277,7 +281,9 @@ internal sealed class Collector : IDisposable
                 ReceivedAt = receivedAt,
                 SentAt = isBatch ? parts.SentAt(body) : null,
                 Import = source.Trusted && AsksForImport(request),
-                Context = isBatch ? parts.Context(body) : default,
+                Context = isContextUsable ? context : default,
+                IsContextUsable = isContextUsable,
+                Deadline = deadline,
             };
             return Append(worker, parts, body, route.Type, envelope);
         }
@@ -285,6 +291,24 @@ internal sealed class Collector : IDisposable
         {
             workplace.Return(worker);
         }
+    }
+
+    /// <summary>How often the context of a batch would be stored, where that may be too much: else 40 KB of <c>{},{},…</c> and a context of 8 KB become 80 MB.</summary>
+    private int CountOfContext(Worker worker, CollectBody parts, ReadOnlySpan<byte> body, ReadOnlySpan<byte> context)
+    {
+        if ((long)parts.EventCount * context.Length <= _options.MaxRequestBytes)
+        {
+            return parts.EventCount; // The usual case; the events need no look of their own.
+        }
+
+        int uses = 0;
+        for (int i = 0; i < parts.EventCount; i++)
+        {
+            worker.Reader.Read(parts.Event(body, i), default);
+            uses += worker.Reader.UsesBatchContext ? 1 : 0;
+        }
+
+        return uses;
     }
 
     private Taken Append(Worker worker, CollectBody parts, ReadOnlySpan<byte> body, EventType typeOfPath, in Envelope envelope)
@@ -300,20 +324,24 @@ internal sealed class Collector : IDisposable
             {
                 ReadOnlySpan<byte> payload = parts.Event(body, i);
                 EventProblem problem = reader.Read(payload, envelope.Context, typeOfPath);
-                if (problem == EventProblem.None)
+                problem = envelope.IsContextUsable || !reader.UsesBatchContext ? problem : EventProblem.BatchContextUnusable;
+                bool hasRoom = problem == EventProblem.None
+                    ? TryAppendEvent(worker, payload, envelope, ref eventTicket)
+                    : TryAppendDeadLetter(worker, payload, typeOfPath, problem, envelope, ref deadLetterTicket);
+                if (!hasRoom)
                 {
-                    eventTicket = AppendEvent(worker, payload, envelope);
+                    return new Taken(Refusal.LogAway); // What was appended before stays; the client sends all again with the same messageIds.
                 }
-                else
+
+                if (problem != EventProblem.None)
                 {
-                    deadLetterTicket = AppendDeadLetter(worker, payload, typeOfPath, problem, envelope);
                     _counters.DeadLetters(problem).Inc();
                 }
             }
         }
         catch (LogUnavailableException)
         {
-            return new Taken(Refusal.LogAway); // What was appended before stays; the client sends all again with the same messageIds.
+            return new Taken(Refusal.LogAway);
         }
 
         envelope.Source.Received.Inc(parts.EventCount);
@@ -330,7 +358,7 @@ internal sealed class Collector : IDisposable
         return new Taken(null) { EventTicket = eventTicket, DeadLetterTicket = deadLetterTicket };
     }
 
-    private long AppendEvent(Worker worker, ReadOnlySpan<byte> payload, in Envelope envelope)
+    private bool TryAppendEvent(Worker worker, ReadOnlySpan<byte> payload, in Envelope envelope, ref long last)
     {
         EventReader reader = worker.Reader;
         ReadOnlySpan<byte> messageId = reader.MessageId;
@@ -351,10 +379,12 @@ internal sealed class Collector : IDisposable
             Context = reader.UsesBatchContext ? envelope.Context : default,
             Payload = payload,
         }.WriteTo(ref worker.Record, WireFormat.WriteHeader(ref worker.Record, 0, _schemas[RecordType.CustomerEvent]));
-        return envelope.Writers.Events.Append(EventPartition.Of(reader.SenderHash, _partitions), reader.SenderKey, worker.Record.AsSpan(0, length), envelope.ReceivedAt);
+        bool hasRoom = envelope.Writers.Events.TryAppend(EventPartition.Of(reader.SenderHash, _partitions), reader.SenderKey, worker.Record.AsSpan(0, length), envelope.ReceivedAt, envelope.Deadline, out long ticket);
+        last = hasRoom ? ticket : last;
+        return hasRoom;
     }
 
-    private long AppendDeadLetter(Worker worker, ReadOnlySpan<byte> payload, EventType typeOfPath, EventProblem problem, in Envelope envelope)
+    private bool TryAppendDeadLetter(Worker worker, ReadOnlySpan<byte> payload, EventType typeOfPath, EventProblem problem, in Envelope envelope, ref long last)
     {
         int kept = Math.Min(payload.Length, _options.MaxDeadLetterBytes);
         while (kept < payload.Length && kept > 0 && (payload[kept] & 0xC0) == 0x80)
@@ -382,17 +412,19 @@ internal sealed class Collector : IDisposable
             Import = envelope.Import,
             EventType = typeOfPath == EventType.Unknown ? default : EventTypeText.Text(typeOfPath),
         }.WriteTo(ref worker.Record, WireFormat.WriteHeader(ref worker.Record, 0, _schemas[RecordType.DeadLetter]));
-        return envelope.Writers.DeadLetters.Append(0, default, worker.Record.AsSpan(0, length), envelope.ReceivedAt);
+        bool hasRoom = envelope.Writers.DeadLetters.TryAppend(0, default, worker.Record.AsSpan(0, length), envelope.ReceivedAt, envelope.Deadline, out long ticket);
+        last = hasRoom ? ticket : last;
+        return hasRoom;
     }
 
-    private async ValueTask<bool> WaitDurableAsync(Writers writers, Taken taken, CancellationToken aborted)
+    private static async ValueTask<bool> WaitDurableAsync(Writers writers, Taken taken, long deadline, CancellationToken aborted)
     {
         if (writers.Events.Durable >= taken.EventTicket && writers.DeadLetters.Durable >= taken.DeadLetterTicket)
         {
             return true;
         }
 
-        using var timeout = new CancellationTokenSource(_options.DurableTimeout, _time);
+        using var timeout = new CancellationTokenSource(Left(deadline));
         using var either = CancellationTokenSource.CreateLinkedTokenSource(timeout.Token, aborted);
         try
         {
@@ -456,6 +488,8 @@ internal sealed class Collector : IDisposable
             _counters.Received(source.Id),
             _options.MaxEventsPerSecondOfSource > 0 ? new TokenBucket(_options.MaxEventsPerSecondOfSource, _time) : null)),
     ];
+
+    private static TimeSpan Left(long deadline) => TimeSpan.FromMilliseconds(Math.Max(0, deadline - Environment.TickCount64));
 
     /// <summary>Random between the limits, and not before <paramref name="atLeast"/>.</summary>
     private int RetryAfter(TimeSpan atLeast = default)
@@ -533,6 +567,12 @@ internal sealed class Collector : IDisposable
         public required bool Import { get; init; }
 
         public required ReadOnlySpan<byte> Context { get; init; }
+
+        /// <summary>False: the batch has a context that cannot be stored with its events; one that needs it is a dead letter.</summary>
+        public required bool IsContextUsable { get; init; }
+
+        /// <summary>How long an append may wait for room, by <see cref="Environment.TickCount64"/>.</summary>
+        public required long Deadline { get; init; }
     }
 
     /// <summary>What one request needs while it is worked on; used again by the next.</summary>

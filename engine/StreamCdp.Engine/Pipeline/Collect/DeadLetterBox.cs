@@ -21,6 +21,8 @@ namespace StreamCdp.Engine.Pipeline.Collect;
 internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel model, SchemaIds schemas, TimeProvider time) : IDisposable
 {
     private const int MaxScanned = 100_000;
+    private const long MaxScannedBytes = 64L << 20;
+    private const long MaxWrittenBytes = 4L << 20; // A letter more at most: 500 of 260 KB would be 130 MB of one answer.
     private const int BatchEvents = 1_000;
 
     private readonly SemaphoreSlim _replaying = new(1);
@@ -30,16 +32,18 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
     /// <summary>Writes a page of dead letters, oldest first, as items of a JSON array.</summary>
     /// <param name="json">Gets the items.</param>
     /// <param name="cursor">Null for the first page.</param>
-    /// <param name="limit">Most items; a page may have fewer, also none, though more follow.</param>
+    /// <param name="limit">Most items; a page may have fewer, also none, though more follow: it ends at about 4 MiB written or 64 MiB read.</param>
     /// <param name="reason">Only this reason; empty: all.</param>
+    /// <param name="cancellationToken">Stops between two letters.</param>
     /// <returns>The cursor of the next page; null at the end.</returns>
     /// <exception cref="FormatException">The cursor is none of ours.</exception>
-    public string? WritePage(Utf8JsonWriter json, string? cursor, int limit, string reason)
+    public string? WritePage(Utf8JsonWriter json, string? cursor, int limit, string reason, CancellationToken cancellationToken)
     {
         Place place = Place.Parse(cursor);
         byte[] wanted = Encoding.UTF8.GetBytes(reason);
         int written = 0;
-        bool more = Read(place, MaxScanned, () => written < limit, (long offset, in DeadLetter letter) =>
+        long bytesBefore = json.BytesCommitted + json.BytesPending;
+        bool more = Read(place, MaxScanned, GoOn, (long offset, in DeadLetter letter) =>
         {
             if (wanted.Length == 0 || letter.Reason.SequenceEqual(wanted))
             {
@@ -48,6 +52,12 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
             }
         });
         return more ? place.ToString() : null;
+
+        bool GoOn(long scanned)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            return written < limit && scanned < MaxScannedBytes && json.BytesCommitted + json.BytesPending - bytesBefore < MaxWrittenBytes;
+        }
     }
 
     /// <summary>Reads refused events again with today's model; what is valid now goes to <c>events</c> with the source and times it came with.</summary>
@@ -74,7 +84,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
             while (more && place.Offset < end)
             {
                 cancellationToken.ThrowIfCancellationRequested();
-                more = Read(place, BatchEvents, () => place.Offset < end, (long offset, in DeadLetter letter) =>
+                more = Read(place, BatchEvents, _ => place.Offset < end, (long offset, in DeadLetter letter) =>
                 {
                     if (letter.ReceivedAt >= fromMs && letter.ReceivedAt < toMs && (wanted.Length == 0 || letter.Reason.SequenceEqual(wanted)))
                     {
@@ -96,8 +106,12 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
     public void Dispose() => _replaying.Dispose();
 
     /// <summary>Visits letters from a place on and moves the place behind them.</summary>
+    /// <param name="place">Where to begin; moved.</param>
+    /// <param name="most">Records read at most.</param>
+    /// <param name="goOn">Asked before each record, with the bytes read so far.</param>
+    /// <param name="visit">Gets each letter.</param>
     /// <returns>False at the end of the log.</returns>
-    private bool Read(Place place, int most, Func<bool> goOn, Visit visit)
+    private bool Read(Place place, int most, Func<long, bool> goOn, Visit visit)
     {
         long begin = deadLetters.BeginOffset(0);
         long from = Math.Max(place.Offset, begin);
@@ -108,9 +122,10 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
         }
 
         using ILogReader reader = deadLetters.OpenReader(0, from);
+        long scannedBytes = 0;
         for (int i = 0; i < most; i++)
         {
-            if (!goOn())
+            if (!goOn(scannedBytes))
             {
                 return true;
             }
@@ -121,6 +136,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
             }
 
             place.Offset = record.Offset + 1;
+            scannedBytes += record.Value.Length;
             if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && DeadLetter.TryRead(body, out DeadLetter letter) && place.IsFirst(letter))
             {
                 visit(record.Offset, letter);
@@ -179,27 +195,37 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
             return;
         }
 
-        try
+        if (IsJson(bytes))
         {
-            var reader = new Utf8JsonReader(bytes);
-            using JsonDocument document = JsonDocument.ParseValue(ref reader);
-            if (reader.BytesConsumed == bytes.TrimEnd(" \t\r\n"u8).Length)
-            {
-                json.WritePropertyName(name);
-                document.RootElement.WriteTo(json);
-                return;
-            }
-        }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
-        {
-            // Not JSON, or with half of a surrogate pair: shown as text.
+            json.WritePropertyName(name);
+            json.WriteRawValue(bytes, skipInputValidation: true); // As it came: parsed and written again, half of a surrogate pair would throw in the middle of the answer.
+            return;
         }
 
         json.WriteString(name + "_text", bytes);
     }
 
+    /// <summary>One whole JSON value. Text in it is not unescaped, so half of a surrogate pair (<c>"\ud800"</c>) is JSON like any other.</summary>
+    private static bool IsJson(ReadOnlySpan<byte> bytes)
+    {
+        var reader = new Utf8JsonReader(bytes);
+        try
+        {
+            while (reader.Read())
+            {
+                // Reading is all: it throws where the text is not one JSON value.
+            }
+
+            return true;
+        }
+        catch (JsonException)
+        {
+            return false;
+        }
+    }
+
     private static void WriteTime(Utf8JsonWriter json, ReadOnlySpan<byte> name, long unixMs) =>
-        json.WriteString(name, DateTimeOffset.FromUnixTimeMilliseconds(Math.Clamp(unixMs, -62_135_596_800_000, 253_402_300_799_999)).UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture));
+        json.WriteString(name, DateTimeOffset.FromUnixTimeMilliseconds(EventTimestamp.Nearest(unixMs)).UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture));
 
     /// <summary>How far a reader is: the next offset, and for each partition of events the last origin that came.</summary>
     private sealed class Place
@@ -259,6 +285,8 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
     /// <summary>Sends letters to the log of events.</summary>
     private sealed class Replay(ILogWriter writer, int partitions, EventReader reader, SchemaIds schemas, long nowMs)
     {
+        private static readonly byte[] s_lostContext = Encoding.UTF8.GetBytes(EventProblem.BatchContextUnusable.Reason()); // Without it the event would count as another.
+
         private byte[] _record = new byte[4096];
 
         public long Replayed { get; private set; }
@@ -267,7 +295,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
 
         public void Send(long offset, in DeadLetter letter)
         {
-            if (reader.Read(letter.Payload, letter.Context, EventTypeText.Parse(letter.EventType)) != EventProblem.None)
+            if (!EventTimestamp.IsRepresentable(letter.ReceivedAt) || letter.Reason.SequenceEqual(s_lostContext) || reader.Read(letter.Payload, letter.Context, EventTypeText.Parse(letter.EventType)) != EventProblem.None)
             {
                 StillInvalid++;
                 return;

@@ -35,6 +35,12 @@ internal enum EventProblem : byte
 
     /// <summary>No identifier is left.</summary>
     NoIdentifier,
+
+    /// <summary>In a record that others wrote to the log: a received time, or record time in its place, that no calendar has.</summary>
+    ReceivedAtUnreadable,
+
+    /// <summary>It has no <c>context</c> of its own, and that of its batch is too large to be stored with each event, or no UTF-8.</summary>
+    BatchContextUnusable,
 }
 
 /// <summary>Words for <see cref="EventProblem"/>: the same in dead letters, metrics and documentation.</summary>
@@ -49,8 +55,9 @@ internal static class EventProblemText
         EventProblem.TypeMissing or EventProblem.TypeUnknown => "unknown_type",
         EventProblem.EventMissing => "missing_event",
         EventProblem.PropertiesNotObject or EventProblem.TraitsNotObject or EventProblem.ContextNotObject => "not_an_object",
-        EventProblem.TimestampUnreadable => "bad_timestamp",
+        EventProblem.TimestampUnreadable or EventProblem.ReceivedAtUnreadable => "bad_timestamp",
         EventProblem.NoIdentifier => "no_identifier",
+        EventProblem.BatchContextUnusable => "bad_batch_context",
         _ => "unknown",
     };
 
@@ -61,9 +68,10 @@ internal static class EventProblemText
         EventProblem.EventMissing => "event",
         EventProblem.PropertiesNotObject => "properties",
         EventProblem.TraitsNotObject => "traits",
-        EventProblem.ContextNotObject => "context",
+        EventProblem.ContextNotObject or EventProblem.BatchContextUnusable => "context",
         EventProblem.TimestampUnreadable => "timestamp",
         EventProblem.NoIdentifier => "userId, anonymousId",
+        EventProblem.ReceivedAtUnreadable => "receivedAt",
         _ => "",
     };
 
@@ -80,6 +88,8 @@ internal static class EventProblemText
         EventProblem.TraitsNotObject => "traits must be an object or null.",
         EventProblem.ContextNotObject => "context must be an object or null.",
         EventProblem.TimestampUnreadable => "timestamp must be ISO 8601 text or a whole number of milliseconds.",
+        EventProblem.ReceivedAtUnreadable => "receivedAt, or the time of a record without it, must be milliseconds since 1970 in the years 1 to 9999. Producers that write microseconds or seconds must convert them.",
+        EventProblem.BatchContextUnusable => $"The context of the batch, which counts for this event because it has none, is larger than {CollectOptions.Section}:{nameof(CollectOptions.MaxBatchContextBytes)} or not UTF-8; it is not kept. Put a context into each event that needs one.",
         EventProblem.NoIdentifier => "No identifier is left: userId, anonymousId and the paths of the model are missing, empty, invalid or blocked.",
         _ => "",
     };

@@ -16,6 +16,12 @@ internal static class EventTimestamp
     /// <summary>9999-12-31T23:59:59.999Z, Unix ms.</summary>
     public const long MaxMs = 253_402_300_799_999;
 
+    /// <summary>A calendar has this instant. What others wrote to a log need not: a record's time in microseconds lies in the year 55,000.</summary>
+    public static bool IsRepresentable(long unixMs) => unixMs is >= MinMs and <= MaxMs;
+
+    /// <summary>The instant, or the nearest that a calendar has: for what is shown and stored, never for computing.</summary>
+    public static long Nearest(long unixMs) => Math.Clamp(unixMs, MinMs, MaxMs);
+
     /// <summary>Reads a value.</summary>
     /// <param name="value">Bytes of the value; text without quotes and unescaped.</param>
     /// <param name="kind">Its kind.</param>

@@ -286,6 +286,12 @@ internal sealed class Router
             return;
         }
 
+        if (!EventTimestamp.IsRepresentable(envelope.ReceivedAt))
+        {
+            DeadLetter(record, envelope, EventProblem.ReceivedAtUnreadable);
+            return;
+        }
+
         EventProblem problem = _reader.Read(envelope.Payload, envelope.Context, typeOfPath);
         if (problem != EventProblem.None)
         {
@@ -355,6 +361,7 @@ internal sealed class Router
             }
 
             typeOfPath = EventTypeText.Parse(envelope.Type);
+            envelope.SentAt = envelope.SentAt is long sentAt && EventTimestamp.IsRepresentable(sentAt) ? sentAt : null; // Unreadable counts as missing (RULES.md §1.5).
             return true;
         }
 
@@ -667,7 +674,7 @@ internal sealed class Router
             EventType = envelope.Type,
         };
         int end = letter.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.DeadLetter]));
-        _effects.Append(StageLog.DeadLetters, 0, default, _write.AsSpan(0, end), record.TimestampMs);
+        _effects.Append(StageLog.DeadLetters, 0, default, _write.AsSpan(0, end), EventTimestamp.Nearest(record.TimestampMs));
     }
 
     /// <summary>An event on its way; kept on the heap only while it waits.</summary>

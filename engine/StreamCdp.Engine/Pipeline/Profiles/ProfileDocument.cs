@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 using StreamCdp.Engine.Pipeline.Segments;
 using StreamCdp.Engine.Runtime;
@@ -133,8 +132,7 @@ internal static class ProfileDocument
     /// <summary>An instant as text: <c>2026-01-31T12:00:00.000Z</c>.</summary>
     public static void WriteTime(Utf8JsonWriter writer, ReadOnlySpan<byte> name, long unixMs)
     {
-        Span<byte> text = stackalloc byte[32];
-        bool formatted = DateTimeOffset.FromUnixTimeMilliseconds(unixMs).UtcDateTime.TryFormat(text, out int length, "yyyy-MM-dd'T'HH:mm:ss.fff'Z'", CultureInfo.InvariantCulture);
-        writer.WriteString(name, text[..(formatted ? length : 0)]);
+        Span<byte> text = stackalloc byte[Instants.TextBytes];
+        writer.WriteString(name, text[..Instants.Format(unixMs, text)]);
     }
 }

@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Unicode;
 using CsvHelper;
 
 namespace StreamCdp.Cli.Import;
@@ -50,6 +51,11 @@ internal static class CsvRows
             if (problem is null && csv.FieldCount != header.Length)
             {
                 problem = $"has {csv.FieldCount} fields; the header has {header.Length}";
+            }
+
+            if (problem is null && !Utf8.IsValid(csv.RawRecord))
+            {
+                problem = "is not UTF-8; convert the file, or mend the row"; // Else its letters would become question marks in silence.
             }
 
             JsonObject? json = problem is null ? fitted.Event(name => csv.GetString(name), out problem) : null;

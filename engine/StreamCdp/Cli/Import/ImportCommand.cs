@@ -22,6 +22,7 @@ internal static class ImportCommand
         var source = new Option<string?>("--source") { Description = "Id of the source in the model. Default: its first source of the kind import.", HelpName = "ID" };
         var url = new Option<string?>("--url") { Description = "A running server. Without it, a server of its own runs in this process until everything is applied.", HelpName = "URL" };
         var writeKey = new Option<string?>("--write-key") { Description = "With --url: write key of a trusted source (kind import or server). Default: STREAMCDP_WRITE_KEY, else from --model and --source.", HelpName = "KEY" };
+        var writeKeyFile = new Option<string?>("--write-key-file") { Description = "File with that key on its first line; a key on the command line can be read by everybody on the machine.", HelpName = "FILE" };
         var model = new Option<string?>("--model") { Description = "The model of the own server, or with --url to look up the write key. Default: cdp.yaml.", HelpName = "FILE" };
         var data = new Option<string?>("--data") { Description = "Directory of the own server. Default: as for run.", HelpName = "DIR" };
         var clock = new Option<string?>("--clock") { Description = "What moves the own server's time: wall, or event (the time of the events: a back-test).", HelpName = "CLOCK" };
@@ -31,12 +32,12 @@ internal static class ImportCommand
         var command = new CommandWithExamples(
             "import",
             "Import events at their own time. Safe to repeat: a line without messageId gets one made of file and line, and the server drops what it knows (within its dedup window).",
-            "streamcdp import events.ndjson --url http://127.0.0.1:8080 --write-key $IMPORT_KEY",
+            "STREAMCDP_WRITE_KEY=$IMPORT_KEY streamcdp import events.ndjson --url http://127.0.0.1:8080",
             "streamcdp import orders.csv --map customer=userId --map ordered_at=timestamp --map total=properties.revenue:number --set event=\"Order Completed\"",
             "streamcdp import events.ndjson.gz --model cdp.yaml --data ./backtest --clock event",
             "streamcdp import orders.csv --map mapping.yaml --resume")
         {
-            file, format, map, set, source, url, writeKey, model, data, clock, resume, state,
+            file, format, map, set, source, url, writeKey, writeKeyFile, model, data, clock, resume, state,
         };
         command.Validators.Add(result =>
         {
@@ -72,11 +73,11 @@ internal static class ImportCommand
             }
 
             Uri? remote = parsed.GetValue(url) is { } text ? ServerOptions.Address(text) : null;
-            string? key = remote is null ? null : parsed.GetValue(writeKey) ?? Environment.GetEnvironmentVariable("STREAMCDP_WRITE_KEY");
+            string? key = remote is null ? null : ServerOptions.Secret(parsed, writeKey, writeKeyFile, "STREAMCDP_WRITE_KEY");
             ServerHost? own = remote is null ? await StartOwnAsync(parsed.GetValue(model), parsed.GetValue(data), parsed.GetValue(clock), cancellationToken).ConfigureAwait(false) : null;
             try
             {
-                key ??= KeyOf(own?.Model ?? ModelFile.Read(parsed.GetValue(model) ?? throw new CliException("With --url there must be --write-key, STREAMCDP_WRITE_KEY, or --model.", CommandLine.WrongUsage), Environment.GetEnvironmentVariable), parsed.GetValue(source));
+                key ??= KeyOf(own?.Model ?? ModelFile.Read(parsed.GetValue(model) ?? throw new CliException("With --url there must be --write-key-file, STREAMCDP_WRITE_KEY, or --model.", CommandLine.WrongUsage), Environment.GetEnvironmentVariable), parsed.GetValue(source));
                 await using ImportInput input = path == "-"
                     ? await ImportInput.FromAsync(Console.OpenStandardInput(), isGzip: false, cancellationToken).ConfigureAwait(false)
                     : await ImportInput.OpenAsync(path, cancellationToken).ConfigureAwait(false);

@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Collections.Frozen;
 using System.Text;
 using System.Text.Json;
+using System.Text.Unicode;
 
 namespace StreamCdp.Cli.Import;
 
@@ -16,6 +17,11 @@ internal sealed class ImportEvents(string identity)
     public ImportRow Row(long line, byte[] json)
     {
         bool hasMessageId;
+        if (!Utf8.IsValid(json))
+        {
+            return Rejected(line, "is not UTF-8; convert the file, or mend the line", json);
+        }
+
         try
         {
             using JsonDocument document = JsonDocument.Parse(json);
@@ -40,6 +46,10 @@ internal sealed class ImportEvents(string identity)
         catch (JsonException exception)
         {
             return Rejected(line, "is no JSON: " + exception.Message, json);
+        }
+        catch (InvalidOperationException)
+        {
+            return Rejected(line, "has half of a surrogate pair (such as \\ud800) in type, messageId or a key", json);
         }
 
         if (!hasMessageId)

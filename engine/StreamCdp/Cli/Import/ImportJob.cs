@@ -165,7 +165,7 @@ internal sealed class ImportJob(ImportSettings settings, ImportInput input, Http
         }
         else if (status is HttpStatusCode.Unauthorized or HttpStatusCode.Forbidden)
         {
-            throw new CliException($"{settings.Server} refused the write key ({(int)status}). Give the key of a source of the model with --write-key or STREAMCDP_WRITE_KEY.");
+            throw new CliException($"{settings.Server} refused the write key ({(int)status}). Give the key of a source of the model with --write-key-file or STREAMCDP_WRITE_KEY.");
         }
         else if (status != HttpStatusCode.OK)
         {

@@ -14,22 +14,23 @@ internal static class SimulateCommand
         var to = new Option<string>("--to") { Description = "http: as SDKs do. (kafka comes later.)", DefaultValueFactory = _ => "http", HelpName = "WHERE" };
         to.AcceptOnlyFromAmong("http");
         var webKey = new Option<string?>("--write-key") { Description = "Write key of the source that the shop sends as. Default: STREAMCDP_WRITE_KEY.", HelpName = "KEY" };
+        var webKeyFile = new Option<string?>("--write-key-file") { Description = "File with that key on its first line; a key on the command line can be read by everybody on the machine.", HelpName = "FILE" };
         var source = new Option<string>("--source") { Description = "Id of that source in the model; its trust and preference count in the truth.", DefaultValueFactory = _ => "web", HelpName = "ID" };
         Option<double> rate = Positive<double>("--rate", "Events a second.", 200, "EV/S");
         Option<int> people = Positive<int>("--people", "People of the shop.", 500, "N");
         Option<TimeSpan?> duration = Durations.Option("--duration", "How long to send, for example 5m. Default: 30s.");
         var seed = new Option<int>("--seed") { Description = "Start of every random choice.", DefaultValueFactory = _ => 42, HelpName = "N" };
         var tag = new Option<string?>("--tag") { Description = "Part of every identifier. Default: seed and start time, so that runs do not meet; give one to send the same people again.", HelpName = "TEXT" };
-        var verify = new Option<bool>("--verify") { Description = "Afterwards compare everybody with the truth by the query API; needs --model and --key. Any difference: exit code 1." };
+        var verify = new Option<bool>("--verify") { Description = "Afterwards compare everybody with the truth by the query API; needs --model and a key of the query API. Any difference: exit code 1." };
         var model = new Option<string?>("--model") { Description = "The model that the server runs with, for --verify.", HelpName = "FILE" };
         var server = new ServerOptions();
         var command = new CommandWithExamples(
             "simulate",
             "Send a simulated shop's traffic to a running server: log-ins on two devices, shared devices, late, repeated and invalid events, wrong clocks.",
-            "streamcdp simulate --url http://127.0.0.1:8080 --write-key $WEB_WRITE_KEY --rate 1000 --duration 1m",
-            "streamcdp simulate --write-key $WEB_WRITE_KEY --verify --model cdp.yaml --key $STREAMCDP_API_KEY")
+            "STREAMCDP_WRITE_KEY=$WEB_WRITE_KEY streamcdp simulate --url http://127.0.0.1:8080 --rate 1000 --duration 1m",
+            "streamcdp simulate --verify --model cdp.yaml   # keys from STREAMCDP_WRITE_KEY and STREAMCDP_API_KEY")
         {
-            to, webKey, source, rate, people, duration, seed, tag, verify, model,
+            to, webKey, webKeyFile, source, rate, people, duration, seed, tag, verify, model,
         };
         server.AddTo(command);
         command.Validators.Add(result =>
@@ -41,8 +42,8 @@ internal static class SimulateCommand
         });
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            string key = parsed.GetValue(webKey) ?? Environment.GetEnvironmentVariable("STREAMCDP_WRITE_KEY")
-                ?? throw new CliException("There is no write key; give one with --write-key or STREAMCDP_WRITE_KEY.", CommandLine.WrongUsage);
+            string key = ServerOptions.Secret(parsed, webKey, webKeyFile, "STREAMCDP_WRITE_KEY")
+                ?? throw new CliException("There is no write key; give one with --write-key-file or STREAMCDP_WRITE_KEY.", CommandLine.WrongUsage);
             CdpModel? checkedModel = parsed.GetValue(verify) ? ModelFile.Read(parsed.GetValue(model)!, Environment.GetEnvironmentVariable) : null;
             var shopSource = new ShopSource(parsed.GetRequiredValue(source), key);
             double wanted = parsed.GetValue(rate);
