@@ -115,6 +115,7 @@ internal static class RecordCases
                     ["model_version"] = ofIdentityLink.ModelVersion,
                     ["alias_previous_id"] = OptionalText(ofIdentityLink.AliasPreviousId),
                     ["identifiers"] = Pairs(ofIdentityLink.Identifiers),
+                    ["alias_previous_user_id"] = OptionalText(ofIdentityLink.AliasPreviousUserId),
                 };
             case RecordType.IdentityDecision:
                 Assert.True(IdentityDecision.TryRead(body, out IdentityDecision ofIdentityDecision));

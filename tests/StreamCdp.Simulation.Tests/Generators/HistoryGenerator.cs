@@ -107,7 +107,12 @@ internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> window
 
         if (type == "alias")
         {
-            json["previousId"] = choice.Percent(50) ? User() : Anonymous();
+            json["previousId"] = choice.Percent(50) ? User() : choice.Percent(10) ? "guest" : Anonymous();
+            if (choice.Percent(15))
+            {
+                json.Remove("anonymousId");
+                json.Remove("userId");
+            }
         }
 
         if (choice.Percent(12))
@@ -126,7 +131,7 @@ internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> window
     {
         0 => "test-user",
         1 => "bot-12",
-        2 => "\"NULL\"",
+        2 => choice.Of("\"NULL\"", "guest"),
         3 => "00000000-0000-0000-0000-000000000000",
         4 => 7,
         5 => 7.5,

@@ -43,7 +43,8 @@ public class EngineAgainstOracleTests
         }
     }
 
-    private static void Check(GeneratedCase generated, int shards, bool crashes)
+    /// <summary>Fails with the smallest case that still differs.</summary>
+    internal static void Check(GeneratedCase generated, int shards, bool crashes)
     {
         string? difference = Difference(generated, shards, crashes);
         if (difference is null)

@@ -214,6 +214,12 @@ internal sealed class Resolver
     private void Decide(in IdentityLink link, long offset, long timestampMs)
     {
         Want(link);
+        if (_wanted.Count == 0)
+        {
+            Answer(new Outcome(link.OriginPartition, link.OriginOffset, offset, default, 0, -1, 0, AliasIsUser: false)); // Nothing is kept: the router makes it a dead letter.
+            return;
+        }
+
         _reached.Clear();
         Array.Clear(_counts);
         long kept = 0;
@@ -253,8 +259,7 @@ internal sealed class Resolver
             outcome = Join(link, offset, timestampMs, survivor, outcome);
         }
 
-        Remember(outcome);
-        QueueOutcome(outcome);
+        Answer(outcome);
 
         bool Begin(ref Wanted first)
         {
@@ -275,14 +280,14 @@ internal sealed class Resolver
             _wanted.Add(Look(TypeIndex(identifier.Type), identifier.Type, identifier.Value, bit++));
         }
 
-        if (link.AliasPreviousId.IsEmpty)
-        {
-            return;
-        }
-
-        Wanted alias = Look(_userIdType, "user_id"u8, link.AliasPreviousId, bit);
+        Wanted alias = link.AliasPreviousUserId.IsEmpty ? default : Look(_userIdType, "user_id"u8, link.AliasPreviousUserId, bit);
         if (!alias.IsKnown)
         {
+            if (link.AliasPreviousId.IsEmpty)
+            {
+                return; // None, or one that could only be a user_id and is not known as one.
+            }
+
             alias = Look(_anonymousIdType, "anonymous_id"u8, link.AliasPreviousId, bit);
         }
 
@@ -585,6 +590,12 @@ internal sealed class Resolver
     }
 
     private void Store(IdentityRecord record) => _profiles.Write(record.Id, record.Write());
+
+    private void Answer(Outcome outcome)
+    {
+        Remember(outcome);
+        QueueOutcome(outcome);
+    }
 
     private void QueueOutcome(Outcome outcome)
     {

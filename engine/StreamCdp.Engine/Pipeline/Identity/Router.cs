@@ -63,6 +63,7 @@ internal sealed class Router
     private byte[] _write = new byte[2048];
     private Waiting _current = new();
     private bool _answered;
+    private bool _hasUndecided;
 
     /// <param name="model">Identifiers and sources.</param>
     /// <param name="map">Identifier hash → canonical id: what identity-map says.</param>
@@ -127,7 +128,8 @@ internal sealed class Router
     public int WaitingCount => _waiting.Count;
 
     /// <summary>Whether the next event may be read: with the event clock one decision at a time, so that no clock runs ahead of a merge.</summary>
-    public bool CanRead => _clockMode == ClockMode.Event ? _waiting.Count == 0 : _waiting.Count < _maxWaiting;
+    /// <remarks>Nor while it is open whether an event is a dead letter: until then nobody knows whether its messageId and its time count.</remarks>
+    public bool CanRead => !_hasUndecided && (_clockMode == ClockMode.Event ? _waiting.Count == 0 : _waiting.Count < _maxWaiting);
 
     /// <summary>The first offset of a partition that is not done: where a restart has to begin.</summary>
     public long FirstWaiting(int partition, long position)
@@ -294,25 +296,19 @@ internal sealed class Router
         }
 
         ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
-        if (!messageId.IsEmpty && _repeats.IsRepeat(Hash128.Of(messageId), _reader.SenderHash, envelope.ReceivedAt, record.Partition, record.Offset))
-        {
-            Duplicates++;
-            return;
-        }
-
         long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
-        Clock = Math.Max(Clock, eventTime);
-        if (Routed.Count > 0 && Routed.Remove((record.Partition, record.Offset)))
-        {
-            AskedBefore.Remove((record.Partition, record.Offset));
-            return;
-        }
-
         Waiting current = _current;
         current.Partition = record.Partition;
         current.Offset = record.Offset;
         current.TimestampMs = record.TimestampMs;
-        current.Now = _clockMode == ClockMode.Event ? Clock : 0;
+
+        // Nothing but a previousId that can only be a user_id: where it is not known as one, no identifier is left (RULES.md §1.5, §1.6).
+        current.IsUndecided = _reader.IdentifierCount == 0 && _reader.PreviousAnonymousId.IsEmpty && !Routed.Contains((record.Partition, record.Offset));
+        if (!current.IsUndecided && !TryAccept(current, envelope, messageId, eventTime))
+        {
+            return;
+        }
+
         FindProfiles();
         if (_waiting.Count > 0 && IsBlocked())
         {
@@ -324,6 +320,26 @@ internal sealed class Router
         {
             Wait(current, record);
         }
+    }
+
+    /// <summary>Takes in the messageId and the time of an event that is no dead letter; false where it repeats another, or was passed on before a crash.</summary>
+    private bool TryAccept(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime)
+    {
+        if (!messageId.IsEmpty && _repeats.IsRepeat(Hash128.Of(messageId), _reader.SenderHash, envelope.ReceivedAt, waiting.Partition, waiting.Offset))
+        {
+            Duplicates++;
+            return false;
+        }
+
+        Clock = Math.Max(Clock, eventTime);
+        if (Routed.Count > 0 && Routed.Remove((waiting.Partition, waiting.Offset)))
+        {
+            AskedBefore.Remove((waiting.Partition, waiting.Offset));
+            return false;
+        }
+
+        waiting.Now = _clockMode == ClockMode.Event ? Clock : 0;
+        return true;
     }
 
     /// <summary>Whose an identifier is, by the map as it is now; a lone anonymous id has its derived profile.</summary>
@@ -419,8 +435,21 @@ internal sealed class Router
             }
         }
 
-        return _reader.HasPreviousId && (_blocked.Contains(Hash128.OfIdentifier("user_id"u8, _reader.PreviousUserId)) || _blocked.Contains(Hash128.OfIdentifier("anonymous_id"u8, _reader.PreviousAnonymousId)));
+        return IsBlocked("user_id"u8, _reader.PreviousUserId) || IsBlocked("anonymous_id"u8, _reader.PreviousAnonymousId);
     }
+
+    private bool IsBlocked(ReadOnlySpan<byte> type, ReadOnlySpan<byte> previousId)
+    {
+        if (previousId.IsEmpty)
+        {
+            return false;
+        }
+
+        UInt128 hash = Hash128.OfIdentifier(type, previousId);
+        return _blocked.Contains(hash) || _blocked.Contains(ProfileOf(hash));
+    }
+
+    private UInt128 ProfileOf(UInt128 hash) => _map.Read(hash, ref _read) >= 0 ? CanonicalId.Read(_read) : _ids.OfLone(hash);
 
     private void Block()
     {
@@ -431,13 +460,17 @@ internal sealed class Router
             _blocked.Add(_profiles[i]);
         }
 
-        if (_reader.HasPreviousId)
+        Block("user_id"u8, _reader.PreviousUserId);
+        Block("anonymous_id"u8, _reader.PreviousAnonymousId);
+    }
+
+    private void Block(ReadOnlySpan<byte> type, ReadOnlySpan<byte> previousId)
+    {
+        if (!previousId.IsEmpty)
         {
-            foreach (UInt128 hash in (ReadOnlySpan<UInt128>)[Hash128.OfIdentifier("user_id"u8, _reader.PreviousUserId), Hash128.OfIdentifier("anonymous_id"u8, _reader.PreviousAnonymousId)])
-            {
-                _blocked.Add(hash);
-                _blocked.Add(_map.Read(hash, ref _read) >= 0 ? CanonicalId.Read(_read) : _ids.OfLone(hash));
-            }
+            UInt128 hash = Hash128.OfIdentifier(type, previousId);
+            _blocked.Add(hash);
+            _blocked.Add(ProfileOf(hash));
         }
     }
 
@@ -446,6 +479,7 @@ internal sealed class Router
         _current = _free.TryPop(out Waiting? free) ? free : new Waiting();
         waiting.Keep(record.Value);
         _waiting.Add(waiting);
+        _hasUndecided |= waiting.IsUndecided;
         if (waiting.IsAsked)
         {
             _asked[(waiting.Partition, waiting.Offset)] = waiting;
@@ -559,7 +593,8 @@ internal sealed class Router
             Now = waiting.Now,
             EventTime = eventTime,
             ModelVersion = (long)_model.Version,
-            AliasPreviousId = !_reader.HasPreviousId ? default : _reader.PreviousAnonymousId.IsEmpty ? _reader.PreviousUserId : _reader.PreviousAnonymousId,
+            AliasPreviousId = _reader.PreviousAnonymousId,
+            AliasPreviousUserId = _reader.PreviousUserId,
             Identifiers = _identifiers.List,
         };
         int start = _links.Count == 0 ? 0 : _links[^1].End;
@@ -572,6 +607,21 @@ internal sealed class Router
         TryOpen(waiting.Record, out CustomerEvent envelope, out _);
         ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
         long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
+        if (waiting.IsUndecided)
+        {
+            waiting.IsUndecided = _hasUndecided = false;
+            if (decision.Kept == 0)
+            {
+                DeadLetter(waiting.Record, envelope, EventProblem.NoIdentifier);
+                return;
+            }
+
+            if (!TryAccept(waiting, envelope, messageId, eventTime))
+            {
+                return;
+            }
+        }
+
         int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
         long kept = decision.Kept & ((1L << count) - 1);
         if (kept != (1L << count) - 1 && !_reader.HasPreviousId)
@@ -681,6 +731,7 @@ internal sealed class Router
         private int _length;
         public bool IsAsked;
         public bool IsDone;
+        public bool IsUndecided;
 
         public LogRecord Record => new() { Partition = Partition, Offset = Offset, TimestampMs = TimestampMs, Value = _value.AsSpan(0, _length) };
 

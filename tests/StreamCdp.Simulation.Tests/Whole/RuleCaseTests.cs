@@ -1,0 +1,63 @@
+using StreamCdp.Engine.Model;
+using StreamCdp.Simulation.Tests.Generators;
+using StreamCdp.Simulation.Tests.Oracle;
+using static StreamCdp.Simulation.Tests.Oracle.OracleExample;
+
+namespace StreamCdp.Simulation.Tests.Whole;
+
+/// <summary>Cases that the generators seldom or never reach: the engine against the reference, in both clocks and with several shards.</summary>
+public class RuleCaseTests
+{
+    private static readonly IdentifierDefinition s_mailUser = User with { Limit = 2, Normalize = IdentifierNormalization.Email };
+    private static readonly IdentifierDefinition s_anyUser = User with { Limit = 2, BlockedDefaults = false };
+
+    [Fact]
+    public void A_previousId_is_looked_up_in_the_form_of_a_user_id() => Check(
+        Model(s_mailUser, Device),
+        """{"type":"identify","userId":"a@x.de"}""",
+        """{"type":"identify","userId":"b@x.de"}""",
+        """{"type":"alias","userId":"b@x.de","previousId":"A@X.de"}""");
+
+    [Fact]
+    public void A_previousId_that_can_only_be_a_user_id_and_is_not_known_as_one_is_no_identifier()
+    {
+        OracleWorld oracle = Check(
+            Model(s_anyUser, Device),
+            """{"type":"alias","previousId":"guest","messageId":"m1"}""",
+            """{"type":"identify","userId":"guest","messageId":"m1"}""",
+            """{"type":"alias","previousId":"guest","messageId":"m2"}""",
+            """{"type":"alias","previousId":"guest","messageId":"m2"}""");
+
+        Assert.Equal([OracleVerdict.DeadLetter, OracleVerdict.Applied, OracleVerdict.Applied, OracleVerdict.Repeat], oracle.Outcomes.Select(outcome => outcome.Verdict));
+    }
+
+    [Fact]
+    public void A_blocked_previousId_joins_nobody()
+    {
+        OracleWorld oracle = Check(
+            Model(s_anyUser, Device),
+            """{"type":"alias","userId":"u","previousId":"guest"}""",
+            """{"type":"alias","userId":"v","previousId":"guest"}""");
+
+        Assert.Equal(2, oracle.People.Count());
+    }
+
+    /// <summary>Events a second apart, with each clock and 1 to 3 shards.</summary>
+    private static OracleWorld Check(CdpModel model, params IReadOnlyList<string> events)
+    {
+        List<HistoryStep> steps = [.. events.Select((json, i) => new HistoryStep(new OracleEvent { Json = json, ReceivedAtMs = T0 + (i * Second), SourceId = "crm" }, T0 + (i * Second)))];
+        OracleWorld? oracle = null;
+        foreach (OracleClock clock in Enum.GetValues<OracleClock>())
+        {
+            var generated = new GeneratedCase(0, model with { Text = ModelText.Yaml(model) }, clock, TimeSpan.FromHours(1), steps);
+            for (int shards = 1; shards <= 3; shards++)
+            {
+                EngineAgainstOracleTests.Check(generated, shards, crashes: false);
+            }
+
+            oracle = generated.Run();
+        }
+
+        return oracle!;
+    }
+}
