@@ -134,6 +134,7 @@ internal static class RecordCases
                     ["requires_link"] = ofIdentityDecision.RequiresLink,
                     ["kept"] = ofIdentityDecision.Kept,
                     ["alias_is_user"] = ofIdentityDecision.AliasIsUser,
+                    ["kept_more"] = ofIdentityDecision.KeptMore.IsEmpty ? null : ofIdentityDecision.KeptMore.ToArray(),
                 };
             case RecordType.ProfileEvent:
                 Assert.True(ProfileEvent.TryRead(body, out ProfileEvent ofProfileEvent));

@@ -42,6 +42,24 @@ public class RuleCaseTests
         Assert.Equal(2, oracle.People.Count());
     }
 
+    [Theory]
+    [InlineData(70)]
+    [InlineData(150)]
+    [InlineData(900)]
+    public void All_identifiers_of_an_event_count_however_many_there_are(int count)
+    {
+        static string With(string type, string key, string value, string external) => $$$"""{"type":"{{{type}}}","event":"A","{{{key}}}":"{{{value}}}","context":{"externalIds":[{{{external}}}]}}""";
+        static string External(int first, int many) => string.Join(',', Enumerable.Range(first, many).Select(i => $$"""{"id":"k{{i}}","type":"card"}"""));
+        OracleWorld oracle = Check(
+            Model(User, new IdentifierDefinition { Type = "card", Limit = count }, Device),
+            With("identify", "anonymousId", "d1", External(0, count)),
+            With("track", "userId", "u1", External(count - 1, 1)),
+            With("track", "anonymousId", "d2", $"{External(count + 10, 1)},{External(0, count)}"),
+            With("alias", "previousId", "d1", External(2000, 70)));
+
+        Assert.Equal(count + 2, oracle.Find("user_id", "u1")!.Identifiers.Count);
+    }
+
     /// <summary>Events a second apart, with each clock and 1 to 3 shards.</summary>
     private static OracleWorld Check(CdpModel model, params IReadOnlyList<string> events)
     {

@@ -29,7 +29,6 @@ public enum ClockMode
 /// </remarks>
 internal sealed class Router
 {
-    private const int MaxIdentifiers = 62; // Bits of the mask of kept identifiers, with room for an alias's previousId.
     private const int MaxRejected = 65_536;
 
     private readonly EventReader _reader;
@@ -48,9 +47,10 @@ internal sealed class Router
     private readonly JsonPathScanner _jsonEnvelope = new([["receivedAt"], ["source"], ["writeKey"]]);
     private readonly JsonSlice[] _jsonSlots = new JsonSlice[3];
     private readonly IdentifierListWriter _identifiers = new();
-    private readonly UInt128[] _hashes = new UInt128[MaxIdentifiers + 1];
-    private readonly UInt128[] _profiles = new UInt128[MaxIdentifiers + 1];
-    private readonly bool[] _known = new bool[MaxIdentifiers + 1];
+    private UInt128[] _hashes = new UInt128[64];
+    private UInt128[] _profiles = new UInt128[64];
+    private bool[] _known = new bool[64];
+    private bool[] _kept = new bool[64];
     private readonly Dictionary<UInt128, long> _rejected = [];
     private readonly Queue<UInt128> _rejectedOrder = [];
     private readonly List<Waiting> _waiting = [];
@@ -413,7 +413,13 @@ internal sealed class Router
 
     private void FindProfiles()
     {
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        int count = _reader.IdentifierCount;
+        if (_hashes.Length <= count)
+        {
+            int length = (count + 1) * 2; // One more than there are: an alias's previousId may join them.
+            (_hashes, _profiles, _known, _kept) = (new UInt128[length], new UInt128[length], new bool[length], new bool[length]);
+        }
+
         for (int i = 0; i < count; i++)
         {
             _hashes[i] = _reader.IdentifierHash(i);
@@ -426,7 +432,7 @@ internal sealed class Router
 
     private bool IsBlocked()
     {
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        int count = _reader.IdentifierCount;
         for (int i = 0; i < count; i++)
         {
             if (_blocked.Contains(_hashes[i]) || _blocked.Contains(_profiles[i]))
@@ -453,7 +459,7 @@ internal sealed class Router
 
     private void Block()
     {
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        int count = _reader.IdentifierCount;
         for (int i = 0; i < count; i++)
         {
             _blocked.Add(_hashes[i]);
@@ -505,11 +511,11 @@ internal sealed class Router
     /// <summary>Passes the event on where the map shows whose it is; else asks the resolver.</summary>
     private bool TryRoute(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime)
     {
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        int count = _reader.IdentifierCount;
         bool askAgain = AskedBefore.Count > 0 && AskedBefore.Remove((waiting.Partition, waiting.Offset));
-        if (!askAgain && !_reader.HasPreviousId && TryKeep(count, IsTrusted(envelope.Source), out long kept))
+        if (!askAgain && !_reader.HasPreviousId && TryKeep(count, IsTrusted(envelope.Source)))
         {
-            Route(waiting, envelope, messageId, eventTime, _profiles[0], kept, default);
+            Route(waiting, envelope, messageId, eventTime, _profiles[0], default);
             return true;
         }
 
@@ -518,9 +524,10 @@ internal sealed class Router
         return false;
     }
 
-    private bool TryKeep(int count, bool trusted, out long kept)
+    /// <summary>Says in <see cref="_kept"/> which identifiers count, where that needs no new decision.</summary>
+    private bool TryKeep(int count, bool trusted)
     {
-        kept = 1;
+        _kept[0] = true;
         if (count == 1)
         {
             return _known[0] || IsAnonymous(0);
@@ -534,29 +541,28 @@ internal sealed class Router
 
         if (one)
         {
-            kept = (1L << count) - 1;
+            _kept.AsSpan(0, count).Fill(true);
             return true;
         }
 
-        if (_rejected.Count == 0 || !_rejected.TryGetValue(ListHash(count, trusted), out kept))
+        if (_rejected.Count == 0 || count > KeptMask.LowBits || !_rejected.TryGetValue(ListHash(count, trusted), out long kept))
         {
             return false;
         }
 
         // The resolver left some of these identifiers out before. Profiles only grow, so it would again; those that joined meanwhile are kept.
+        bool alone = true;
         for (int i = 1; i < count; i++)
         {
-            if (_known[i] && _known[0] && _profiles[i] == _profiles[0])
-            {
-                kept |= 1L << i;
-            }
-            else if ((kept & (1L << i)) != 0)
+            _kept[i] = _known[i] && _known[0] && _profiles[i] == _profiles[0];
+            alone &= !_kept[i];
+            if (!_kept[i] && KeptMask.Has(kept, default, i))
             {
                 return false;
             }
         }
 
-        return _known[0] || (kept == 1 && IsAnonymous(0));
+        return _known[0] || (alone && IsAnonymous(0));
     }
 
     private UInt128 ListHash(int count, bool trusted) =>
@@ -610,7 +616,7 @@ internal sealed class Router
         if (waiting.IsUndecided)
         {
             waiting.IsUndecided = _hasUndecided = false;
-            if (decision.Kept == 0)
+            if (!KeptMask.Has(decision.Kept, decision.KeptMore, _reader.IdentifierCount))
             {
                 DeadLetter(waiting.Record, envelope, EventProblem.NoIdentifier);
                 return;
@@ -622,13 +628,19 @@ internal sealed class Router
             }
         }
 
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
-        long kept = decision.Kept & ((1L << count) - 1);
-        if (kept != (1L << count) - 1 && !_reader.HasPreviousId)
+        int count = _reader.IdentifierCount;
+        FindProfiles();
+        bool all = true;
+        for (int i = 0; i < count; i++)
         {
-            FindProfiles();
+            _kept[i] = KeptMask.Has(decision.Kept, decision.KeptMore, i);
+            all &= _kept[i];
+        }
+
+        if (!all && !_reader.HasPreviousId && count <= KeptMask.LowBits)
+        {
             UInt128 list = ListHash(count, IsTrusted(envelope.Source));
-            if (_rejected.TryAdd(list, kept))
+            if (_rejected.TryAdd(list, decision.Kept))
             {
                 _rejectedOrder.Enqueue(list);
                 if (_rejectedOrder.Count > MaxRejected)
@@ -638,26 +650,26 @@ internal sealed class Router
             }
         }
 
-        if (_reader.HasPreviousId && (decision.Kept & (1L << count)) != 0)
+        if (_reader.HasPreviousId && KeptMask.Has(decision.Kept, decision.KeptMore, count))
         {
             int place = _reader.AddPreviousId(decision.AliasIsUser);
             if (place >= 0)
             {
-                long below = kept & ((1L << place) - 1);
-                kept = below | (1L << place) | ((kept & ~((1L << place) - 1)) << 1);
+                _kept.AsSpan(place, count - place).CopyTo(_kept.AsSpan(place + 1));
+                _kept[place] = true;
             }
         }
 
-        Route(waiting, envelope, messageId, eventTime, decision.ProfileId, kept, decision);
+        Route(waiting, envelope, messageId, eventTime, decision.ProfileId, decision);
     }
 
-    private void Route(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime, UInt128 profile, long kept, in IdentityDecision decision)
+    private void Route(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime, UInt128 profile, in IdentityDecision decision)
     {
         _identifiers.Clear();
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers + 1);
+        int count = _reader.IdentifierCount;
         for (int i = 0; i < count; i++)
         {
-            if ((kept & (1L << i)) != 0)
+            if (_kept[i])
             {
                 _identifiers.Add(_types[_reader.IdentifierType(i)], _reader.IdentifierValue(i));
             }
