@@ -61,6 +61,9 @@ public ref struct IdentityDecision
     /// <summary>Outcome: the same for the event's identifiers from the 64th on, eight a byte, lowest bit first; empty: none of them.</summary>
     public ReadOnlySpan<byte> KeptMore { get; set; }
 
+    /// <summary>Outcome: the cap of a profile's identifiers left one out.</summary>
+    public bool Capped { get; set; }
+
     /// <summary>Reads an Avro body (without the wire format's header).</summary>
     /// <returns>False where the bytes are not exactly one record; then the record is empty.</returns>
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out IdentityDecision record)
@@ -81,6 +84,7 @@ public ref struct IdentityDecision
         record.Kept = reader.ReadLong();
         record.AliasIsUser = reader.ReadBoolean();
         record.KeptMore = reader.ReadOptionalBytes();
+        record.Capped = reader.ReadBoolean();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -97,7 +101,7 @@ public ref struct IdentityDecision
     public readonly int WriteTo(ref byte[] buffer, int position)
     {
         var writer = new AvroWriter(ref buffer, position);
-        writer.Reserve(138 + Type.Length + Value.Length + KeptMore.Length);
+        writer.Reserve(139 + Type.Length + Value.Length + KeptMore.Length);
         writer.WriteLong((long)Kind);
         writer.WriteBytes(Type);
         writer.WriteBytes(Value);
@@ -112,6 +116,7 @@ public ref struct IdentityDecision
         writer.WriteLong(Kept);
         writer.WriteBoolean(AliasIsUser);
         writer.WriteOptionalBytes(KeptMore);
+        writer.WriteBoolean(Capped);
         return writer.Position;
     }
 }

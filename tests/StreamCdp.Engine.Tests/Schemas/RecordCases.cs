@@ -135,6 +135,7 @@ internal static class RecordCases
                     ["kept"] = ofIdentityDecision.Kept,
                     ["alias_is_user"] = ofIdentityDecision.AliasIsUser,
                     ["kept_more"] = ofIdentityDecision.KeptMore.IsEmpty ? null : ofIdentityDecision.KeptMore.ToArray(),
+                    ["capped"] = ofIdentityDecision.Capped,
                 };
             case RecordType.ProfileEvent:
                 Assert.True(ProfileEvent.TryRead(body, out ProfileEvent ofProfileEvent));

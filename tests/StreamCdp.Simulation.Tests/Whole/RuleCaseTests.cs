@@ -60,6 +60,15 @@ public class RuleCaseTests
         Assert.Equal(count + 2, oracle.Find("user_id", "u1")!.Identifiers.Count);
     }
 
+    [Fact]
+    public void What_is_left_out_again_and_again_is_counted_each_time()
+    {
+        const string Shared = """{"type":"track","event":"A","userId":"u2","anonymousId":"d","traits":{"email":"e@x.de"}}""";
+        OracleWorld oracle = Check(Model(), """{"type":"identify","userId":"u1","anonymousId":"d"}""", Shared, Shared, Shared);
+
+        Assert.Equal(3, oracle.Refused["limit"]);
+    }
+
     /// <summary>Events a second apart, with each clock and 1 to 3 shards.</summary>
     private static OracleWorld Check(CdpModel model, params IReadOnlyList<string> events)
     {

@@ -47,6 +47,9 @@ internal sealed class SimulatedEngine : IDisposable
     /// <summary>Crashes so far.</summary>
     public int Crashes { get; private set; }
 
+    /// <summary>Identifiers left out by a rule since the last start, whoever found it.</summary>
+    public long Rejected(string rule) => _router.Router.Rejections.GetValueOrDefault(rule) + _resolver.Resolver.Rejections[rule];
+
     /// <summary>All stages.</summary>
     private IEnumerable<StageRunner> Runners => [_router, _resolver, .. _shards];
 

@@ -216,7 +216,7 @@ internal sealed class Resolver
         Want(link);
         if (_wanted.Count == 0)
         {
-            Answer(new Outcome(link.OriginPartition, link.OriginOffset, offset, default, 0, -1, 0, AliasIsUser: false, KeptMore: null)); // Nothing is kept: the router makes it a dead letter.
+            Answer(new Outcome(link.OriginPartition, link.OriginOffset, offset, default, 0, -1, 0, AliasIsUser: false, KeptMore: null, Capped: false)); // Nothing is kept: the router makes it a dead letter.
             return;
         }
 
@@ -224,6 +224,7 @@ internal sealed class Resolver
         Array.Clear(_counts);
         long kept = 0;
         byte[]? keptMore = null;
+        long capped = _rejections["cap"];
         bool aliasIsUser = false;
         for (int i = 0; i < _wanted.Count; i++)
         {
@@ -254,7 +255,7 @@ internal sealed class Resolver
         bool links = _reached.Count > 1 || (anyNew && joined > 1);
         int survivor = Survivor();
         UInt128 id = _reached[survivor].Id;
-        var outcome = new Outcome(link.OriginPartition, link.OriginOffset, offset, id, 0, -1, kept, aliasIsUser, keptMore);
+        var outcome = new Outcome(link.OriginPartition, link.OriginOffset, offset, id, 0, -1, kept, aliasIsUser, keptMore, _rejections["cap"] > capped);
         if (links || firstUse)
         {
             outcome = Join(link, offset, timestampMs, survivor, outcome);
@@ -612,6 +613,7 @@ internal sealed class Resolver
             Kept = outcome.Kept,
             AliasIsUser = outcome.AliasIsUser,
             KeptMore = outcome.KeptMore,
+            Capped = outcome.Capped,
         };
         Span<byte> key = stackalloc byte[32];
         "#outcome:"u8.CopyTo(key);
@@ -672,16 +674,17 @@ internal sealed class Resolver
         return _types.Length;
     }
 
-    private int Limit(int type) => type == _types.Length ? 0 : _model.Identifiers[type].Limit;
+    /// <summary>None for a type that the model no longer names: who has one of it could otherwise never be joined again.</summary>
+    private int Limit(int type) => type == _types.Length ? int.MaxValue : _model.Identifiers[type].Limit;
 
     private bool MergesByServer(int type) => type != _types.Length && _model.Identifiers[type].MergeByServer;
 
     /// <summary>What became of one link.</summary>
-    internal readonly record struct Outcome(int Partition, long Offset, long LinkOffset, UInt128 Profile, int Merged, long RequiresLink, long Kept, bool AliasIsUser, byte[]? KeptMore)
+    internal readonly record struct Outcome(int Partition, long Offset, long LinkOffset, UInt128 Profile, int Merged, long RequiresLink, long Kept, bool AliasIsUser, byte[]? KeptMore, bool Capped)
     {
         /// <summary>From its record.</summary>
         public static Outcome Of(in IdentityDecision record) =>
-            new(record.OriginPartition, record.OriginOffset, record.LinkOffset, record.ProfileId, record.Merged, record.RequiresLink, record.Kept, record.AliasIsUser, record.KeptMore.IsEmpty ? null : record.KeptMore.ToArray());
+            new(record.OriginPartition, record.OriginOffset, record.LinkOffset, record.ProfileId, record.Merged, record.RequiresLink, record.Kept, record.AliasIsUser, record.KeptMore.IsEmpty ? null : record.KeptMore.ToArray(), record.Capped);
     }
 
     private struct Wanted

@@ -124,6 +124,11 @@ internal sealed class Router
     /// <summary>Refused, by problem.</summary>
     public long[] DeadLetters { get; } = new long[Enum.GetValues<EventProblem>().Length];
 
+    /// <summary>Identifiers left out by a rule without asking the resolver, because it has left them out before: limit, merge_by. The resolver counts those that it is asked about.</summary>
+    public IReadOnlyDictionary<string, long> Rejections => _rejections;
+
+    private readonly Dictionary<string, long> _rejections = new(StringComparer.Ordinal) { ["limit"] = 0, ["merge_by"] = 0 };
+
     /// <summary>Events that wait for a decision, or behind one that does.</summary>
     public int WaitingCount => _waiting.Count;
 
@@ -562,8 +567,24 @@ internal sealed class Router
             }
         }
 
-        return _known[0] || (alone && IsAnonymous(0));
+        if (!_known[0] && !(alone && IsAnonymous(0)))
+        {
+            return false;
+        }
+
+        bool firstIsBound = !trusted && _known[0] && MergesByServer(0);
+        for (int i = 1; i < count; i++)
+        {
+            if (!_kept[i])
+            {
+                _rejections[firstIsBound || (!trusted && _known[i] && MergesByServer(i)) ? "merge_by" : "limit"]++;
+            }
+        }
+
+        return true;
     }
+
+    private bool MergesByServer(int i) => _model.Identifiers[_reader.IdentifierType(i)].MergeByServer;
 
     private UInt128 ListHash(int count, bool trusted) =>
         Hash128.Of(MemoryMarshal.AsBytes(_hashes.AsSpan(0, count))) ^ (trusted ? UInt128.One : UInt128.Zero);
@@ -637,7 +658,7 @@ internal sealed class Router
             all &= _kept[i];
         }
 
-        if (!all && !_reader.HasPreviousId && count <= KeptMask.LowBits)
+        if (!all && !decision.Capped && !_reader.HasPreviousId && count <= KeptMask.LowBits) // Of a capped one it would not be known by which rule each was left out.
         {
             UInt128 list = ListHash(count, IsTrusted(envelope.Source));
             if (_rejected.TryAdd(list, decision.Kept))
