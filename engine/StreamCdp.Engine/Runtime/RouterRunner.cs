@@ -94,11 +94,11 @@ internal sealed class RouterRunner : StageRunner
     /// <summary>First offset of a partition of events that is not passed on.</summary>
     public long Position(int partition) => Router.FirstWaiting(partition, _events[partition].Position);
 
-    /// <summary>Sends the clock to all shards where they may be behind it, and waits until that is durable.</summary>
+    /// <summary>Settles the time in all shards where they may be behind it, and waits until that is durable.</summary>
     /// <returns>True.</returns>
     public bool FlushClock(long nowMs)
     {
-        Router.Tick(nowMs);
+        Router.Settle(nowMs);
         _effects.WaitDurable(StageLog.ProfileEvents);
         return true;
     }

@@ -76,6 +76,41 @@ internal sealed class SimulatedEngine : IDisposable
         Quiet();
     }
 
+    /// <summary>What a reader that waits asks for: everything up to and with now.</summary>
+    public void Settle()
+    {
+        Quiet();
+        _router.FlushClock(0);
+        Quiet();
+    }
+
+    /// <summary>A tick of the wall clock after all that was routed before it; how far the shards are is left to <see cref="MoveShards"/>.</summary>
+    public void TickAhead(long nowMs)
+    {
+        Route();
+        _router.Router.Tick(nowMs);
+    }
+
+    /// <summary>Runs router and resolver until they have nothing to do, and the shards not at all.</summary>
+    public void Route()
+    {
+        for (int idle = 0; idle < 3;)
+        {
+            _logs.CommitAll();
+            idle = _router.Step(0) | _resolver.Step(0) ? 0 : idle + 1;
+        }
+    }
+
+    /// <summary>Some shards do a few records and a few timers.</summary>
+    public void MoveShards(Choice choice)
+    {
+        for (int moves = choice.Below(4); moves > 0; moves--)
+        {
+            _logs.CommitAll();
+            StepShard(choice.Of(_shards), choice);
+        }
+    }
+
     /// <summary>One random move.</summary>
     public void Move(Choice choice, bool mayCrash)
     {
@@ -92,9 +127,17 @@ internal sealed class SimulatedEngine : IDisposable
         {
             ((SimulatedLog)choice.Of<ILog>([.. _opened.All])).Commit();
         }
+        else if (move < 44)
+        {
+            _router.Router.Tick(0); // Of the event clock, in a moment in which the router might have been idle.
+        }
+        else if (choice.Of<StageRunner>([.. Runners]) is ProfilerRunner shard)
+        {
+            StepShard(shard, choice);
+        }
         else
         {
-            choice.Of<StageRunner>([.. Runners]).Step(0);
+            _ = choice.Percent(50) ? _router.Step(0) : _resolver.Step(0);
         }
     }
 
@@ -221,6 +264,14 @@ internal sealed class SimulatedEngine : IDisposable
         {
             runner.Dispose();
         }
+    }
+
+    private static void StepShard(ProfilerRunner shard, Choice choice)
+    {
+        (int batch, int part) = (shard.Batch, shard.Part);
+        (shard.Batch, shard.Part) = (choice.Below(4), choice.Below(3));
+        shard.Step(0);
+        (shard.Batch, shard.Part) = (batch, part);
     }
 
     private void Open()

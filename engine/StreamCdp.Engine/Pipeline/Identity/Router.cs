@@ -100,11 +100,14 @@ internal sealed class Router
     /// <summary>Number of this run.</summary>
     public long Generation { get; }
 
-    /// <summary>Latest event time of the accepted events, Unix ms; <see cref="long.MinValue"/> before the first.</summary>
+    /// <summary>Latest event time of the events passed on, Unix ms; <see cref="long.MinValue"/> before the first.</summary>
     public long Clock { get; set; } = long.MinValue;
 
     /// <summary>Latest clock that was sent to all shards.</summary>
     public long ClockSent { get; set; } = long.MinValue;
+
+    /// <summary>Latest clock up to and with which time was settled in all shards.</summary>
+    public long ClockSettled { get; private set; } = long.MinValue;
 
     /// <summary>Events that the last run passed on after its checkpoint; they are not passed on again. Entries go as their events come by.</summary>
     public HashSet<(int Partition, long Offset)> Routed { get; } = [];
@@ -166,21 +169,43 @@ internal sealed class Router
 
     /// <summary>Sends the time to every shard.</summary>
     /// <param name="nowMs">Wall time; with the event clock its own clock is sent, when it is new.</param>
+    /// <remarks>
+    /// Where ticks of the event clock stand depends on when the router was idle, so they must change nothing: they make due what lies before the
+    /// clock. What falls on the clock itself is left to the events of that instant that may still come (RULES.md §7), and to <see cref="Settle"/>.
+    /// </remarks>
     public void Tick(long nowMs)
     {
-        if (_clockMode == ClockMode.Event)
+        if (_clockMode == ClockMode.Wall)
         {
-            if (Clock == ClockSent)
-            {
-                return;
-            }
-
-            ClockSent = Clock;
+            Tick(nowMs, dueAt: 0, nowMs);
         }
+        else if (Clock != ClockSent)
+        {
+            ClockSent = Clock;
+            Tick(Clock, Clock - 1, nowMs);
+        }
+    }
 
+    /// <summary>Sends the time to every shard and makes due all that it changes, what falls on this very instant, too: somebody wants to read.</summary>
+    /// <param name="nowMs">Wall time.</param>
+    public void Settle(long nowMs)
+    {
+        if (_clockMode == ClockMode.Wall)
+        {
+            Tick(nowMs);
+        }
+        else if (Clock != ClockSettled)
+        {
+            ClockSent = ClockSettled = Clock;
+            Tick(Clock, dueAt: 0, nowMs);
+        }
+    }
+
+    private void Tick(long now, long dueAt, long timestampMs)
+    {
         for (int shard = 0; shard < _shards; shard++)
         {
-            Append(shard, new ProfileEvent { Kind = ProfileEventKind.Tick, Now = _clockMode == ClockMode.Event ? Clock : nowMs, Generation = Generation }, nowMs);
+            Append(shard, new ProfileEvent { Kind = ProfileEventKind.Tick, Now = now, EventTime = dueAt, Generation = Generation }, timestampMs);
         }
     }
 
@@ -336,14 +361,15 @@ internal sealed class Router
             return false;
         }
 
-        Clock = Math.Max(Clock, eventTime);
+        long now = Math.Max(Clock, eventTime);
         if (Routed.Count > 0 && Routed.Remove((waiting.Partition, waiting.Offset)))
         {
+            Clock = now;
             AskedBefore.Remove((waiting.Partition, waiting.Offset));
             return false;
         }
 
-        waiting.Now = _clockMode == ClockMode.Event ? Clock : 0;
+        waiting.Now = _clockMode == ClockMode.Event ? now : 0; // The clock itself follows when the event is passed on: no tick may overtake the merge that it waits for.
         return true;
     }
 
@@ -718,6 +744,7 @@ internal sealed class Router
             EventType = (int)_reader.Type,
         };
         Append(CanonicalId.Shard(profile, _shards), routed, envelope.ReceivedAt);
+        Clock = Math.Max(Clock, eventTime);
         Processed++;
     }
 

@@ -154,7 +154,7 @@ internal sealed class Profiler : IDisposable
                 break;
             case ProfileEventKind.Tick:
                 Now = Math.Max(Now, e.Now);
-                _dueAt = Now;
+                _dueAt = Math.Max(_dueAt, e.EventTime != 0 ? e.EventTime : Now);
                 if (!IsBehind || e.Now - _flushedAt >= MostFlushMs)
                 {
                     _flushedAt = e.Now;
@@ -260,13 +260,14 @@ internal sealed class Profiler : IDisposable
     public ProfilerSnapshot Save() => new()
     {
         Now = Now,
+        DueAt = _dueAt,
         ModelVersion = _model.Version,
         Fences = new Dictionary<int, long>(_fences),
         Received = new Dictionary<int, long>(_received),
         FunctionsSince = new Dictionary<string, long>(FunctionsSince),
         Pending = [.. _pending.Select(pending => new PendingSnapshot(
             CanonicalId.Text(pending.Key),
-            [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value.Bytes.ToArray(), queued.Now, queued.TimestampMs))],
+            [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value.Bytes.ToArray(), queued.Now, queued.TimestampMs, queued.DueAt))],
             [.. pending.Value.Transfers.Select(transfer => new TransferSnapshot(transfer.Link, CanonicalId.Text(transfer.Loser), transfer.Record.Bytes.ToArray()))]))],
     };
 
@@ -276,6 +277,7 @@ internal sealed class Profiler : IDisposable
         if (snapshot is not null)
         {
             Now = snapshot.Now;
+            _dueAt = snapshot.DueAt;
             foreach ((int partition, long generation) in snapshot.Fences)
             {
                 _fences[partition] = generation;
@@ -292,7 +294,7 @@ internal sealed class Profiler : IDisposable
             {
                 UInt128 id = CanonicalId.Parse(saved.Profile);
                 var pending = new Pending();
-                pending.Queue.AddRange(saved.Queue.Select(queued => new Queued(Rented.Copy(queued.Value), queued.Now, queued.TimestampMs)));
+                pending.Queue.AddRange(saved.Queue.Select(queued => new Queued(Rented.Copy(queued.Value), queued.Now, queued.DueAt, queued.TimestampMs)));
                 foreach (TransferSnapshot transfer in saved.Transfers)
                 {
                     pending.Transfers.Add(new Transfer(transfer.Link, CanonicalId.Parse(transfer.Loser), Rented.Copy(transfer.Record)));
@@ -347,7 +349,7 @@ internal sealed class Profiler : IDisposable
         Now = Math.Max(Now, now);
         if (_pending.Count > 0 && _pending.TryGetValue(e.ProfileId, out Pending? pending) && pending.Queue.Count > 0)
         {
-            pending.Queue.Add(new Queued(Rented.Copy(value), now, _timestampMs));
+            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs));
             return;
         }
 
@@ -376,11 +378,11 @@ internal sealed class Profiler : IDisposable
                 pending = AddPending(e.ProfileId);
             }
 
-            pending.Queue.Add(new Queued(Rented.Copy(value), now, _timestampMs));
+            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs));
             return;
         }
 
-        if (ApplyReady(e, now))
+        if (ApplyReady(e, now, _dueAt))
         {
             Store();
             if (CrashPoint.IsArmed && _changes.Count > 0)
@@ -469,7 +471,7 @@ internal sealed class Profiler : IDisposable
                 continue;
             }
 
-            if (!ApplyReady(e, queued.Now))
+            if (!ApplyReady(e, queued.Now, queued.DueAt))
             {
                 // It became a redirect: what waits behind belongs to the survivor now.
                 changed = false;
@@ -565,16 +567,20 @@ internal sealed class Profiler : IDisposable
     }
 
     /// <summary>Applies a record to the loaded profile.</summary>
+    /// <param name="e">The record.</param>
+    /// <param name="now">The shard's now at the record.</param>
+    /// <param name="dueAt">What the tick before the record in the log asked for: it comes first, whether its timer has fired by now or not.</param>
     /// <returns>False where the profile is gone: merged into another.</returns>
-    private bool ApplyReady(in ProfileEvent e, long now)
+    private bool ApplyReady(in ProfileEvent e, long now, long dueAt)
     {
+        Advance(Math.Min(dueAt, now), inclusive: true);
+        Advance(now, inclusive: false);
         if (e.Kind == ProfileEventKind.Merge)
         {
-            MergeAway(e, now);
+            MergeAway(e);
             return false;
         }
 
-        Advance(now, inclusive: false);
         if (e.Merged > 0)
         {
             MergeIn(e);
@@ -804,12 +810,11 @@ internal sealed class Profiler : IDisposable
     }
 
     /// <summary>This profile ends: its record goes to the survivor, a redirect stays, and no exit is emitted (RULES.md §3.8).</summary>
-    private void MergeAway(in ProfileEvent e, long now)
+    private void MergeAway(in ProfileEvent e)
     {
         int length = 0;
         if (_profileExists)
         {
-            Advance(now, inclusive: false);
             foreach (MembershipEntry membership in _profile.Memberships)
             {
                 if (_segments.SegmentIndex(membership.Key) is >= 0 and int segment)
@@ -1186,7 +1191,7 @@ internal sealed class Profiler : IDisposable
         public void Return() => s_waiting.Return(Array);
     }
 
-    private readonly record struct Queued(Rented Value, long Now, long TimestampMs);
+    private readonly record struct Queued(Rented Value, long Now, long DueAt, long TimestampMs);
 
     private readonly record struct Transfer(long Link, UInt128 Loser, Rented Record);
 
