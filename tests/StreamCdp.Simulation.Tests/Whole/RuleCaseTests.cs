@@ -69,10 +69,27 @@ public class RuleCaseTests
         Assert.Equal(3, oracle.Refused["limit"]);
     }
 
-    /// <summary>Events a second apart, with each clock and 1 to 3 shards.</summary>
-    private static OracleWorld Check(CdpModel model, params IReadOnlyList<string> events)
+    [Fact]
+    public void A_shard_s_now_is_not_before_an_event_that_a_merge_brings_to_it()
     {
-        List<HistoryStep> steps = [.. events.Select((json, i) => new HistoryStep(new OracleEvent { Json = json, ReceivedAtMs = T0 + (i * Second), SourceId = "crm" }, T0 + (i * Second)))];
+        CdpModel model = Model().With("late", Happened("A", 10 * Second)).With("counted", Is(Count("A", 10 * Second), CompareOperator.GreaterOrEqual, 1.0));
+        foreach (string device in (string[])["d1", "d2", "d3", "d4", "d5", "d6"])
+        {
+            CheckAt(
+                model,
+                (100, """{"type":"identify","userId":"u1"}"""),
+                (5_000, """{"type":"track","event":"A","userId":"u1"}"""),
+                (100_000, $$"""{"type":"track","event":"B","anonymousId":"{{device}}"}"""),
+                (101_000, $$"""{"type":"track","event":"A","userId":"u1","anonymousId":"{{device}}","timestamp":{{T0 + 6_000}}}"""));
+        }
+    }
+
+    /// <summary>Events a second apart, with each clock and 1 to 3 shards.</summary>
+    private static OracleWorld Check(CdpModel model, params IReadOnlyList<string> events) => CheckAt(model, [.. events.Select((json, i) => (i * Second, json))]);
+
+    private static OracleWorld CheckAt(CdpModel model, params IReadOnlyList<(long AtMs, string Json)> events)
+    {
+        List<HistoryStep> steps = [.. events.Select(e => new HistoryStep(new OracleEvent { Json = e.Json, ReceivedAtMs = T0 + e.AtMs, SourceId = "crm" }, T0 + e.AtMs))];
         OracleWorld? oracle = null;
         foreach (OracleClock clock in Enum.GetValues<OracleClock>())
         {

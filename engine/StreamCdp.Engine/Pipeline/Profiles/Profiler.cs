@@ -574,6 +574,12 @@ internal sealed class Profiler : IDisposable
     private bool ApplyReady(in ProfileEvent e, long now, long dueAt)
     {
         Advance(Math.Min(dueAt, now), inclusive: true);
+        if (e is { Merged: > 0, Now: 0 })
+        {
+            now = Math.Max(now, LatestTransferred(e)); // This shard applies the events of the merged profiles now, and its now is never before one (RULES.md §4.3).
+            Now = Math.Max(Now, now);
+        }
+
         Advance(now, inclusive: false);
         if (e.Kind == ProfileEventKind.Merge)
         {
@@ -697,6 +703,22 @@ internal sealed class Profiler : IDisposable
             entry.FirstSeen = order.TimeMs;
             entry.Source = _profile.Add(source);
         }
+    }
+
+    /// <summary>Latest event time of the profiles that an event merges; <see cref="long.MinValue"/> where they had no events.</summary>
+    private long LatestTransferred(in ProfileEvent e)
+    {
+        long latest = long.MinValue;
+        foreach (Transfer transfer in _pending[e.ProfileId].Transfers)
+        {
+            if (transfer.Link == e.LinkOffset && transfer.Record.Length > 0)
+            {
+                _loser.Read(transfer.Loser, transfer.Record.Bytes);
+                latest = _loser.EventCount > 0 ? Math.Max(latest, _loser.LastSeen) : latest;
+            }
+        }
+
+        return latest;
     }
 
     /// <summary>Takes in the records of the profiles that this event merged, in the order in which its identifiers reached them.</summary>
