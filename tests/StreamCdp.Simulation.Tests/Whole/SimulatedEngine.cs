@@ -215,7 +215,7 @@ internal sealed class SimulatedEngine : IDisposable
                     change.Change == MembershipChange.Entered,
                     change.At,
                     change.Cause.IsEmpty ? null : Encoding.UTF8.GetString(change.Cause),
-                    change.Reason == MembershipReason.Time ? OracleReason.Time : OracleReason.Event);
+                    change.Reason switch { MembershipReason.Time => OracleReason.Time, MembershipReason.Merge => OracleReason.Merge, _ => OracleReason.Event });
                 if (!changes.TryAdd(change.Version, mapped))
                 {
                     Assert.Equal(changes[change.Version], mapped); // A repeat says the same.

@@ -587,16 +587,12 @@ internal sealed class Profiler : IDisposable
             return false;
         }
 
-        if (e.Merged > 0)
-        {
-            MergeIn(e);
-        }
-
+        bool merged = e.Merged > 0 && MergeIn(e);
         ApplyEvent(e, now);
         _changes.Clear();
         _segments.Evaluate(_profile, now, ref _changes);
         _profile.AdvancedTo = Math.Max(_profile.AdvancedTo, now);
-        Emit(now, MembershipReason.Event, e.MessageId, e.ReceivedAt);
+        Emit(now, merged ? MembershipReason.Merge : MembershipReason.Event, e.MessageId, e.ReceivedAt); // They are evaluated together, so what a merging event changes follows from the merge.
         Arm();
         Applied++;
         if (!_profileExists)
@@ -722,8 +718,10 @@ internal sealed class Profiler : IDisposable
     }
 
     /// <summary>Takes in the records of the profiles that this event merged, in the order in which its identifiers reached them.</summary>
-    private void MergeIn(in ProfileEvent e)
+    /// <returns>False where none of them had anything: a profile that only the identifiers of this event could have had.</returns>
+    private bool MergeIn(in ProfileEvent e)
     {
+        bool any = false;
         Pending pending = _pending[e.ProfileId];
         var order = new EventOrder(e.EventTime, e.OriginOffset, e.OriginPartition);
         foreach (Identifier identifier in e.Identifiers)
@@ -748,7 +746,7 @@ internal sealed class Profiler : IDisposable
                     MergeOne();
                     transfer.Record.Return();
                     pending.Transfers.RemoveAt(i);
-                    brought = true;
+                    any = brought = true;
                 }
             }
 
@@ -770,11 +768,14 @@ internal sealed class Profiler : IDisposable
             {
                 _loser.Read(transfer.Loser, transfer.Record.Bytes);
                 MergeOne();
+                any = true;
             }
 
             transfer.Record.Return();
             pending.Transfers.RemoveAt(i);
         }
+
+        return any;
     }
 
     private void MergeOne()
