@@ -57,6 +57,9 @@ internal enum OracleReason
 
     /// <summary>Time passed.</summary>
     Time,
+
+    /// <summary>The model changed. The oracle has one model; kept so that the words are the engine's.</summary>
+    Edit,
 }
 
 /// <summary>A membership began or ended.</summary>

@@ -19,8 +19,9 @@ internal sealed class SimulatedEngine : IDisposable
     private readonly SimulatedLogs _logs = new();
     private readonly MemoryStateHome _home = new();
     private readonly EngineOptions _options;
-    private readonly CdpModel _model;
+    private readonly Dictionary<ulong, CdpModel> _models = [];
     private readonly SettableTime _time = new();
+    private CdpModel _model;
     private readonly ILogWriter _events;
     private EngineLogs _opened = null!;
     private RouterRunner _router = null!;
@@ -31,7 +32,7 @@ internal sealed class SimulatedEngine : IDisposable
 
     public SimulatedEngine(CdpModel model, OracleClock clock, TimeSpan dedupWindow, int shards)
     {
-        _model = model;
+        _model = _models[model.Version] = model;
         _options = new EngineOptions
         {
             Shards = shards,
@@ -73,6 +74,40 @@ internal sealed class SimulatedEngine : IDisposable
     {
         Quiet();
         _router.Router.Tick(nowMs);
+        Quiet();
+    }
+
+    /// <summary>Starts again with another model, as the engine does: with a marker in each shard's log, and one for the resolver.</summary>
+    public void ChangeModel(CdpModel model)
+    {
+        Quiet();
+        foreach (StageRunner runner in Runners)
+        {
+            runner.BeginCheckpoint(0);
+        }
+
+        Quiet();
+        using (ILogWriter shards = _opened.ProfileEvents.OpenWriter())
+        using (ILogWriter links = _opened.IdentityLinks.OpenWriter())
+        {
+            int end = new ProfileEvent { Kind = ProfileEventKind.Model, Generation = (long)model.Version }.WriteTo(ref _buffer, WireFormat.WriteHeader(ref _buffer, 0, SchemaIds.BuiltIn[RecordType.ProfileEvent]));
+            for (int shard = 0; shard < _options.Shards; shard++)
+            {
+                shards.Append(shard, default, _buffer.AsSpan(0, end), 0);
+            }
+
+            end = new IdentityLink { Kind = LinkKind.Model, ModelVersion = (long)model.Version }.WriteTo(ref _buffer, WireFormat.WriteHeader(ref _buffer, 0, SchemaIds.BuiltIn[RecordType.IdentityLink]));
+            links.Append(0, default, _buffer.AsSpan(0, end), 0);
+            _logs.CommitAll();
+        }
+
+        foreach (StageRunner runner in Runners)
+        {
+            runner.Dispose();
+        }
+
+        _model = _models[model.Version] = model;
+        Open();
         Quiet();
     }
 
@@ -215,7 +250,7 @@ internal sealed class SimulatedEngine : IDisposable
                     change.Change == MembershipChange.Entered,
                     change.At,
                     change.Cause.IsEmpty ? null : Encoding.UTF8.GetString(change.Cause),
-                    change.Reason switch { MembershipReason.Time => OracleReason.Time, MembershipReason.Merge => OracleReason.Merge, _ => OracleReason.Event });
+                    change.Reason switch { MembershipReason.Time => OracleReason.Time, MembershipReason.Merge => OracleReason.Merge, MembershipReason.Event => OracleReason.Event, _ => OracleReason.Edit });
                 if (!changes.TryAdd(change.Version, mapped))
                 {
                     Assert.Equal(changes[change.Version], mapped); // A repeat says the same.
@@ -278,8 +313,8 @@ internal sealed class SimulatedEngine : IDisposable
     {
         _opened = new EngineLogs(_logs, _options);
         List<string> warnings = [];
-        _shards = [.. Enumerable.Range(0, _options.Shards).Select(shard => new ProfilerRunner(shard, _opened, _options, _model, _ => _model, _home, SchemaIds.BuiltIn, _time, warnings.Add))];
-        _resolver = new ResolverRunner(_opened, _options, _model, _ => _model, _home, SchemaIds.BuiltIn, 0, warnings.Add);
+        _shards = [.. Enumerable.Range(0, _options.Shards).Select(shard => new ProfilerRunner(shard, _opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, _time, warnings.Add))];
+        _resolver = new ResolverRunner(_opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, 0, warnings.Add);
         _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add);
         Assert.Empty(warnings);
     }

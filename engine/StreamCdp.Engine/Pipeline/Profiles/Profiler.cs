@@ -1146,6 +1146,7 @@ internal sealed class Profiler : IDisposable
             return;
         }
 
+        PassTimeForAll();
         CdpModel old = _model;
         HashSet<string> known = [.. ModelFunctions.Of(old)];
         UseModel(model);
@@ -1196,6 +1197,22 @@ internal sealed class Profiler : IDisposable
             _profile.ArmedDeadline = long.MaxValue;
             Arm();
             Store();
+        }
+    }
+
+    /// <summary>Does what time did up to now to every profile, while the old model's rules are there to say what.</summary>
+    private void PassTimeForAll()
+    {
+        foreach (UInt128 id in AllIds())
+        {
+            bool waits = _pending.TryGetValue(id, out Pending? pending) && pending.Queue.Count > 0; // For a merge: what is queued comes before.
+            if (waits || !TryLoad(id, _profile, out _) || _offset <= _profile.SourceOffset || !Advance(Now, inclusive: true))
+            {
+                continue;
+            }
+
+            // Not Store: this record is not done yet with the profile.
+            _store.Write(id, _record.AsSpan(0, _profile.Write(ref _record)));
         }
     }
 
