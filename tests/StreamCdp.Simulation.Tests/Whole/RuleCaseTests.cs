@@ -84,6 +84,20 @@ public class RuleCaseTests
         }
     }
 
+    [Fact]
+    public void Of_a_trait_that_an_event_has_twice_the_last_one_counts() => Check(
+        Model().With(new TraitDefinition("first", TraitMerge.First, [], null)).With(new TraitDefinition("low", TraitMerge.Min, [], null)).With(new TraitDefinition("tags", TraitMerge.Union, [], null)),
+        """{"type":"identify","userId":"u1","traits":{"plan":"a","first":"a","low":1,"tags":"a","plan":"b","f\u0069rst":"b","low":2,"tags":["b"],"gone":1,"gone":null}}""",
+        """{"type":"identify","userId":"u1","traits":{},"context":{"traits":{"plan":"c","plan":"d","low":1,"low":"x","tags":"c","tags":null}}}""");
+
+    [Fact]
+    public void A_union_holds_a_text_and_a_number_once_however_they_are_written() => Check(
+        Model().With(new TraitDefinition("tags", TraitMerge.Union, [], null)),
+        """{"type":"identify","userId":"u1","traits":{"tags":["\u00e9",1.0,"1",true]}}""",
+        """{"type":"identify","userId":"u1","anonymousId":"d1","traits":{"tags":["é",1,1e0,"\u0031"]}}""",
+        """{"type":"identify","anonymousId":"d2","timestamp":1,"traits":{"tags":["\u00E9",10e-1]}}""",
+        """{"type":"identify","userId":"u1","anonymousId":"d2"}""");
+
     /// <summary>Events a second apart, with each clock and 1 to 3 shards.</summary>
     private static OracleWorld Check(CdpModel model, params IReadOnlyList<string> events) => CheckAt(model, [.. events.Select((json, i) => (i * Second, json))]);
 
