@@ -98,6 +98,19 @@ public class RuleCaseTests
         """{"type":"identify","anonymousId":"d2","timestamp":1,"traits":{"tags":["\u00E9",10e-1]}}""",
         """{"type":"identify","userId":"u1","anonymousId":"d2"}""");
 
+    [Fact]
+    public void An_event_received_before_the_kept_one_repeats_it_because_the_log_s_order_decides()
+    {
+        OracleWorld oracle = CheckAt(
+            Model(),
+            (10 * Hour, """{"type":"track","event":"A","userId":"u1","messageId":"m"}"""),
+            (1 * Hour, """{"type":"track","event":"A","userId":"u1","messageId":"m"}"""),
+            (11 * Hour, """{"type":"track","event":"A","userId":"u1","messageId":"m"}"""),
+            (10 * Hour, """{"type":"track","event":"A","userId":"u1","messageId":"m"}"""));
+
+        Assert.Equal([OracleVerdict.Applied, OracleVerdict.Repeat, OracleVerdict.Applied, OracleVerdict.Repeat], oracle.Outcomes.Select(outcome => outcome.Verdict));
+    }
+
     /// <summary>Events a second apart, with each clock and 1 to 3 shards.</summary>
     private static OracleWorld Check(CdpModel model, params IReadOnlyList<string> events) => CheckAt(model, [.. events.Select((json, i) => (i * Second, json))]);
 
