@@ -52,11 +52,17 @@ public ref struct IdentityDecision
     /// <summary>Outcome: link offset of the merge before this one into the same profile, which must be applied first; −1 for none.</summary>
     public long RequiresLink { get; set; }
 
-    /// <summary>Outcome: bit i is set where the event's i-th identifier was kept.</summary>
+    /// <summary>Outcome: bit i is set where the event's i-th identifier was kept, for the first 63.</summary>
     public long Kept { get; set; }
 
     /// <summary>Outcome: the alias's previousId is a user_id.</summary>
     public bool AliasIsUser { get; set; }
+
+    /// <summary>Outcome: the same for the event's identifiers from the 64th on, eight a byte, lowest bit first; empty: none of them.</summary>
+    public ReadOnlySpan<byte> KeptMore { get; set; }
+
+    /// <summary>Outcome: the cap of a profile's identifiers left one out.</summary>
+    public bool Capped { get; set; }
 
     /// <summary>Reads an Avro body (without the wire format's header).</summary>
     /// <returns>False where the bytes are not exactly one record; then the record is empty.</returns>
@@ -77,6 +83,8 @@ public ref struct IdentityDecision
         record.RequiresLink = reader.ReadLong();
         record.Kept = reader.ReadLong();
         record.AliasIsUser = reader.ReadBoolean();
+        record.KeptMore = reader.ReadOptionalBytes();
+        record.Capped = reader.ReadBoolean();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -93,7 +101,7 @@ public ref struct IdentityDecision
     public readonly int WriteTo(ref byte[] buffer, int position)
     {
         var writer = new AvroWriter(ref buffer, position);
-        writer.Reserve(127 + Type.Length + Value.Length);
+        writer.Reserve(139 + Type.Length + Value.Length + KeptMore.Length);
         writer.WriteLong((long)Kind);
         writer.WriteBytes(Type);
         writer.WriteBytes(Value);
@@ -107,6 +115,8 @@ public ref struct IdentityDecision
         writer.WriteLong(RequiresLink);
         writer.WriteLong(Kept);
         writer.WriteBoolean(AliasIsUser);
+        writer.WriteOptionalBytes(KeptMore);
+        writer.WriteBoolean(Capped);
         return writer.Position;
     }
 }

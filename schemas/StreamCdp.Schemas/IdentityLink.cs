@@ -43,11 +43,14 @@ public ref struct IdentityLink
     /// <summary>Version of the model that the router used.</summary>
     public long ModelVersion { get; set; }
 
-    /// <summary>previousId of an alias. UTF-8; empty: none.</summary>
+    /// <summary>previousId of an alias, normalised as an anonymous_id. UTF-8; empty: none, or it cannot be one.</summary>
     public ReadOnlySpan<byte> AliasPreviousId { get; set; }
 
     /// <summary>The event's identifiers in the order of the rules.</summary>
     public AvroList<Identifier> Identifiers { get; set; }
+
+    /// <summary>previousId of an alias, normalised as a user_id. UTF-8; empty: none, or it cannot be one.</summary>
+    public ReadOnlySpan<byte> AliasPreviousUserId { get; set; }
 
     /// <summary>Reads an Avro body (without the wire format's header).</summary>
     /// <returns>False where the bytes are not exactly one record; then the record is empty.</returns>
@@ -66,6 +69,7 @@ public ref struct IdentityLink
         record.ModelVersion = reader.ReadLong();
         record.AliasPreviousId = reader.ReadOptionalBytes();
         record.Identifiers = reader.ReadList<Identifier>();
+        record.AliasPreviousUserId = reader.ReadOptionalBytes();
         if (reader.IsCompleteAndValid)
         {
             return true;
@@ -82,7 +86,7 @@ public ref struct IdentityLink
     public readonly int WriteTo(ref byte[] buffer, int position)
     {
         var writer = new AvroWriter(ref buffer, position);
-        writer.Reserve(111 + MessageId.Length + Source.Length + AliasPreviousId.Length + Identifiers.Encoded.Length);
+        writer.Reserve(122 + MessageId.Length + Source.Length + AliasPreviousId.Length + AliasPreviousUserId.Length + Identifiers.Encoded.Length);
         writer.WriteLong((long)Kind);
         writer.WriteLong(OriginPartition);
         writer.WriteLong(OriginOffset);
@@ -94,6 +98,7 @@ public ref struct IdentityLink
         writer.WriteLong(ModelVersion);
         writer.WriteOptionalBytes(AliasPreviousId);
         writer.WriteList(Identifiers);
+        writer.WriteOptionalBytes(AliasPreviousUserId);
         return writer.Position;
     }
 }

@@ -65,7 +65,7 @@ public ref struct ProfileEvent
     /// <summary>Clock that the record brings; 0 where it brings none. Unix ms.</summary>
     public long Now { get; set; }
 
-    /// <summary>Event time. Unix ms.</summary>
+    /// <summary>Event time; tick: up to and with this instant everything that time changes is due, 0: up to and with now. Unix ms.</summary>
     public long EventTime { get; set; }
 
     /// <summary>When the collector received the event. Unix ms.</summary>

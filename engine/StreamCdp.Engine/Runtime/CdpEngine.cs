@@ -643,6 +643,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 long processed = 0;
                 long duplicates = 0;
                 long[] letters = new long[router.Router.DeadLetters.Length];
+                Dictionary<string, long> routerRejections = [];
                 return () =>
                 {
                     Add(_metrics.EventsProcessed, router.Router.Processed, ref processed);
@@ -660,6 +661,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                     if (IsDue())
                     {
                         router.Latency.PublishTo(routeLatency);
+                        AddRejections(router.Router.Rejections, routerRejections);
                         State(router.StateBytes);
                         for (int partition = 0; partition < _logs.Events.Partitions; partition++)
                         {
@@ -678,12 +680,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                     }
 
                     Add(_metrics.IdentityMerges, resolver.Resolver.Merges, ref merges);
-                    foreach ((string rule, long count) in resolver.Resolver.Rejections)
-                    {
-                        _metrics.IdentityRejections(rule).Inc(count - rejections.GetValueOrDefault(rule));
-                        rejections[rule] = count;
-                    }
-
+                    AddRejections(resolver.Resolver.Rejections, rejections);
                     _metrics.LogLag("identity-links", 0).Set(Math.Max(0, _logs.IdentityLinks.EndOffset(0) - resolver.Position));
                     State(resolver.StateBytes);
                 };
@@ -748,6 +745,15 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         {
             _metrics.StateBytes(name, "memory").Set(bytes.Memory);
             _metrics.StateBytes(name, "disk").Set(bytes.Disk);
+        }
+
+        void AddRejections(IReadOnlyDictionary<string, long> counts, Dictionary<string, long> published)
+        {
+            foreach ((string rule, long count) in counts)
+            {
+                _metrics.IdentityRejections(rule).Inc(count - published.GetValueOrDefault(rule));
+                published[rule] = count;
+            }
         }
 
         static void Add(Prometheus.Counter counter, long value, ref long published)

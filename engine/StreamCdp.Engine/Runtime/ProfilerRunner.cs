@@ -10,9 +10,7 @@ namespace StreamCdp.Engine.Runtime;
 /// <summary>Moves the profiler of one shard.</summary>
 internal sealed class ProfilerRunner : StageRunner
 {
-    private const int Batch = 512;
     private const int FarBehind = 10_000;
-    private const int Part = 256; // About 1 ms.
 
     private readonly EngineLogs _logs;
     private readonly EngineOptions _options;
@@ -65,6 +63,12 @@ internal sealed class ProfilerRunner : StageRunner
 
     /// <summary>Bytes of its store in memory and on disk.</summary>
     public (long Memory, long Disk) StateBytes => (_store.MemoryBytes, _store.DiskBytes);
+
+    /// <summary>Records of one step. No output depends on it.</summary>
+    public int Batch { get; set; } = 512;
+
+    /// <summary>Timers and profiles of one step: about 1 ms. No output depends on it.</summary>
+    public int Part { get; set; } = 256;
 
     /// <inheritdoc/>
     public override bool IsSaving => _checkpointer.IsRunning;

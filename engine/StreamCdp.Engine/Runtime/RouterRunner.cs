@@ -94,11 +94,11 @@ internal sealed class RouterRunner : StageRunner
     /// <summary>First offset of a partition of events that is not passed on.</summary>
     public long Position(int partition) => Router.FirstWaiting(partition, _events[partition].Position);
 
-    /// <summary>Sends the clock to all shards where they may be behind it.</summary>
+    /// <summary>Settles the time in all shards where they may be behind it.</summary>
     /// <returns>True once that is durable. Ask again until then: a wait here would hold up every event.</returns>
     public Func<bool> FlushClock(long nowMs)
     {
-        Router.Tick(nowMs);
+        Router.Settle(nowMs);
         return _effects.UntilDurable();
     }
 

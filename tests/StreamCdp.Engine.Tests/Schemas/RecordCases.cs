@@ -115,6 +115,7 @@ internal static class RecordCases
                     ["model_version"] = ofIdentityLink.ModelVersion,
                     ["alias_previous_id"] = OptionalText(ofIdentityLink.AliasPreviousId),
                     ["identifiers"] = Pairs(ofIdentityLink.Identifiers),
+                    ["alias_previous_user_id"] = OptionalText(ofIdentityLink.AliasPreviousUserId),
                 };
             case RecordType.IdentityDecision:
                 Assert.True(IdentityDecision.TryRead(body, out IdentityDecision ofIdentityDecision));
@@ -133,6 +134,8 @@ internal static class RecordCases
                     ["requires_link"] = ofIdentityDecision.RequiresLink,
                     ["kept"] = ofIdentityDecision.Kept,
                     ["alias_is_user"] = ofIdentityDecision.AliasIsUser,
+                    ["kept_more"] = ofIdentityDecision.KeptMore.IsEmpty ? null : ofIdentityDecision.KeptMore.ToArray(),
+                    ["capped"] = ofIdentityDecision.Capped,
                 };
             case RecordType.ProfileEvent:
                 Assert.True(ProfileEvent.TryRead(body, out ProfileEvent ofProfileEvent));

@@ -140,4 +140,28 @@ public class ComparisonTests
             Assert.True(slow.Value(when, Noon) == person.IsIn(id), $"{when} with {string.Join(' ', slow.Traits)}: was {person.IsIn(id)}");
         }
     }
+
+    [Theory]
+    [InlineData("traits.a.city == \"Bern\"", true)]
+    [InlineData("traits.a.city == null", false)]
+    [InlineData("traits.a == traits.b", true)]
+    [InlineData("traits.a == traits.c", false)]
+    [InlineData("traits.c.city contains \"x\"", true)]
+    public void Half_a_surrogate_pair_in_a_trait_stops_nothing(string rule, bool expected)
+    {
+        Person person = new Person(Segment(Rule(rule)))
+            .Trait("a", """{"\ud800":1,"city":"Bern"}""")
+            .Trait("b", """{"city":"Bern","\ud800":1.0}""")
+            .Trait("c", """{"\ud800":1,"city":["\udc00","x"]}""");
+
+        Assert.Equal(expected ? ["+s"] : [], person.Evaluate(Noon));
+    }
+
+    [Fact]
+    public void Of_a_key_that_an_object_has_twice_the_last_one_counts_in_a_comparison()
+    {
+        Person person = new Person(Segment(Rule("traits.a == traits.b"))).Trait("a", """{"x":1,"x":{"y":[1]}}""").Trait("b", """{"x":{"y":[1.0]}}""");
+
+        Assert.Equal(["+s"], person.Evaluate(Noon));
+    }
 }

@@ -135,13 +135,21 @@ public class FunctionTests
     }
 
     [Fact]
-    public void A_value_longer_than_1_KiB_is_skipped_and_counted()
+    public void First_and_last_take_any_value_of_an_event_and_only_first_with_a_window_none_over_1_KiB()
     {
-        Person person = new Person(Computed(Function(EventFunction.Last, "A", "v"))).Apply(new("A", 1, 1) { Properties = """{"v":"kept"}""" });
-        person.Apply(new("A", 2, 2) { Properties = $$"""{"v":"{{new string('x', 1023)}}"}""" });
+        string text = new('x', 32_000);
+        var person = new Person(Cdp(computed:
+        [
+            ("first", Function(EventFunction.First, "A", "v")), ("last", Function(EventFunction.Last, "A", "v")),
+            ("lastOfDay", Function(EventFunction.Last, "A", "v", Day)), ("firstOfDay", Function(EventFunction.First, "A", "v", Day)),
+        ]));
+        person.Apply(new("A", 1, 1) { Properties = $$"""{"v":"{{text}}"}""" });
+        person.Apply(new("A", 2, 2) { Properties = $$"""{"v":"short"}""" });
+        person.Apply(new("A", 3, 3) { Properties = $$"""{"v":"{{text}}"}""" });
+        person.Store();
 
-        Assert.Equal("kept", person.Computed("x", 2).GetString());
-        Assert.Equal(1, person.Engine.SkippedTooLong);
+        Assert.Equal([text, text, text, "short"], person.Computed(3).EnumerateObject().Select(value => value.Value.GetString()));
+        Assert.Equal(2, person.Engine.SkippedTooLong);
     }
 
     [Fact]

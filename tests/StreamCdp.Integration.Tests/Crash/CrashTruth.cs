@@ -227,7 +227,7 @@ internal sealed class CrashTruth
                     change.Change == MembershipChange.Entered,
                     change.At,
                     change.Cause.IsEmpty ? null : Encoding.UTF8.GetString(change.Cause),
-                    change.Reason == MembershipReason.Time ? OracleReason.Time : OracleReason.Event);
+                    change.Reason switch { MembershipReason.Time => OracleReason.Time, MembershipReason.Merge => OracleReason.Merge, _ => OracleReason.Event });
                 UInt128 id = change.ProfileId;
                 if (change.Version <= last.GetValueOrDefault(id, -1))
                 {

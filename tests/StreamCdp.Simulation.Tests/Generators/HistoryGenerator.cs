@@ -84,7 +84,7 @@ internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> window
         JsonNode? batchContext = choice.Percent(5) ? new JsonObject { ["campaign"] = new JsonObject { ["name"] = "batch" } } : null;
         return new OracleEvent
         {
-            Json = json.ToJsonString(),
+            Json = Odd(json.ToJsonString()),
             ReceivedAtMs = _now,
             BatchSentAtMs = batchSentAt,
             Import = choice.Percent(5),
@@ -92,6 +92,15 @@ internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> window
             BatchContextJson = batchContext?.ToJsonString(),
         };
     }
+
+    /// <summary>The same text otherwise written: escapes, and keys that come twice, of which the last one counts.</summary>
+    private string Odd(string json) => choice.Below(20) switch
+    {
+        0 => json.Replace("\"x\"", "\"\\u0078\"", StringComparison.Ordinal),
+        1 => json.Replace("\"traits\":{\"", "\"traits\":{\"plan\":\"first\",\"tags\":[\"first\"],\"country\":null,\"campaign\":1,\"score\":9,\"email\":\"e9@x.de\",\"", StringComparison.Ordinal),
+        2 => json.Replace("\"properties\":{\"", "\"properties\":{\"amount\":99,\"cat\":\"z\",\"", StringComparison.Ordinal),
+        _ => json,
+    };
 
     private void Who(JsonObject json, string type)
     {
@@ -107,7 +116,12 @@ internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> window
 
         if (type == "alias")
         {
-            json["previousId"] = choice.Percent(50) ? User() : Anonymous();
+            json["previousId"] = choice.Percent(50) ? User() : choice.Percent(10) ? "guest" : Anonymous();
+            if (choice.Percent(15))
+            {
+                json.Remove("anonymousId");
+                json.Remove("userId");
+            }
         }
 
         if (choice.Percent(12))
@@ -126,7 +140,7 @@ internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> window
     {
         0 => "test-user",
         1 => "bot-12",
-        2 => "\"NULL\"",
+        2 => choice.Of("\"NULL\"", "guest"),
         3 => "00000000-0000-0000-0000-000000000000",
         4 => 7,
         5 => 7.5,
@@ -242,7 +256,7 @@ internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> window
         Maybe(20, "phone", () => choice.Of("+49 170 1234567", "0049-170/1234568", "+1 (555) 010-9999", "0170 1234567", "12"));
         Maybe(40, "plan", () => choice.Of("free", "pro", null, ""));
         Maybe(40, "score", () => choice.Below(6) switch { 0 => null, 1 => "3", 2 => JsonNode.Parse("2.0"), _ => 1 + choice.Below(5) });
-        Maybe(35, "tags", () => choice.Below(5) switch { 0 => null, 1 => new JsonArray("x", null, 1, "y"), 2 => new JsonArray(new JsonArray("z")), _ => choice.Of("x", "y", "w") });
+        Maybe(35, "tags", () => choice.Below(5) switch { 0 => null, 1 => new JsonArray("x", null, 1, "y"), 2 => new JsonArray(new JsonArray("z")), 3 => JsonNode.Parse(choice.Of("[1.0, \"y\"]", "1e0", "[\"1\", true]")), _ => choice.Of("x", "y", "w") });
         Maybe(35, "renewal", Date);
         Maybe(25, "country", () => choice.Of("DE", "FR", "IT", null));
         Maybe(20, "address", () => new JsonObject { ["city"] = choice.Of("Berlin", "Bern", "Paris") });

@@ -38,7 +38,7 @@ internal sealed class ModelGenerator(Choice choice, IReadOnlySet<EventFunction> 
     {
         List<IdentifierDefinition> types =
         [
-            new() { Type = "user_id", Limit = choice.Percent(70) ? 1 : 2, Blocked = choice.Percent(20) ? ["test-user"] : [], BlockedPatterns = choice.Percent(20) ? ["bot-[0-9]+"] : [] },
+            new() { Type = "user_id", Limit = choice.Percent(70) ? 1 : 2, Blocked = choice.Percent(20) ? ["test-user"] : [], BlockedPatterns = choice.Percent(20) ? ["bot-[0-9]+"] : [], BlockedDefaults = !choice.Percent(10) },
             new()
             {
                 Type = "email",

@@ -39,6 +39,7 @@ public class OracleAgreementTests
                 if (problem == EventProblem.None && engine.HasPreviousId)
                 {
                     engine.AddPreviousId(IsKnown(Encoding.UTF8.GetString(engine.PreviousUserId)));
+                    problem = engine.IdentifierCount == 0 ? EventProblem.NoIdentifier : problem;
                 }
 
                 (OracleRecord? record, OracleOutcome? deadLetter) = oracle.Read(e, 0);

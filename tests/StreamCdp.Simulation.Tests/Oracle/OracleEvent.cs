@@ -49,14 +49,17 @@ internal sealed record OracleOutcome(OracleVerdict Verdict, string? Field, strin
 /// <summary>Why a membership changed.</summary>
 internal enum OracleReason
 {
-    /// <summary>An event, its merge included.</summary>
+    /// <summary>An event that merged nobody.</summary>
     Event,
 
-    /// <summary>A merge without an event of its own. There is none in one log; kept so that the words are the engine's.</summary>
+    /// <summary>An event that merged at least one other profile into this one.</summary>
     Merge,
 
     /// <summary>Time passed.</summary>
     Time,
+
+    /// <summary>The model changed. The oracle has one model; kept so that the words are the engine's.</summary>
+    Edit,
 }
 
 /// <summary>A membership began or ended.</summary>

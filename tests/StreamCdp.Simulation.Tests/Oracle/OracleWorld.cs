@@ -6,7 +6,8 @@ namespace StreamCdp.Simulation.Tests.Oracle;
 /// <remarks>
 /// One partition of <c>events</c>, one shard (in wall mode <c>now</c> is one for all).
 /// Choices where RULES.md leaves room:
-/// 1. A linking event's merge and the event itself are evaluated together, once: cause = its messageId, reason <see cref="OracleReason.Event"/>. A survivor keeps <c>since</c> of what it
+/// 1. A linking event's merge and the event itself are evaluated together, once: cause = its messageId, reason <see cref="OracleReason.Merge"/> where a profile that had events
+///    was merged in, else <see cref="OracleReason.Event"/>. A survivor keeps <c>since</c> of what it
 ///    was in; what only a loser was in is an entry of the survivor at that instant. The loser's memberships vanish without exits.
 /// 2. A left-out unknown identifier is remembered nowhere (§3.2): a later event may link it, also where it does not come first.
 /// 3. An event "names" (first_seen, last_seen, source) the identifiers that it kept, not those left out.
@@ -102,6 +103,7 @@ internal sealed class OracleWorld(CdpModel model, OracleClock clock, TimeSpan de
             PassTime(person, NowMs - 1);
         }
 
+        OracleReason reason = reached.Any(person => person != survivor && person.Id != 0) ? OracleReason.Merge : OracleReason.Event;
         Join(survivor, reached);
         survivor.Events.Add(record);
         survivor.Events.Sort((a, b) => (a.TimeMs, a.Log).CompareTo((b.TimeMs, b.Log)));
@@ -111,7 +113,7 @@ internal sealed class OracleWorld(CdpModel model, OracleClock clock, TimeSpan de
             survivor.Id = _people.Count;
         }
 
-        Evaluate(survivor, NowMs, record.MessageId, OracleReason.Event);
+        Evaluate(survivor, NowMs, record.MessageId, reason);
         survivor.EvaluatedThroughMs = NowMs;
         return new OracleOutcome(OracleVerdict.Applied, null, null, survivor);
     }

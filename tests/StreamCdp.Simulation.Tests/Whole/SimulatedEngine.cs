@@ -20,8 +20,9 @@ internal sealed class SimulatedEngine : IDisposable
     private readonly Dictionary<UInt128, SortedDictionary<long, OracleChange>> _changes = [];
     private MemoryStateHome _home = new();
     private readonly EngineOptions _options;
-    private readonly CdpModel _model;
+    private readonly Dictionary<ulong, CdpModel> _models = [];
     private readonly SettableTime _time = new();
+    private CdpModel _model;
     private readonly ILogWriter _events;
     private EngineLogs _opened = null!;
     private RouterRunner _router = null!;
@@ -32,7 +33,7 @@ internal sealed class SimulatedEngine : IDisposable
 
     public SimulatedEngine(CdpModel model, OracleClock clock, TimeSpan dedupWindow, int shards)
     {
-        _model = model;
+        _model = _models[model.Version] = model;
         _options = new EngineOptions
         {
             Shards = shards,
@@ -48,6 +49,9 @@ internal sealed class SimulatedEngine : IDisposable
 
     /// <summary>Crashes so far.</summary>
     public int Crashes { get; private set; }
+
+    /// <summary>Identifiers left out by a rule since the last start, whoever found it.</summary>
+    public long Rejected(string rule) => _router.Router.Rejections.GetValueOrDefault(rule) + _resolver.Resolver.Rejections[rule];
 
     /// <summary>All stages.</summary>
     private IEnumerable<StageRunner> Runners => [_router, _resolver, .. _shards];
@@ -75,6 +79,75 @@ internal sealed class SimulatedEngine : IDisposable
         Quiet();
     }
 
+    /// <summary>Starts again with another model, as the engine does: with a marker in each shard's log, and one for the resolver.</summary>
+    public void ChangeModel(CdpModel model)
+    {
+        Quiet();
+        foreach (StageRunner runner in Runners)
+        {
+            runner.BeginCheckpoint(0);
+        }
+
+        Quiet();
+        using (ILogWriter shards = _opened.ProfileEvents.OpenWriter())
+        using (ILogWriter links = _opened.IdentityLinks.OpenWriter())
+        {
+            int end = new ProfileEvent { Kind = ProfileEventKind.Model, Generation = (long)model.Version }.WriteTo(ref _buffer, WireFormat.WriteHeader(ref _buffer, 0, SchemaIds.BuiltIn[RecordType.ProfileEvent]));
+            for (int shard = 0; shard < _options.Shards; shard++)
+            {
+                shards.Append(shard, default, _buffer.AsSpan(0, end), 0);
+            }
+
+            end = new IdentityLink { Kind = LinkKind.Model, ModelVersion = (long)model.Version }.WriteTo(ref _buffer, WireFormat.WriteHeader(ref _buffer, 0, SchemaIds.BuiltIn[RecordType.IdentityLink]));
+            links.Append(0, default, _buffer.AsSpan(0, end), 0);
+            _logs.CommitAll();
+        }
+
+        foreach (StageRunner runner in Runners)
+        {
+            runner.Dispose();
+        }
+
+        _model = _models[model.Version] = model;
+        Open();
+        Quiet();
+    }
+
+    /// <summary>What a reader that waits asks for: everything up to and with now.</summary>
+    public void Settle()
+    {
+        Quiet();
+        _router.FlushClock(0);
+        Quiet();
+    }
+
+    /// <summary>A tick of the wall clock after all that was routed before it; how far the shards are is left to <see cref="MoveShards"/>.</summary>
+    public void TickAhead(long nowMs)
+    {
+        Route();
+        _router.Router.Tick(nowMs);
+    }
+
+    /// <summary>Runs router and resolver until they have nothing to do, and the shards not at all.</summary>
+    public void Route()
+    {
+        for (int idle = 0; idle < 3;)
+        {
+            _logs.CommitAll();
+            idle = _router.Step(0) | _resolver.Step(0) ? 0 : idle + 1;
+        }
+    }
+
+    /// <summary>Some shards do a few records and a few timers.</summary>
+    public void MoveShards(Choice choice)
+    {
+        for (int moves = choice.Below(4); moves > 0; moves--)
+        {
+            _logs.CommitAll();
+            StepShard(choice.Of(_shards), choice);
+        }
+    }
+
     /// <summary>One random move.</summary>
     public void Move(Choice choice, bool mayCrash)
     {
@@ -95,9 +168,17 @@ internal sealed class SimulatedEngine : IDisposable
         {
             ((SimulatedLog)choice.Of<ILog>([.. _opened.All])).Commit();
         }
+        else if (move < 44)
+        {
+            _router.Router.Tick(0); // Of the event clock, in a moment in which the router might have been idle.
+        }
+        else if (choice.Of<StageRunner>([.. Runners]) is ProfilerRunner shard)
+        {
+            StepShard(shard, choice);
+        }
         else
         {
-            choice.Of<StageRunner>([.. Runners]).Step(0);
+            _ = choice.Percent(50) ? _router.Step(0) : _resolver.Step(0);
         }
     }
 
@@ -220,7 +301,7 @@ internal sealed class SimulatedEngine : IDisposable
                     change.Change == MembershipChange.Entered,
                     change.At,
                     change.Cause.IsEmpty ? null : Encoding.UTF8.GetString(change.Cause),
-                    change.Reason == MembershipReason.Time ? OracleReason.Time : OracleReason.Event);
+                    change.Reason switch { MembershipReason.Time => OracleReason.Time, MembershipReason.Merge => OracleReason.Merge, MembershipReason.Event => OracleReason.Event, _ => OracleReason.Edit });
                 if (!changes.TryAdd(change.Version, mapped))
                 {
                     Assert.Equal(changes[change.Version], mapped); // A repeat says the same.
@@ -273,12 +354,20 @@ internal sealed class SimulatedEngine : IDisposable
         }
     }
 
+    private static void StepShard(ProfilerRunner shard, Choice choice)
+    {
+        (int batch, int part) = (shard.Batch, shard.Part);
+        (shard.Batch, shard.Part) = (choice.Below(4), choice.Below(3));
+        shard.Step(0);
+        (shard.Batch, shard.Part) = (batch, part);
+    }
+
     private void Open()
     {
         _opened = new EngineLogs(_logs, _options);
         List<string> warnings = [];
-        _shards = [.. Enumerable.Range(0, _options.Shards).Select(shard => new ProfilerRunner(shard, _opened, _options, _model, _ => _model, _home, SchemaIds.BuiltIn, _time, warnings.Add))];
-        _resolver = new ResolverRunner(_opened, _options, _model, _ => _model, _home, SchemaIds.BuiltIn, 0, warnings.Add);
+        _shards = [.. Enumerable.Range(0, _options.Shards).Select(shard => new ProfilerRunner(shard, _opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, _time, warnings.Add))];
+        _resolver = new ResolverRunner(_opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, 0, warnings.Add);
         _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add);
         Assert.Empty(warnings);
     }

@@ -63,7 +63,8 @@ internal sealed class RepeatFilter(IStateStore store, long windowMs)
         Keep(messageId, sender, receivedAt, partition, offset);
         return false;
 
-        bool IsInWindow(in Entry found, long now) => Math.Abs(now - found.ReceivedAt) < windowMs;
+        // Less than the window after it: also one received before it, because the log's order says which of the two is the repeat.
+        bool IsInWindow(in Entry found, long now) => now - found.ReceivedAt < windowMs;
     }
 
     /// <summary>Where the event with a messageId stands.</summary>

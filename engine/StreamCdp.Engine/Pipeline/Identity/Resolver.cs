@@ -227,21 +227,29 @@ internal sealed class Resolver
     private void Decide(in IdentityLink link, long offset, long timestampMs)
     {
         Want(link);
+        if (_wanted.Count == 0)
+        {
+            Answer(new Outcome(link.OriginPartition, link.OriginOffset, offset, default, 0, -1, 0, AliasIsUser: false, KeptMore: null, Capped: false), offset); // Nothing is kept: the router makes it a dead letter.
+            return;
+        }
+
         _reached.Clear();
         Array.Clear(_counts);
         long kept = 0;
+        byte[]? keptMore = null;
+        long capped = _rejections["cap"];
         bool aliasIsUser = false;
         for (int i = 0; i < _wanted.Count; i++)
         {
             Wanted wanted = _wanted[i];
-            if (wanted.Bit == link.Identifiers.Count)
+            if (wanted.Place == link.Identifiers.Count)
             {
                 aliasIsUser = wanted.Type == _userIdType;
             }
 
             if (i == 0 ? Begin(ref wanted) : TryJoin(ref wanted, link.Trusted))
             {
-                kept |= 1L << wanted.Bit;
+                KeptMask.Add(ref kept, ref keptMore, wanted.Place);
                 wanted.IsKept = true;
             }
 
@@ -260,14 +268,13 @@ internal sealed class Resolver
         bool links = _reached.Count > 1 || (anyNew && joined > 1);
         int survivor = Survivor();
         UInt128 id = _reached[survivor].Id;
-        var outcome = new Outcome(link.OriginPartition, link.OriginOffset, offset, id, 0, -1, kept, aliasIsUser);
+        var outcome = new Outcome(link.OriginPartition, link.OriginOffset, offset, id, 0, -1, kept, aliasIsUser, keptMore, _rejections["cap"] > capped);
         if (links || firstUse)
         {
             outcome = Join(link, offset, timestampMs, survivor, outcome);
         }
 
-        Remember(outcome);
-        QueueOutcome(outcome, offset);
+        Answer(outcome, offset);
 
         bool Begin(ref Wanted first)
         {
@@ -282,24 +289,24 @@ internal sealed class Resolver
     {
         _wanted.Clear();
         _valuesUsed = 0;
-        int bit = 0;
+        int place = 0;
         foreach (Identifier identifier in link.Identifiers)
         {
-            _wanted.Add(Look(TypeIndex(identifier.Type), identifier.Type, identifier.Value, bit++));
+            _wanted.Add(Look(TypeIndex(identifier.Type), identifier.Type, identifier.Value, place++));
         }
 
-        if (link.AliasPreviousId.IsEmpty)
-        {
-            return;
-        }
-
-        Wanted alias = Look(_userIdType, "user_id"u8, link.AliasPreviousId, bit);
+        Wanted alias = link.AliasPreviousUserId.IsEmpty ? default : Look(_userIdType, "user_id"u8, link.AliasPreviousUserId, place);
         if (!alias.IsKnown)
         {
-            alias = Look(_anonymousIdType, "anonymous_id"u8, link.AliasPreviousId, bit);
+            if (link.AliasPreviousId.IsEmpty)
+            {
+                return; // None, or one that could only be a user_id and is not known as one.
+            }
+
+            alias = Look(_anonymousIdType, "anonymous_id"u8, link.AliasPreviousId, place);
         }
 
-        int place = 0;
+        int before = 0;
         foreach (Wanted wanted in _wanted)
         {
             if (wanted.Hash == alias.Hash)
@@ -307,13 +314,13 @@ internal sealed class Resolver
                 return; // It names an identifier twice.
             }
 
-            place += wanted.Type <= alias.Type ? 1 : 0;
+            before += wanted.Type <= alias.Type ? 1 : 0;
         }
 
-        _wanted.Insert(place, alias);
+        _wanted.Insert(before, alias);
     }
 
-    private Wanted Look(int type, ReadOnlySpan<byte> typeText, ReadOnlySpan<byte> value, int bit)
+    private Wanted Look(int type, ReadOnlySpan<byte> typeText, ReadOnlySpan<byte> value, int place)
     {
         UInt128 hash = Hash128.OfIdentifier(typeText, value);
         bool known = TryFind(hash, out UInt128 profile);
@@ -323,7 +330,7 @@ internal sealed class Resolver
         }
 
         value.CopyTo(_values.AsSpan(_valuesUsed));
-        var wanted = new Wanted { Type = type, ValueOffset = _valuesUsed, ValueLength = value.Length, Bit = bit, Hash = hash, IsKnown = known, Profile = profile };
+        var wanted = new Wanted { Type = type, ValueOffset = _valuesUsed, ValueLength = value.Length, Place = place, Hash = hash, IsKnown = known, Profile = profile };
         _valuesUsed += value.Length;
         return wanted;
     }
@@ -606,6 +613,12 @@ internal sealed class Resolver
 
     private void Store(IdentityRecord record) => _profiles.Write(record.Id, record.Write());
 
+    private void Answer(Outcome outcome, long link)
+    {
+        Remember(outcome);
+        QueueOutcome(outcome, link);
+    }
+
     /// <summary>Says what became of an event, to the router that asked with a link.</summary>
     /// <remarks>Keys go round: compaction keeps as many outcomes as are remembered, so that a resolver that lost its state still gives the same answers.</remarks>
     private void QueueOutcome(Outcome outcome, long link)
@@ -622,6 +635,8 @@ internal sealed class Resolver
             RequiresLink = outcome.RequiresLink,
             Kept = outcome.Kept,
             AliasIsUser = outcome.AliasIsUser,
+            KeptMore = outcome.KeptMore,
+            Capped = outcome.Capped,
         };
         Span<byte> key = stackalloc byte[32];
         "#outcome:"u8.CopyTo(key);
@@ -682,16 +697,17 @@ internal sealed class Resolver
         return _types.Length;
     }
 
-    private int Limit(int type) => type == _types.Length ? 0 : _model.Identifiers[type].Limit;
+    /// <summary>None for a type that the model no longer names: who has one of it could otherwise never be joined again.</summary>
+    private int Limit(int type) => type == _types.Length ? int.MaxValue : _model.Identifiers[type].Limit;
 
     private bool MergesByServer(int type) => type != _types.Length && _model.Identifiers[type].MergeByServer;
 
     /// <summary>What became of one link.</summary>
-    internal readonly record struct Outcome(int Partition, long Offset, long LinkOffset, UInt128 Profile, int Merged, long RequiresLink, long Kept, bool AliasIsUser)
+    internal readonly record struct Outcome(int Partition, long Offset, long LinkOffset, UInt128 Profile, int Merged, long RequiresLink, long Kept, bool AliasIsUser, byte[]? KeptMore, bool Capped)
     {
         /// <summary>From its record.</summary>
         public static Outcome Of(in IdentityDecision record) =>
-            new(record.OriginPartition, record.OriginOffset, record.LinkOffset, record.ProfileId, record.Merged, record.RequiresLink, record.Kept, record.AliasIsUser);
+            new(record.OriginPartition, record.OriginOffset, record.LinkOffset, record.ProfileId, record.Merged, record.RequiresLink, record.Kept, record.AliasIsUser, record.KeptMore.IsEmpty ? null : record.KeptMore.ToArray(), record.Capped);
     }
 
     private struct Wanted
@@ -699,7 +715,7 @@ internal sealed class Resolver
         public int Type;
         public int ValueOffset;
         public int ValueLength;
-        public int Bit;
+        public int Place;
         public UInt128 Hash;
         public UInt128 Profile;
         public bool IsKnown;

@@ -29,7 +29,6 @@ public enum ClockMode
 /// </remarks>
 internal sealed class Router
 {
-    private const int MaxIdentifiers = 62; // Bits of the mask of kept identifiers, with room for an alias's previousId.
     private const int MaxRejected = 65_536;
 
     private readonly EventReader _reader;
@@ -48,9 +47,10 @@ internal sealed class Router
     private readonly JsonPathScanner _jsonEnvelope = new([["receivedAt"], ["source"], ["writeKey"]]);
     private readonly JsonSlice[] _jsonSlots = new JsonSlice[3];
     private readonly IdentifierListWriter _identifiers = new();
-    private readonly UInt128[] _hashes = new UInt128[MaxIdentifiers + 1];
-    private readonly UInt128[] _profiles = new UInt128[MaxIdentifiers + 1];
-    private readonly bool[] _known = new bool[MaxIdentifiers + 1];
+    private UInt128[] _hashes = new UInt128[64];
+    private UInt128[] _profiles = new UInt128[64];
+    private bool[] _known = new bool[64];
+    private bool[] _kept = new bool[64];
     private readonly Dictionary<UInt128, long> _rejected = [];
     private readonly Queue<UInt128> _rejectedOrder = [];
     private readonly List<Waiting> _waiting = [];
@@ -63,6 +63,7 @@ internal sealed class Router
     private byte[] _write = new byte[2048];
     private Waiting _current = new();
     private bool _answered;
+    private bool _hasUndecided;
 
     /// <param name="model">Identifiers and sources.</param>
     /// <param name="map">Identifier hash → canonical id: what identity-map says.</param>
@@ -99,11 +100,14 @@ internal sealed class Router
     /// <summary>Number of this run.</summary>
     public long Generation { get; }
 
-    /// <summary>Latest event time of the accepted events, Unix ms; <see cref="long.MinValue"/> before the first.</summary>
+    /// <summary>Latest event time of the events passed on, Unix ms; <see cref="long.MinValue"/> before the first.</summary>
     public long Clock { get; set; } = long.MinValue;
 
     /// <summary>Latest clock that was sent to all shards.</summary>
     public long ClockSent { get; set; } = long.MinValue;
+
+    /// <summary>Latest clock up to and with which time was settled in all shards.</summary>
+    public long ClockSettled { get; private set; } = long.MinValue;
 
     /// <summary>Events that the last run passed on after its checkpoint; they are not passed on again. Entries go as their events come by.</summary>
     public HashSet<(int Partition, long Offset)> Routed { get; } = [];
@@ -123,11 +127,17 @@ internal sealed class Router
     /// <summary>Refused, by problem.</summary>
     public long[] DeadLetters { get; } = new long[Enum.GetValues<EventProblem>().Length];
 
+    /// <summary>Identifiers left out by a rule without asking the resolver, because it has left them out before: limit, merge_by. The resolver counts those that it is asked about.</summary>
+    public IReadOnlyDictionary<string, long> Rejections => _rejections;
+
+    private readonly Dictionary<string, long> _rejections = new(StringComparer.Ordinal) { ["limit"] = 0, ["merge_by"] = 0 };
+
     /// <summary>Events that wait for a decision, or behind one that does.</summary>
     public int WaitingCount => _waiting.Count;
 
     /// <summary>Whether the next event may be read: with the event clock one decision at a time, so that no clock runs ahead of a merge.</summary>
-    public bool CanRead => _clockMode == ClockMode.Event ? _waiting.Count == 0 : _waiting.Count < _maxWaiting;
+    /// <remarks>Nor while it is open whether an event is a dead letter: until then nobody knows whether its messageId and its time count.</remarks>
+    public bool CanRead => !_hasUndecided && (_clockMode == ClockMode.Event ? _waiting.Count == 0 : _waiting.Count < _maxWaiting);
 
     /// <summary>The first offset of a partition that is not done: where a restart has to begin.</summary>
     public long FirstWaiting(int partition, long position)
@@ -159,21 +169,43 @@ internal sealed class Router
 
     /// <summary>Sends the time to every shard.</summary>
     /// <param name="nowMs">Wall time; with the event clock its own clock is sent, when it is new.</param>
+    /// <remarks>
+    /// Where ticks of the event clock stand depends on when the router was idle, so they must change nothing: they make due what lies before the
+    /// clock. What falls on the clock itself is left to the events of that instant that may still come (RULES.md §7), and to <see cref="Settle"/>.
+    /// </remarks>
     public void Tick(long nowMs)
     {
-        if (_clockMode == ClockMode.Event)
+        if (_clockMode == ClockMode.Wall)
         {
-            if (Clock == ClockSent)
-            {
-                return;
-            }
-
-            ClockSent = Clock;
+            Tick(nowMs, dueAt: 0, nowMs);
         }
+        else if (Clock != ClockSent)
+        {
+            ClockSent = Clock;
+            Tick(Clock, Clock - 1, nowMs);
+        }
+    }
 
+    /// <summary>Sends the time to every shard and makes due all that it changes, what falls on this very instant, too: somebody wants to read.</summary>
+    /// <param name="nowMs">Wall time.</param>
+    public void Settle(long nowMs)
+    {
+        if (_clockMode == ClockMode.Wall)
+        {
+            Tick(nowMs);
+        }
+        else if (Clock != ClockSettled)
+        {
+            ClockSent = ClockSettled = Clock;
+            Tick(Clock, dueAt: 0, nowMs);
+        }
+    }
+
+    private void Tick(long now, long dueAt, long timestampMs)
+    {
         for (int shard = 0; shard < _shards; shard++)
         {
-            Append(shard, new ProfileEvent { Kind = ProfileEventKind.Tick, Now = _clockMode == ClockMode.Event ? Clock : nowMs, Generation = Generation }, nowMs);
+            Append(shard, new ProfileEvent { Kind = ProfileEventKind.Tick, Now = now, EventTime = dueAt, Generation = Generation }, timestampMs);
         }
     }
 
@@ -300,25 +332,19 @@ internal sealed class Router
         }
 
         ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
-        if (!messageId.IsEmpty && _repeats.IsRepeat(Hash128.Of(messageId), _reader.SenderHash, envelope.ReceivedAt, record.Partition, record.Offset))
-        {
-            Duplicates++;
-            return;
-        }
-
         long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
-        Clock = Math.Max(Clock, eventTime);
-        if (Routed.Count > 0 && Routed.Remove((record.Partition, record.Offset)))
-        {
-            AskedBefore.Remove((record.Partition, record.Offset));
-            return;
-        }
-
         Waiting current = _current;
         current.Partition = record.Partition;
         current.Offset = record.Offset;
         current.TimestampMs = record.TimestampMs;
-        current.Now = _clockMode == ClockMode.Event ? Clock : 0;
+
+        // Nothing but a previousId that can only be a user_id: where it is not known as one, no identifier is left (RULES.md §1.5, §1.6).
+        current.IsUndecided = _reader.IdentifierCount == 0 && _reader.PreviousAnonymousId.IsEmpty && !Routed.Contains((record.Partition, record.Offset));
+        if (!current.IsUndecided && !TryAccept(current, envelope, messageId, eventTime))
+        {
+            return;
+        }
+
         FindProfiles();
         if (_waiting.Count > 0 && IsBlocked())
         {
@@ -330,6 +356,27 @@ internal sealed class Router
         {
             Wait(current, record);
         }
+    }
+
+    /// <summary>Takes in the messageId and the time of an event that is no dead letter; false where it repeats another, or was passed on before a crash.</summary>
+    private bool TryAccept(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime)
+    {
+        if (!messageId.IsEmpty && _repeats.IsRepeat(Hash128.Of(messageId), _reader.SenderHash, envelope.ReceivedAt, waiting.Partition, waiting.Offset))
+        {
+            Duplicates++;
+            return false;
+        }
+
+        long now = Math.Max(Clock, eventTime);
+        if (Routed.Count > 0 && Routed.Remove((waiting.Partition, waiting.Offset)))
+        {
+            Clock = now;
+            AskedBefore.Remove((waiting.Partition, waiting.Offset));
+            return false;
+        }
+
+        waiting.Now = _clockMode == ClockMode.Event ? now : 0; // The clock itself follows when the event is passed on: no tick may overtake the merge that it waits for.
+        return true;
     }
 
     /// <summary>Whose an identifier is, by the map as it is now; a lone anonymous id has its derived profile.</summary>
@@ -404,7 +451,13 @@ internal sealed class Router
 
     private void FindProfiles()
     {
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        int count = _reader.IdentifierCount;
+        if (_hashes.Length <= count)
+        {
+            int length = (count + 1) * 2; // One more than there are: an alias's previousId may join them.
+            (_hashes, _profiles, _known, _kept) = (new UInt128[length], new UInt128[length], new bool[length], new bool[length]);
+        }
+
         for (int i = 0; i < count; i++)
         {
             _hashes[i] = _reader.IdentifierHash(i);
@@ -417,7 +470,7 @@ internal sealed class Router
 
     private bool IsBlocked()
     {
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        int count = _reader.IdentifierCount;
         for (int i = 0; i < count; i++)
         {
             if (_blocked.Contains(_hashes[i]) || _blocked.Contains(_profiles[i]))
@@ -426,25 +479,42 @@ internal sealed class Router
             }
         }
 
-        return _reader.HasPreviousId && (_blocked.Contains(Hash128.OfIdentifier("user_id"u8, _reader.PreviousUserId)) || _blocked.Contains(Hash128.OfIdentifier("anonymous_id"u8, _reader.PreviousAnonymousId)));
+        return IsBlocked("user_id"u8, _reader.PreviousUserId) || IsBlocked("anonymous_id"u8, _reader.PreviousAnonymousId);
     }
+
+    private bool IsBlocked(ReadOnlySpan<byte> type, ReadOnlySpan<byte> previousId)
+    {
+        if (previousId.IsEmpty)
+        {
+            return false;
+        }
+
+        UInt128 hash = Hash128.OfIdentifier(type, previousId);
+        return _blocked.Contains(hash) || _blocked.Contains(ProfileOf(hash));
+    }
+
+    private UInt128 ProfileOf(UInt128 hash) => _map.Read(hash, ref _read) >= 0 ? CanonicalId.Read(_read) : _ids.OfLone(hash);
 
     private void Block()
     {
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        int count = _reader.IdentifierCount;
         for (int i = 0; i < count; i++)
         {
             _blocked.Add(_hashes[i]);
             _blocked.Add(_profiles[i]);
         }
 
-        if (_reader.HasPreviousId)
+        Block("user_id"u8, _reader.PreviousUserId);
+        Block("anonymous_id"u8, _reader.PreviousAnonymousId);
+    }
+
+    private void Block(ReadOnlySpan<byte> type, ReadOnlySpan<byte> previousId)
+    {
+        if (!previousId.IsEmpty)
         {
-            foreach (UInt128 hash in (ReadOnlySpan<UInt128>)[Hash128.OfIdentifier("user_id"u8, _reader.PreviousUserId), Hash128.OfIdentifier("anonymous_id"u8, _reader.PreviousAnonymousId)])
-            {
-                _blocked.Add(hash);
-                _blocked.Add(_map.Read(hash, ref _read) >= 0 ? CanonicalId.Read(_read) : _ids.OfLone(hash));
-            }
+            UInt128 hash = Hash128.OfIdentifier(type, previousId);
+            _blocked.Add(hash);
+            _blocked.Add(ProfileOf(hash));
         }
     }
 
@@ -453,6 +523,7 @@ internal sealed class Router
         _current = _free.TryPop(out Waiting? free) ? free : new Waiting();
         waiting.Keep(record.Value);
         _waiting.Add(waiting);
+        _hasUndecided |= waiting.IsUndecided;
         if (waiting.IsAsked)
         {
             _asked[(waiting.Partition, waiting.Offset)] = waiting;
@@ -478,11 +549,11 @@ internal sealed class Router
     /// <summary>Passes the event on where the map shows whose it is; else asks the resolver.</summary>
     private bool TryRoute(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime)
     {
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
+        int count = _reader.IdentifierCount;
         bool askAgain = AskedBefore.Count > 0 && AskedBefore.Remove((waiting.Partition, waiting.Offset));
-        if (!askAgain && !_reader.HasPreviousId && TryKeep(count, IsTrusted(envelope.Source), out long kept))
+        if (!askAgain && !_reader.HasPreviousId && TryKeep(count, IsTrusted(envelope.Source)))
         {
-            Route(waiting, envelope, messageId, eventTime, _profiles[0], kept, default);
+            Route(waiting, envelope, messageId, eventTime, _profiles[0], default);
             return true;
         }
 
@@ -491,9 +562,10 @@ internal sealed class Router
         return false;
     }
 
-    private bool TryKeep(int count, bool trusted, out long kept)
+    /// <summary>Says in <see cref="_kept"/> which identifiers count, where that needs no new decision.</summary>
+    private bool TryKeep(int count, bool trusted)
     {
-        kept = 1;
+        _kept[0] = true;
         if (count == 1)
         {
             return _known[0] || IsAnonymous(0);
@@ -507,30 +579,45 @@ internal sealed class Router
 
         if (one)
         {
-            kept = (1L << count) - 1;
+            _kept.AsSpan(0, count).Fill(true);
             return true;
         }
 
-        if (_rejected.Count == 0 || !_rejected.TryGetValue(ListHash(count, trusted), out kept))
+        if (_rejected.Count == 0 || count > KeptMask.LowBits || !_rejected.TryGetValue(ListHash(count, trusted), out long kept))
         {
             return false;
         }
 
         // The resolver left some of these identifiers out before. Profiles only grow, so it would again; those that joined meanwhile are kept.
+        bool alone = true;
         for (int i = 1; i < count; i++)
         {
-            if (_known[i] && _known[0] && _profiles[i] == _profiles[0])
-            {
-                kept |= 1L << i;
-            }
-            else if ((kept & (1L << i)) != 0)
+            _kept[i] = _known[i] && _known[0] && _profiles[i] == _profiles[0];
+            alone &= !_kept[i];
+            if (!_kept[i] && KeptMask.Has(kept, default, i))
             {
                 return false;
             }
         }
 
-        return _known[0] || (kept == 1 && IsAnonymous(0));
+        if (!_known[0] && !(alone && IsAnonymous(0)))
+        {
+            return false;
+        }
+
+        bool firstIsBound = !trusted && _known[0] && MergesByServer(0);
+        for (int i = 1; i < count; i++)
+        {
+            if (!_kept[i])
+            {
+                _rejections[firstIsBound || (!trusted && _known[i] && MergesByServer(i)) ? "merge_by" : "limit"]++;
+            }
+        }
+
+        return true;
     }
+
+    private bool MergesByServer(int i) => _model.Identifiers[_reader.IdentifierType(i)].MergeByServer;
 
     private UInt128 ListHash(int count, bool trusted) =>
         Hash128.Of(MemoryMarshal.AsBytes(_hashes.AsSpan(0, count))) ^ (trusted ? UInt128.One : UInt128.Zero);
@@ -566,7 +653,8 @@ internal sealed class Router
             Now = waiting.Now,
             EventTime = eventTime,
             ModelVersion = (long)_model.Version,
-            AliasPreviousId = !_reader.HasPreviousId ? default : _reader.PreviousAnonymousId.IsEmpty ? _reader.PreviousUserId : _reader.PreviousAnonymousId,
+            AliasPreviousId = _reader.PreviousAnonymousId,
+            AliasPreviousUserId = _reader.PreviousUserId,
             Identifiers = _identifiers.List,
         };
         int start = _links.Count == 0 ? 0 : _links[^1].End;
@@ -579,13 +667,34 @@ internal sealed class Router
         TryOpen(waiting.Record, out CustomerEvent envelope, out _);
         ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
         long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers);
-        long kept = decision.Kept & ((1L << count) - 1);
-        if (kept != (1L << count) - 1 && !_reader.HasPreviousId)
+        if (waiting.IsUndecided)
         {
-            FindProfiles();
+            waiting.IsUndecided = _hasUndecided = false;
+            if (!KeptMask.Has(decision.Kept, decision.KeptMore, _reader.IdentifierCount))
+            {
+                DeadLetter(waiting.Record, envelope, EventProblem.NoIdentifier);
+                return;
+            }
+
+            if (!TryAccept(waiting, envelope, messageId, eventTime))
+            {
+                return;
+            }
+        }
+
+        int count = _reader.IdentifierCount;
+        FindProfiles();
+        bool all = true;
+        for (int i = 0; i < count; i++)
+        {
+            _kept[i] = KeptMask.Has(decision.Kept, decision.KeptMore, i);
+            all &= _kept[i];
+        }
+
+        if (!all && !decision.Capped && !_reader.HasPreviousId && count <= KeptMask.LowBits) // Of a capped one it would not be known by which rule each was left out.
+        {
             UInt128 list = ListHash(count, IsTrusted(envelope.Source));
-            if (_rejected.TryAdd(list, kept))
+            if (_rejected.TryAdd(list, decision.Kept))
             {
                 _rejectedOrder.Enqueue(list);
                 if (_rejectedOrder.Count > MaxRejected)
@@ -595,26 +704,26 @@ internal sealed class Router
             }
         }
 
-        if (_reader.HasPreviousId && (decision.Kept & (1L << count)) != 0)
+        if (_reader.HasPreviousId && KeptMask.Has(decision.Kept, decision.KeptMore, count))
         {
             int place = _reader.AddPreviousId(decision.AliasIsUser);
             if (place >= 0)
             {
-                long below = kept & ((1L << place) - 1);
-                kept = below | (1L << place) | ((kept & ~((1L << place) - 1)) << 1);
+                _kept.AsSpan(place, count - place).CopyTo(_kept.AsSpan(place + 1));
+                _kept[place] = true;
             }
         }
 
-        Route(waiting, envelope, messageId, eventTime, decision.ProfileId, kept, decision);
+        Route(waiting, envelope, messageId, eventTime, decision.ProfileId, decision);
     }
 
-    private void Route(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime, UInt128 profile, long kept, in IdentityDecision decision)
+    private void Route(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime, UInt128 profile, in IdentityDecision decision)
     {
         _identifiers.Clear();
-        int count = Math.Min(_reader.IdentifierCount, MaxIdentifiers + 1);
+        int count = _reader.IdentifierCount;
         for (int i = 0; i < count; i++)
         {
-            if ((kept & (1L << i)) != 0)
+            if (_kept[i])
             {
                 _identifiers.Add(_types[_reader.IdentifierType(i)], _reader.IdentifierValue(i));
             }
@@ -642,6 +751,7 @@ internal sealed class Router
             EventType = (int)_reader.Type,
         };
         Append(CanonicalId.Shard(profile, _shards), routed, envelope.ReceivedAt);
+        Clock = Math.Max(Clock, eventTime);
         Processed++;
     }
 
@@ -688,6 +798,7 @@ internal sealed class Router
         private int _length;
         public bool IsAsked;
         public bool IsDone;
+        public bool IsUndecided;
 
         public LogRecord Record => new() { Partition = Partition, Offset = Offset, TimestampMs = TimestampMs, Value = _value.AsSpan(0, _length) };
 

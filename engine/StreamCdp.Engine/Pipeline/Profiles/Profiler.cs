@@ -158,7 +158,7 @@ internal sealed class Profiler : IDisposable
                 break;
             case ProfileEventKind.Tick:
                 Now = Math.Max(Now, e.Now);
-                _dueAt = Now;
+                _dueAt = Math.Max(_dueAt, e.EventTime != 0 ? e.EventTime : Now);
                 if (!IsBehind || e.Now - _flushedAt >= MostFlushMs)
                 {
                     _flushedAt = e.Now;
@@ -270,13 +270,14 @@ internal sealed class Profiler : IDisposable
         return new ProfilerSnapshot
         {
             Now = Now,
+            DueAt = _dueAt,
             ModelVersion = _model.Version,
             Fences = new Dictionary<int, long>(_fences),
             Received = new Dictionary<int, long>(_received),
             FunctionsSince = new Dictionary<string, long>(FunctionsSince),
             Pending = [.. _pending.Select(pending => new PendingSnapshot(
                 CanonicalId.Text(pending.Key),
-                [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value.Bytes.ToArray(), queued.Now, queued.TimestampMs))],
+                [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value.Bytes.ToArray(), queued.Now, queued.TimestampMs, queued.DueAt))],
                 [.. pending.Value.Transfers.Select(transfer => new TransferSnapshot(transfer.Link, CanonicalId.Text(transfer.Loser), transfer.Record.Bytes.ToArray()))]))],
         };
     }
@@ -287,6 +288,7 @@ internal sealed class Profiler : IDisposable
         if (snapshot is not null)
         {
             Now = snapshot.Now;
+            _dueAt = snapshot.DueAt;
             foreach ((int partition, long generation) in snapshot.Fences)
             {
                 _fences[partition] = generation;
@@ -303,7 +305,7 @@ internal sealed class Profiler : IDisposable
             {
                 UInt128 id = CanonicalId.Parse(saved.Profile);
                 var pending = new Pending();
-                pending.Queue.AddRange(saved.Queue.Select(queued => new Queued(Rented.Copy(queued.Value), queued.Now, queued.TimestampMs)));
+                pending.Queue.AddRange(saved.Queue.Select(queued => new Queued(Rented.Copy(queued.Value), queued.Now, queued.DueAt, queued.TimestampMs)));
                 foreach (TransferSnapshot transfer in saved.Transfers)
                 {
                     pending.Transfers.Add(new Transfer(transfer.Link, CanonicalId.Parse(transfer.Loser), Rented.Copy(transfer.Record)));
@@ -358,7 +360,7 @@ internal sealed class Profiler : IDisposable
         Now = Math.Max(Now, now);
         if (_pending.Count > 0 && _pending.TryGetValue(e.ProfileId, out Pending? pending) && pending.Queue.Count > 0)
         {
-            pending.Queue.Add(new Queued(Rented.Copy(value), now, _timestampMs));
+            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs));
             return;
         }
 
@@ -387,11 +389,11 @@ internal sealed class Profiler : IDisposable
                 pending = AddPending(e.ProfileId);
             }
 
-            pending.Queue.Add(new Queued(Rented.Copy(value), now, _timestampMs));
+            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs));
             return;
         }
 
-        if (ApplyReady(e, now))
+        if (ApplyReady(e, now, _dueAt))
         {
             Store();
             if (CrashPoint.IsArmed && _changes.Count > 0)
@@ -480,7 +482,7 @@ internal sealed class Profiler : IDisposable
                 continue;
             }
 
-            if (!ApplyReady(e, queued.Now))
+            if (!ApplyReady(e, queued.Now, queued.DueAt))
             {
                 // It became a redirect: what waits behind belongs to the survivor now.
                 changed = false;
@@ -576,21 +578,27 @@ internal sealed class Profiler : IDisposable
     }
 
     /// <summary>Applies a record to the loaded profile.</summary>
+    /// <param name="e">The record.</param>
+    /// <param name="now">The shard's now at the record.</param>
+    /// <param name="dueAt">What the tick before the record in the log asked for: it comes first, whether its timer has fired by now or not.</param>
     /// <returns>False where the profile is gone: merged into another.</returns>
-    private bool ApplyReady(in ProfileEvent e, long now)
+    private bool ApplyReady(in ProfileEvent e, long now, long dueAt)
     {
-        if (e.Kind == ProfileEventKind.Merge)
+        Advance(Math.Min(dueAt, now), inclusive: true);
+        if (e is { Merged: > 0, Now: 0 })
         {
-            MergeAway(e, now);
-            return false;
+            now = Math.Max(now, LatestTransferred(e)); // This shard applies the events of the merged profiles now, and its now is never before one (RULES.md §4.3).
+            Now = Math.Max(Now, now);
         }
 
         Advance(now, inclusive: false);
-        if (e.Merged > 0)
+        if (e.Kind == ProfileEventKind.Merge)
         {
-            MergeIn(e);
+            MergeAway(e);
+            return false;
         }
 
+        bool merged = e.Merged > 0 && MergeIn(e);
         ApplyEvent(e, now);
         _changes.Clear();
         _segments.Evaluate(_profile, now, ref _changes);
@@ -600,7 +608,7 @@ internal sealed class Profiler : IDisposable
             CrashPoint.Hit(CrashPoint.ProfileChanged);
         }
 
-        Emit(now, MembershipReason.Event, e.MessageId, e.ReceivedAt);
+        Emit(now, merged ? MembershipReason.Merge : MembershipReason.Event, e.MessageId, e.ReceivedAt); // They are evaluated together, so what a merging event changes follows from the merge.
         Arm();
         Applied++;
         if (!_profileExists)
@@ -709,9 +717,27 @@ internal sealed class Profiler : IDisposable
         }
     }
 
-    /// <summary>Takes in the records of the profiles that this event merged, in the order in which its identifiers reached them.</summary>
-    private void MergeIn(in ProfileEvent e)
+    /// <summary>Latest event time of the profiles that an event merges; <see cref="long.MinValue"/> where they had no events.</summary>
+    private long LatestTransferred(in ProfileEvent e)
     {
+        long latest = long.MinValue;
+        foreach (Transfer transfer in _pending[e.ProfileId].Transfers)
+        {
+            if (transfer.Link == e.LinkOffset && transfer.Record.Length > 0)
+            {
+                _loser.Read(transfer.Loser, transfer.Record.Bytes);
+                latest = _loser.EventCount > 0 ? Math.Max(latest, _loser.LastSeen) : latest;
+            }
+        }
+
+        return latest;
+    }
+
+    /// <summary>Takes in the records of the profiles that this event merged, in the order in which its identifiers reached them.</summary>
+    /// <returns>False where none of them had anything: a profile that only the identifiers of this event could have had.</returns>
+    private bool MergeIn(in ProfileEvent e)
+    {
+        bool any = false;
         Pending pending = _pending[e.ProfileId];
         var order = new EventOrder(e.EventTime, e.OriginOffset, e.OriginPartition);
         foreach (Identifier identifier in e.Identifiers)
@@ -736,7 +762,7 @@ internal sealed class Profiler : IDisposable
                     MergeOne();
                     transfer.Record.Return();
                     pending.Transfers.RemoveAt(i);
-                    brought = true;
+                    any = brought = true;
                 }
             }
 
@@ -758,11 +784,14 @@ internal sealed class Profiler : IDisposable
             {
                 _loser.Read(transfer.Loser, transfer.Record.Bytes);
                 MergeOne();
+                any = true;
             }
 
             transfer.Record.Return();
             pending.Transfers.RemoveAt(i);
         }
+
+        return any;
     }
 
     private void MergeOne()
@@ -820,12 +849,11 @@ internal sealed class Profiler : IDisposable
     }
 
     /// <summary>This profile ends: its record goes to the survivor, a redirect stays, and no exit is emitted (RULES.md §3.8).</summary>
-    private void MergeAway(in ProfileEvent e, long now)
+    private void MergeAway(in ProfileEvent e)
     {
         int length = 0;
         if (_profileExists)
         {
-            Advance(now, inclusive: false);
             foreach (MembershipEntry membership in _profile.Memberships)
             {
                 if (_segments.SegmentIndex(membership.Key) is >= 0 and int segment)
@@ -936,6 +964,11 @@ internal sealed class Profiler : IDisposable
     private void Store()
     {
         _profile.SourceOffset = _offset;
+        Changed();
+    }
+
+    private void Changed()
+    {
         if (_cache.Changed(_profile) && _dirty.Add(_profile.Id) && _dirty.Count >= MaxDirty)
         {
             QueueFlush();
@@ -1157,6 +1190,7 @@ internal sealed class Profiler : IDisposable
             return;
         }
 
+        PassTimeForAll();
         CdpModel old = _model;
         HashSet<string> known = [.. ModelFunctions.Of(old)];
         UseModel(model);
@@ -1210,6 +1244,21 @@ internal sealed class Profiler : IDisposable
         }
     }
 
+    /// <summary>Does what time did up to now to every profile, while the old model's rules are there to say what.</summary>
+    private void PassTimeForAll()
+    {
+        foreach (UInt128 id in AllIds())
+        {
+            bool waits = _pending.TryGetValue(id, out Pending? pending) && pending.Queue.Count > 0; // For a merge: what is queued comes before.
+            if (waits || !TryLoad(id, keep: false, out _) || _offset <= _profile.SourceOffset || !Advance(Now, inclusive: true))
+            {
+                continue;
+            }
+
+            Changed(); // Not Store: this record is not done yet with the profile.
+        }
+    }
+
     /// <summary>Bytes that wait for a short time, in an array of the pool.</summary>
     private readonly record struct Rented(byte[] Array, int Length)
     {
@@ -1225,7 +1274,7 @@ internal sealed class Profiler : IDisposable
         public void Return() => s_waiting.Return(Array);
     }
 
-    private readonly record struct Queued(Rented Value, long Now, long TimestampMs);
+    private readonly record struct Queued(Rented Value, long Now, long DueAt, long TimestampMs);
 
     private readonly record struct Transfer(long Link, UInt128 Loser, Rented Record);
 

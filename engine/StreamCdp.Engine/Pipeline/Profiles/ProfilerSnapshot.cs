@@ -6,6 +6,9 @@ internal sealed record ProfilerSnapshot
     /// <summary>The shard's now, Unix ms.</summary>
     public long Now { get; init; }
 
+    /// <summary>Up to and with this instant ticks have asked for all that time changes, Unix ms; timers may still have to fire.</summary>
+    public long DueAt { get; init; } = long.MinValue;
+
     /// <summary>Model that the shard computes with.</summary>
     public ulong ModelVersion { get; init; }
 
@@ -26,7 +29,7 @@ internal sealed record ProfilerSnapshot
 internal sealed record PendingSnapshot(string Profile, List<QueuedSnapshot> Queue, List<TransferSnapshot> Transfers);
 
 /// <summary>A record that waits.</summary>
-internal sealed record QueuedSnapshot(byte[] Value, long Now, long TimestampMs);
+internal sealed record QueuedSnapshot(byte[] Value, long Now, long TimestampMs, long DueAt = long.MinValue);
 
 /// <summary>The record of a merged profile that came before its event.</summary>
 internal sealed record TransferSnapshot(long Link, string Loser, byte[] Record);

@@ -13,7 +13,11 @@ internal sealed class TraitRules
     private readonly Dictionary<string, string>.AlternateLookup<ReadOnlySpan<char>> _kindsByText;
     private byte[] _name = new byte[256];
     private readonly List<Element> _elements = [];
+    private Member[] _members = new Member[32];
+    private int _memberCount;
     private byte[] _union = new byte[1024];
+    private byte[] _left = new byte[256];
+    private byte[] _right = new byte[256];
 
     /// <param name="model">Declared traits and the kinds of sources.</param>
     /// <param name="firstSlot">Slot of the first of <see cref="Paths"/> in the caller's scan.</param>
@@ -94,20 +98,13 @@ internal sealed class TraitRules
             return;
         }
 
-        var reader = new Utf8JsonReader(traits);
-        reader.Read();
-        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        FindMembers(traits);
+        for (int i = 0; i < _memberCount; i++)
         {
-            ReadOnlySpan<byte> name = Name(ref reader);
-            reader.Read();
-            int start = (int)reader.TokenStartIndex;
-            bool isNull = reader.TokenType == JsonTokenType.Null;
-            reader.Skip();
-            if (Find(name) is not { } declared)
-            {
-                declared = null;
-            }
-            else if (declared.From is not null)
+            Member member = _members[i];
+            ReadOnlySpan<byte> name = Unescape(traits[member.Name], member.NameIsEscaped);
+            Declared? declared = Find(name);
+            if (declared?.From is not null)
             {
                 continue; // It reads that path and no other.
             }
@@ -117,23 +114,56 @@ internal sealed class TraitRules
                 continue;
             }
 
-            Write(profile, name, isNull ? default : traits[start..(int)reader.BytesConsumed], source, order, declared);
+            Write(profile, name, member.IsNull ? default : traits[member.Value], source, order, declared);
         }
     }
 
-    private ReadOnlySpan<byte> Name(ref Utf8JsonReader reader)
+    /// <summary>Lists the keys of an object with their values; of a key that comes twice the last one counts, as in JSON.parse.</summary>
+    private void FindMembers(ReadOnlySpan<byte> json)
     {
-        if (!reader.ValueIsEscaped)
+        _memberCount = 0;
+        var reader = new Utf8JsonReader(json);
+        reader.Read();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
-            return reader.ValueSpan;
+            int nameStart = (int)reader.TokenStartIndex + 1;
+            var member = new Member { Name = nameStart..(nameStart + reader.ValueSpan.Length), NameIsEscaped = reader.ValueIsEscaped };
+            UInt128 hash = Hash128.Of(Unescape(json[member.Name], member.NameIsEscaped));
+            reader.Read();
+            int start = (int)reader.TokenStartIndex;
+            member.Hash = hash;
+            member.IsNull = reader.TokenType == JsonTokenType.Null;
+            reader.Skip();
+            member.Value = start..(int)reader.BytesConsumed;
+            int place = 0;
+            while (place < _memberCount && _members[place].Hash != hash)
+            {
+                place++;
+            }
+
+            if (place == _members.Length)
+            {
+                Array.Resize(ref _members, place * 2);
+            }
+
+            _members[place] = member;
+            _memberCount = Math.Max(_memberCount, place + 1);
+        }
+    }
+
+    private ReadOnlySpan<byte> Unescape(ReadOnlySpan<byte> name, bool isEscaped)
+    {
+        if (!isEscaped)
+        {
+            return name;
         }
 
-        if (_name.Length < reader.ValueSpan.Length)
+        if (_name.Length < name.Length)
         {
-            _name = new byte[reader.ValueSpan.Length * 2];
+            _name = new byte[name.Length * 2];
         }
 
-        return _name.AsSpan(0, JsonText.Unescape(reader.ValueSpan, _name));
+        return _name.AsSpan(0, JsonText.Unescape(name, _name));
     }
 
     private static bool Has(ReadOnlySpan<byte> json, ReadOnlySpan<byte> name)
@@ -305,12 +335,12 @@ internal sealed class TraitRules
     {
         for (int i = 0; i < _elements.Count; i++)
         {
-            if (json.SequenceEqual(_elements[i].Json))
+            if (IsSameScalar(json, _elements[i].Json))
             {
                 bool earlier = order < _elements[i].Order;
                 if (earlier)
                 {
-                    _elements[i] = new Element(_elements[i].Json, source.ToArray(), order);
+                    _elements[i] = new Element(json.ToArray(), source.ToArray(), order);
                 }
 
                 return earlier;
@@ -319,6 +349,40 @@ internal sealed class TraitRules
 
         _elements.Add(new Element(json.ToArray(), source.ToArray(), order));
         return true;
+    }
+
+    /// <summary>Text by what it says, numbers as doubles, as in every comparison (RULES.md §6.6): however they are written.</summary>
+    private bool IsSameScalar(ReadOnlySpan<byte> left, ReadOnlySpan<byte> right)
+    {
+        if (left.SequenceEqual(right))
+        {
+            return true;
+        }
+
+        if (left[0] == (byte)'"' && right[0] == (byte)'"')
+        {
+            return Unescaped(left, ref _left).SequenceEqual(Unescaped(right, ref _right));
+        }
+
+        return Utf8Parser.TryParse(left, out double leftNumber, out int leftLength) && leftLength == left.Length
+            && Utf8Parser.TryParse(right, out double rightNumber, out int rightLength) && rightLength == right.Length
+            && leftNumber == rightNumber;
+    }
+
+    private static ReadOnlySpan<byte> Unescaped(ReadOnlySpan<byte> text, ref byte[] buffer)
+    {
+        text = text[1..^1];
+        if (!text.Contains((byte)'\\'))
+        {
+            return text;
+        }
+
+        if (buffer.Length < text.Length)
+        {
+            buffer = new byte[text.Length * 2];
+        }
+
+        return buffer.AsSpan(0, JsonText.Unescape(text, buffer));
     }
 
     /// <summary>Writes the JSON array, in order of adding, and who added each element; the provenance is that of the latest.</summary>
@@ -376,6 +440,16 @@ internal sealed class TraitRules
         }
 
         return elements;
+    }
+
+    /// <summary>A key of a JSON object with its value, by their places.</summary>
+    private struct Member
+    {
+        public UInt128 Hash;
+        public Range Name;
+        public Range Value;
+        public bool NameIsEscaped;
+        public bool IsNull;
     }
 
     private readonly record struct Element(byte[] Json, byte[] Source, EventOrder Order);

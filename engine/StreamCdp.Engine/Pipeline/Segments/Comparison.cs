@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 
 namespace StreamCdp.Engine.Pipeline.Segments;
@@ -88,6 +89,7 @@ internal static class Comparison
         return !rightCursor.MoveNext();
     }
 
+    /// <remarks>Not JsonElement.DeepEquals: it throws on half a surrogate pair, and one text of a browser must not stop a shard.</remarks>
     private static bool AreObjectsEqual(ReadOnlySpan<byte> left, ReadOnlySpan<byte> right)
     {
         if (left.SequenceEqual(right))
@@ -95,8 +97,42 @@ internal static class Comparison
             return true;
         }
 
-        var leftReader = new Utf8JsonReader(left);
-        var rightReader = new Utf8JsonReader(right);
-        return JsonElement.DeepEquals(JsonElement.ParseValue(ref leftReader), JsonElement.ParseValue(ref rightReader));
+        Dictionary<string, Range> leftMembers = Members(left);
+        Dictionary<string, Range> rightMembers = Members(right);
+        if (leftMembers.Count != rightMembers.Count)
+        {
+            return false;
+        }
+
+        byte[] leftBuffer = [];
+        byte[] rightBuffer = [];
+        foreach ((string name, Range value) in leftMembers)
+        {
+            if (!rightMembers.TryGetValue(name, out Range other) || !AreEqual(Value.FromJson(left[value], ref leftBuffer), Value.FromJson(right[other], ref rightBuffer)))
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>Where the value of each key stands; of a key that comes twice, the last one.</summary>
+    private static Dictionary<string, Range> Members(ReadOnlySpan<byte> json)
+    {
+        var members = new Dictionary<string, Range>(StringComparer.Ordinal);
+        byte[] buffer = [];
+        var reader = new Utf8JsonReader(json);
+        reader.Read();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            string name = Encoding.UTF8.GetString(reader.ValueIsEscaped ? JsonText.Unescape(reader.ValueSpan, ref buffer) : reader.ValueSpan);
+            reader.Read();
+            int start = (int)reader.TokenStartIndex;
+            reader.Skip();
+            members[name] = start..(int)reader.BytesConsumed;
+        }
+
+        return members;
     }
 }

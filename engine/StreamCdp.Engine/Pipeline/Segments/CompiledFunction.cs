@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Text.Json;
 using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Pipeline.Collect;
 
 namespace StreamCdp.Engine.Pipeline.Segments;
 
@@ -57,8 +58,11 @@ internal sealed class SkippedValues
 /// </remarks>
 internal sealed class CompiledFunction
 {
-    /// <summary>Longest value that first and last keep, bytes of JSON: a record must stay small, and a longer text is no attribute of a person.</summary>
-    public const int MaxValueBytes = 1024;
+    /// <summary>Longest value that first and last keep, bytes of JSON: any that an event can have; only the context of a batch can have a longer one.</summary>
+    public const int MaxValueBytes = EventReader.MaxBytes;
+
+    /// <summary>The same of first with a window: there it keeps a value for each bucket, up to hundreds, and a record must fit a page of the store.</summary>
+    public const int MaxBucketValueBytes = 1024;
 
     /// <summary>A state of one event is not longer.</summary>
     public const int MaxSingleBytes = MaxValueBytes + 64;
@@ -190,8 +194,12 @@ internal sealed class CompiledFunction
                 return true;
 
             case EventFunction.First or EventFunction.Last:
-                Span<byte> kept = stackalloc byte[MaxValueBytes];
-                int length = KeepValue(context.Event, value, kept);
+                if (_buffer.Length < value.Length + 2)
+                {
+                    _buffer = new byte[(value.Length + 2) * 2];
+                }
+
+                int length = KeepValue(context.Event, value, _buffer.AsSpan(0, Math.Min(_buffer.Length, _isBucketed ? MaxBucketValueBytes : MaxValueBytes)));
                 if (length < 0)
                 {
                     skipped.TooLong++;
@@ -200,7 +208,7 @@ internal sealed class CompiledFunction
 
                 WriteBucket(order, ref writer);
                 writer.Order(order);
-                writer.Bytes(kept[..length]);
+                writer.Bytes(_buffer.AsSpan(0, length));
                 return true;
 
             default:

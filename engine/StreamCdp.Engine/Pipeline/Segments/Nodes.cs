@@ -118,7 +118,7 @@ internal sealed class TraitNode(byte[][] path) : Node
         reader.Read();
         while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
         {
-            bool isKey = reader.ValueTextEquals(key);
+            bool isKey = Pipeline.JsonText.Is(ref reader, key); // Not ValueTextEquals: it throws on half a surrogate pair.
             reader.Read();
             int start = (int)reader.TokenStartIndex;
             reader.Skip();

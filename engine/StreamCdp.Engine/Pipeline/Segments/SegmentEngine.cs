@@ -70,7 +70,7 @@ internal sealed class SegmentEngine
     /// <summary>Numbers that a function skipped because they are too large or have too many decimals (RULES.md §6.1).</summary>
     public long SkippedOutOfRange => _skipped.OutOfRange;
 
-    /// <summary>Values that <c>first</c> or <c>last</c> skipped because they are longer than <see cref="CompiledFunction.MaxValueBytes"/>.</summary>
+    /// <summary>Values that <c>first</c> or <c>last</c> skipped because they are longer than <see cref="CompiledFunction.MaxValueBytes"/>, or with a window than <see cref="CompiledFunction.MaxBucketValueBytes"/>.</summary>
     public long SkippedTooLong => _skipped.TooLong;
 
     /// <summary>Key of a segment's membership in a profile.</summary>
