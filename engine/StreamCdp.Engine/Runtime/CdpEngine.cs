@@ -94,8 +94,9 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         return engine;
     }
 
-    /// <summary>Segments that use event functions which did not see all events: they need a backfill to be exact for the time before.</summary>
-    public IReadOnlyList<string> NeedBackfill() => [.. Segments().Where(segment => segment.NeedsBackfill).Select(segment => segment.Id)];
+    /// <summary>Segments, and computed traits as <c>computed.x</c>, with event functions that did not see all events which count: they need a backfill to be exact.</summary>
+    public IReadOnlyList<string> NeedBackfill() =>
+        [.. Segments().Where(segment => segment.NeedsBackfill).Select(segment => segment.Id), .. Computed().Where(computed => computed.NeedsBackfill).Select(computed => "computed." + computed.Name)];
 
     /// <inheritdoc/>
     public async ValueTask<byte[]?> ProfileAsync(string type, string value, ProfileParts include, CancellationToken cancellationToken)
@@ -220,19 +221,33 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 members += shard.Profiler.Members.GetValueOrDefault(segment.Id)?.Count ?? 0;
             }
 
-            long since = 0;
-            foreach (string function in ModelFunctions.Of(segment, Model))
-            {
-                foreach (ProfilerRunner shard in _shards)
-                {
-                    since = Math.Max(since, shard.Profiler.FunctionsSince.GetValueOrDefault(function));
-                }
-            }
-
+            long since = ExactSince(segment.When);
             statuses.Add(new SegmentStatus(segment.Id, segment.Name, segment.When.ToString()!, segment.Version.ToString("x16", CultureInfo.InvariantCulture), members, since, since > 0));
         }
 
         return statuses;
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<ComputedStatus> Computed() =>
+        [.. Model.Computed.Select(computed => (computed, Since: ExactSince(computed.Value))).Select(one => new ComputedStatus(one.computed.Name, one.computed.Value.ToString()!, one.Since, one.Since > 0))];
+
+    /// <summary>From when on what an expression needs was counted; 0 where nothing is missing, or nothing any more: a window forgets what was missed.</summary>
+    private long ExactSince(Expression expression)
+    {
+        long since = 0;
+        foreach (FunctionExpression function in ModelFunctions.Of(expression, Model))
+        {
+            foreach (ProfilerRunner shard in _shards)
+            {
+                if (shard.Profiler.FunctionsSince.TryGetValue(function.ToString(), out long began) && !ModelFunctions.IsComplete(function, began, shard.Profiler.Now))
+                {
+                    since = Math.Max(since, began);
+                }
+            }
+        }
+
+        return since;
     }
 
     /// <inheritdoc/>

@@ -22,6 +22,9 @@ public interface IEngineQueries
     /// <summary>All segments, in the model's order.</summary>
     IReadOnlyList<SegmentStatus> Segments();
 
+    /// <summary>All computed traits, in the model's order.</summary>
+    IReadOnlyList<ComputedStatus> Computed();
+
     /// <summary>One page of members, ordered by profile id.</summary>
     /// <param name="segmentId">Id of the model.</param>
     /// <param name="cursor">Null for the first page, else <see cref="MembersPage.Next"/>.</param>
@@ -85,9 +88,16 @@ public enum ProfileParts
 /// <param name="When">Normal text of the rule.</param>
 /// <param name="Version">Version of the rule, 16 hex digits.</param>
 /// <param name="Members">Now.</param>
-/// <param name="ExactSince">Members are exact for history from here on, Unix ms: 0 where the rule has seen everything.</param>
-/// <param name="NeedsBackfill">It was added or changed later and uses event history that it has not seen.</param>
+/// <param name="ExactSince">Members are exact for history from here on, Unix ms: 0 where the rule has seen everything that counts now.</param>
+/// <param name="NeedsBackfill">It was added or changed later and uses event history that it has not seen, and that no window has left behind yet.</param>
 public sealed record SegmentStatus(string Id, string Name, string When, string Version, long Members, long ExactSince, bool NeedsBackfill);
+
+/// <summary>A computed trait as it is served.</summary>
+/// <param name="Name">Name of the model.</param>
+/// <param name="Value">Normal text of its expression.</param>
+/// <param name="ExactSince">Exact for history from here on, Unix ms: 0 where it has seen everything that counts now.</param>
+/// <param name="NeedsBackfill">It was added or changed later and uses event history that it has not seen, and that no window has left behind yet.</param>
+public sealed record ComputedStatus(string Name, string Value, long ExactSince, bool NeedsBackfill);
 
 /// <summary>A page of members.</summary>
 /// <param name="Members">In order of profile id.</param>
