@@ -47,6 +47,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable);
         foreach (StageRunner runner in (StageRunner[])[.. _shards, _resolver, _router])
         {
+            metrics.CheckpointFrom(runner.Name, home.SavedAtMs(runner.Name.Replace(' ', '-')) ?? now); // Else a stage that never saves has no age, and nobody is told.
             _published[runner] = Publisher(runner);
             _threads.Add(new StageThread(runner, time, logger, (int)Math.Min(options.TickMs, 1000), thread => _published[thread.Runner](), OnFailed));
         }
@@ -81,7 +82,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     /// <param name="logger">Start-up and failures.</param>
     /// <exception cref="LogUnavailableException">A log cannot be opened.</exception>
     /// <exception cref="LogUnfitException">An existing log has settings that would lose data.</exception>
-    public static CdpEngine Start(EngineOptions options, CdpModel model, ILogStore logs, string statePath, SchemaIds schemas, EngineMetrics metrics, TimeProvider time, ILogger logger)
+    public static CdpEngine Start(EngineOptions options, CdpModel model, ILogStore logs, string statePath, SchemaIds schemas, EngineMetrics metrics, TimeProvider time, ILogger logger) =>
+        Start(options, model, logs, new DirectoryStateHome(statePath), schemas, metrics, time, logger);
+
+    /// <summary>Starts with state anywhere.</summary>
+    internal static CdpEngine Start(EngineOptions options, CdpModel model, ILogStore logs, IStateHome home, SchemaIds schemas, EngineMetrics metrics, TimeProvider time, ILogger logger)
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(model);
@@ -89,7 +94,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         ArgumentNullException.ThrowIfNull(time);
         var opened = new EngineLogs(logs, options);
         Func<ulong, CdpModel> models = Publish(opened, model, schemas, time.GetUtcNow().ToUnixTimeMilliseconds());
-        var engine = new CdpEngine(opened, options, model, new DirectoryStateHome(statePath), schemas, models, metrics, time, logger);
+        var engine = new CdpEngine(opened, options, model, home, schemas, models, metrics, time, logger);
         engine._threads.ForEach(thread => thread.Start());
         return engine;
     }
@@ -624,6 +629,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     {
         string name = runner.Name;
         long checkpointAt = 0;
+        string? problemLogged = null;
         long nextState = 0;
         switch (runner)
         {
@@ -730,6 +736,22 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 _metrics.CheckpointDone(name, TimeSpan.FromMilliseconds(runner.CheckpointTookMs), checkpointAt);
             }
 
+            // Once for each problem: the same one comes again with every try, with other figures.
+            string? problem = runner.CheckpointProblem;
+            string? withoutFigures = problem is null ? null : string.Concat(problem.Where(c => !char.IsAsciiDigit(c)));
+            if (withoutFigures != problemLogged)
+            {
+                problemLogged = withoutFigures;
+                if (problem is null)
+                {
+                    LogCheckpointsAgain(name);
+                }
+                else
+                {
+                    LogCheckpointFailed(name, problem);
+                }
+            }
+
             return true;
         }
 
@@ -750,6 +772,12 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     }
 
     private long Now() => _time.GetUtcNow().ToUnixTimeMilliseconds();
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Stage {Stage} could not save a checkpoint: {Reason} Nothing is lost, and it is tried again; until one is saved, a restart takes longer.")]
+    private partial void LogCheckpointFailed(string stage, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Stage {Stage} saves checkpoints again.")]
+    private partial void LogCheckpointsAgain(string stage);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Reason} An older one is tried, then the log from its start; nothing is lost.")]
     private partial void LogCheckpointUnusable(string reason);

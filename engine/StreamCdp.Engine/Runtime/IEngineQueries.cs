@@ -114,5 +114,5 @@ public sealed record SegmentMember(string Id, long Since, JsonElement Identifier
 /// <param name="Part">For example <c>collect</c>, <c>route</c>, <c>log events</c>.</param>
 /// <param name="IsLive">False: it cannot recover by itself; restart the process.</param>
 /// <param name="IsReady">False: do not send traffic now.</param>
-/// <param name="Reason">What is wrong and what to do; empty when ready.</param>
+/// <param name="Reason">What is wrong and what to do; empty when nothing is. A part may be ready and have one: a checkpoint that failed costs nothing but time at a restart.</param>
 public sealed record PartHealth(string Part, bool IsLive, bool IsReady, string Reason);
