@@ -93,6 +93,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         ArgumentNullException.ThrowIfNull(logs);
         ArgumentNullException.ThrowIfNull(time);
         var opened = new EngineLogs(logs, options);
+        if (RouterRunner.SavedPartitions(home) is (int events, int shards))
+        {
+            opened.MustBeAsSaved(events, shards); // Before anything is written.
+        }
+
         Func<ulong, CdpModel> models = Publish(opened, model, schemas, time.GetUtcNow().ToUnixTimeMilliseconds());
         var engine = new CdpEngine(opened, options, model, home, schemas, models, metrics, time, logger);
         engine._threads.ForEach(thread => thread.Start());

@@ -79,6 +79,10 @@ internal sealed class RouterRunner : StageRunner
         _events = [.. Enumerable.Range(0, logs.Events.Partitions).Select(partition => logs.Events.OpenReader(partition, manifest.Positions[partition], Signal))];
     }
 
+    /// <summary>Partitions of events and of profile-events when a checkpoint was saved last; null before the first.</summary>
+    public static (int Events, int Shards)? SavedPartitions(IStateHome home) =>
+        Checkpointer<RouterManifest>.Read(Stage, home).Select(saved => ((int, int)?)(saved.Manifest.State.Positions.Length, saved.Manifest.State.ShardEnds.Length)).FirstOrDefault();
+
     /// <summary>The stage.</summary>
     public Router Router { get; }
 
