@@ -640,12 +640,10 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         {
             case RouterRunner router:
                 Prometheus.Histogram.Child routeLatency = _metrics.StageLatency("route");
-                long processed = 0;
                 long duplicates = 0;
                 long[] letters = new long[router.Router.DeadLetters.Length];
                 return () =>
                 {
-                    Add(_metrics.EventsProcessed, router.Router.Processed, ref processed);
                     Add(_metrics.EventsDuplicate, router.Router.Duplicates, ref duplicates);
                     for (int i = 1; i < letters.Length; i++)
                     {
@@ -661,6 +659,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                     {
                         router.Latency.PublishTo(routeLatency);
                         State(router.StateBytes);
+                        _metrics.LogLag("identity-map", 0).Set(Math.Max(0, _logs.IdentityMap.EndOffset(0) - router.DecisionPosition));
                         for (int partition = 0; partition < _logs.Events.Partitions; partition++)
                         {
                             _metrics.LogLag("events", partition).Set(Math.Max(0, _logs.Events.EndOffset(partition) - router.Position(partition)));
@@ -669,6 +668,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 };
             case ResolverRunner resolver:
                 long merges = 0;
+                Prometheus.Histogram.Child resolveLatency = _metrics.StageLatency("resolve");
                 Dictionary<string, long> rejections = [];
                 return () =>
                 {
@@ -677,6 +677,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                         return;
                     }
 
+                    resolver.Latency.PublishTo(resolveLatency);
                     Add(_metrics.IdentityMerges, resolver.Resolver.Merges, ref merges);
                     foreach ((string rule, long count) in resolver.Resolver.Rejections)
                     {
@@ -693,8 +694,10 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 Prometheus.Histogram.Child profileLatency = _metrics.StageLatency("profile");
                 (long Entered, long Exited)[] changes = [];
                 CdpModel? model = null;
+                long applied = 0;
                 return () =>
                 {
+                    Add(_metrics.EventsProcessed, shard.Profiler.Applied, ref applied);
                     shard.Latency.PublishTo(_metrics.EventLatency);
                     if (IsDue())
                     {

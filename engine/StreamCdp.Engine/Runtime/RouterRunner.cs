@@ -98,6 +98,9 @@ internal sealed class RouterRunner : StageRunner
     /// <summary>First offset of a partition of events that is not passed on.</summary>
     public long Position(int partition) => Router.FirstWaiting(partition, _events[partition].Position);
 
+    /// <summary>Offset of the next decision to take.</summary>
+    public long DecisionPosition => _decisions.Position;
+
     /// <summary>Sends the clock to all shards where they may be behind it, and waits until that is durable.</summary>
     /// <returns>True.</returns>
     public bool FlushClock(long nowMs)
