@@ -38,6 +38,10 @@ public sealed class ServerKafkaTests(KafkaFixture kafka, SchemaRegistryProcess r
             Assert.Equal("no event at all", letter.GetProperty("payload_text").GetString());
             Assert.Equal("events", letter.GetProperty("origin").GetProperty("log").GetString());
             Assert.Equal("ready", (await server.GetAsync("/readyz")).GetProperty("status").GetString());
+            await ProduceAsync(servers, """{"type":"purchase","anonymousId":"a1","messageId":"bad"}""");
+            JsonElement[] stages = [.. (await server.GetAsync("/v1/trace/bad?wait=true")).GetProperty("stages").EnumerateArray()];
+            Assert.Equal(["collect", "route"], stages.Select(stage => stage.GetProperty("stage").GetString()));
+            Assert.Equal("unknown_type", stages[1].GetProperty("reason").GetString());
             before = profile.GetRawText();
         }
 

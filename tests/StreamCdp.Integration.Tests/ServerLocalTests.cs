@@ -155,6 +155,22 @@ public sealed class ServerLocalTests : IDisposable
     }
 
     [Fact]
+    public async Task The_trace_of_a_refused_event_says_where_and_why()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        await server.SendAsync("batch", """{"batch":[{"type":"track","userId":"u1","messageId":"bad/1"},{"type":"track","userId":"u1","messageId":"bad 2","event":"E","timestamp":"yesterday"}]}""");
+
+        JsonElement stage = Assert.Single((await server.GetAsync("/v1/trace/bad%2F1?wait=true")).GetProperty("stages").EnumerateArray());
+        using HttpResponseMessage unknown = await server.Client.GetAsync("/v1/trace/bad", TestContext.Current.CancellationToken);
+
+        Assert.Equal(("collect", "dead letter", "missing_event", "event"), (Text("stage"), Text("outcome"), Text("reason"), Text("field")));
+        Assert.Equal("bad/1", (await server.GetAsync("/v1/dead-letters")).GetProperty("dead_letters").EnumerateArray().Single(letter => letter.GetProperty("offset").GetInt64() == stage.GetProperty("dead_letter").GetInt64()).GetProperty("payload").GetProperty("messageId").GetString());
+        Assert.Equal(HttpStatusCode.NotFound, unknown.StatusCode);
+
+        string? Text(string name) => stage.GetProperty(name).GetString();
+    }
+
+    [Fact]
     public async Task Dead_letters_are_listed_and_count_after_a_replay_at_their_own_time()
     {
         string withoutEmail = ServerFixtureHost.Model.Replace("  - { type: email,        limit: 5, from: [traits.email], normalize: email }\n", "", StringComparison.Ordinal);

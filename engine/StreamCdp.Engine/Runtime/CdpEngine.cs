@@ -168,7 +168,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         (bool found, int partition, long offset) = await _router.AskAsync(() => (_router.Router.TryTrace(text, out int p, out long o), p, o)).WaitAsync(cancellationToken).ConfigureAwait(false);
         if (!found)
         {
-            return null;
+            return TraceRefused(messageId, text);
         }
 
         UInt128 id = default;
@@ -217,6 +217,49 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         writer.WriteEndObject();
         await writer.FlushAsync(cancellationToken).ConfigureAwait(false);
         return buffer.ToArray();
+    }
+
+    /// <summary>The trace of an event that was refused: by whom and why. Null where the newest dead letters have none with this messageId.</summary>
+    private byte[]? TraceRefused(string messageId, ReadOnlySpan<byte> text)
+    {
+        var buffer = new MemoryStream();
+        using var writer = new Utf8JsonWriter(buffer);
+        writer.WriteStartObject();
+        writer.WriteString("message_id"u8, messageId);
+        writer.WriteStartArray("stages"u8);
+        if (!DeadLetterSearch.TryFind(_logs.DeadLetters, text, (long offset, in DeadLetter letter) => WriteRefusal(writer, offset, letter)))
+        {
+            return null;
+        }
+
+        writer.WriteEndArray();
+        writer.WriteEndObject();
+        writer.Flush();
+        return buffer.ToArray();
+    }
+
+    private static void WriteRefusal(Utf8JsonWriter writer, long offset, in DeadLetter letter)
+    {
+        writer.WriteStartObject();
+        writer.WriteString("stage"u8, "collect"u8);
+        if (!letter.OriginLog.IsEmpty)
+        {
+            // The log took it, from the collector or from somebody's own producer, and the router refused it.
+            writer.WriteStartObject("record"u8);
+            writer.WriteString("offset"u8, $"{letter.OriginPartition}:{letter.OriginOffset}");
+            writer.WriteEndObject();
+            writer.WriteEndObject();
+            writer.WriteStartObject();
+            writer.WriteString("stage"u8, "route"u8);
+        }
+
+        writer.WriteString("outcome"u8, "dead letter"u8);
+        writer.WriteString("reason"u8, letter.Reason);
+        writer.WriteString("field"u8, letter.Field);
+        writer.WriteString("detail"u8, letter.Detail);
+        writer.WriteNumber("dead_letter"u8, offset);
+        ProfileDocument.WriteTime(writer, "received_at"u8, letter.ReceivedAt);
+        writer.WriteEndObject();
     }
 
     /// <inheritdoc/>

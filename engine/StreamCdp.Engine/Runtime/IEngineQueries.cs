@@ -16,7 +16,7 @@ public interface IEngineQueries
     /// <summary>The latest events of a profile, newest first: a JSON array of <c>{"offset":"p:o","received_at":…,"event":{as sent}}</c>, or null for an unknown profile.</summary>
     ValueTask<byte[]?> EventsAsync(string type, string value, int limit, CancellationToken cancellationToken);
 
-    /// <summary>What became of a messageId, stage by stage: a JSON object, or null where no kept event of the dedup window has it.</summary>
+    /// <summary>What became of a messageId, stage by stage: a JSON object, or null where no kept event of the dedup window has it, and none of the newest dead letters.</summary>
     ValueTask<byte[]?> TraceAsync(string messageId, CancellationToken cancellationToken);
 
     /// <summary>All segments, in the model's order.</summary>
