@@ -82,6 +82,18 @@ public sealed class ApiDocumentTests
     }
 
     [Fact]
+    public async Task A_ready_part_tells_what_needs_a_person()
+    {
+        await using ApiHost host = await ApiHost.StartAsync();
+        host.Queries.Parts.Add(new PartHealth("route", IsLive: true, IsReady: true, "The checkpoint failed: free some disk."));
+
+        (HttpStatusCode status, JsonElement body) = await host.GetAsync("readyz");
+
+        Assert.Equal(HttpStatusCode.OK, status);
+        Assert.Equal("""{"status":"ready","reasons":[{"part":"route","reason":"The checkpoint failed: free some disk."}]}""", body.GetRawText());
+    }
+
+    [Fact]
     public async Task A_part_that_cannot_recover_makes_the_process_not_live()
     {
         await using ApiHost host = await ApiHost.StartAsync();

@@ -32,6 +32,8 @@ internal sealed class ApiFakeQueries : IEngineQueries
         new("hot_lead", "hot_lead", "in_segment(\"big_spenders\")", "00000000000000bb", 1, 1_700_000_000_123, true),
     ];
 
+    public IReadOnlyList<ComputedStatus> Computed() => [new("viewed", "count(\"Product Viewed\")", 1_700_000_000_123, true)];
+
     public ValueTask<MembersPage?> MembersAsync(string segmentId, string? cursor, int limit, CancellationToken cancellationToken)
     {
         if (segmentId != "big_spenders")

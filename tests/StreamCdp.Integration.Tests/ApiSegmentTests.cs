@@ -15,6 +15,7 @@ public sealed class ApiSegmentTests
         Assert.Equal(["big_spenders", "hot_lead"], body.GetProperty("segments").EnumerateArray().Select(s => s.GetProperty("id").GetString()));
         (_, JsonElement one) = await host.GetAsync("v1/segments/hot_lead");
         Assert.Equal("""{"id":"hot_lead","name":"hot_lead","when":"in_segment(\"big_spenders\")","version":"00000000000000bb","members":1,"exact_since":"2023-11-14T22:13:20.123Z","needs_backfill":true}""", one.GetRawText());
+        Assert.Equal("""[{"name":"viewed","value":"count(\"Product Viewed\")","exact_since":"2023-11-14T22:13:20.123Z","needs_backfill":true}]""", body.GetProperty("computed").GetRawText());
         Assert.Equal(JsonValueKind.Null, body.GetProperty("segments")[0].GetProperty("exact_since").ValueKind);
     }
 

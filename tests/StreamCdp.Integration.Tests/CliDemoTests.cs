@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Net.Http.Headers;
 using System.Text.Json;
 using StreamCdp.Cli;
 using StreamCdp.Cli.Demo;
@@ -67,7 +68,7 @@ public class CliDemoTests
     }
 
     [Fact]
-    public async Task An_import_without_a_server_runs_its_own_until_everything_is_applied()
+    public async Task An_import_without_a_server_runs_its_own_until_everything_is_applied_at_its_own_time()
     {
         DirectoryInfo directory = Directory.CreateTempSubdirectory("streamcdp-own-");
         try
@@ -75,12 +76,23 @@ public class CliDemoTests
             string model = Path.Combine(directory.FullName, "cdp.yaml");
             string file = Path.Combine(directory.FullName, "events.ndjson");
             await File.WriteAllTextAsync(model, DemoCommand.ModelText(), TestContext.Current.CancellationToken);
-            await File.WriteAllLinesAsync(file, Enumerable.Range(1, 1_200).Select(i => $$"""{"type":"track","userId":"u{{i % 10}}","event":"Order Completed","timestamp":"2024-01-01T00:00:00Z"}"""), TestContext.Current.CancellationToken);
+            IEnumerable<string> orders = Enumerable.Range(1, 1_200).Select(i => $$"""{"type":"track","userId":"u{{i % 10}}","event":"Order Completed","timestamp":"2024-01-01T00:00:00Z"}""");
+            string[] added = ["""{"type":"track","userId":"early","event":"Product Added","timestamp":"2024-01-01T00:20:00Z"}""", """{"type":"track","userId":"late","event":"Product Added","timestamp":"2024-01-01T01:20:00Z"}"""];
+            await File.WriteAllLinesAsync(file, orders.Concat(added), TestContext.Current.CancellationToken);
+            string data = Path.Combine(directory.FullName, "data");
 
-            (int code, string output, string error) = await CliFakeServer.RunAsync("import", file, "--model", model, "--data", Path.Combine(directory.FullName, "data"), "--clock", "event");
+            (int code, string output, string error) = await CliFakeServer.RunAsync("import", file, "--model", model, "--data", data, "--clock", "event");
 
             Assert.True(code == 0, error);
-            Assert.StartsWith("1,200 events sent and applied, 0 rows rejected", output, StringComparison.Ordinal);
+            Assert.StartsWith("1,202 events sent and applied, 0 rows rejected", output, StringComparison.Ordinal);
+            await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(data, DemoCommand.ModelText(), ("Clock", "event"), ("Engine:MemoryBytes", $"{1 << 30}"));
+            server.Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", "demo-api-key");
+
+            // Now is 01:20 of that day: the hour of the early one ends just then, that of the late one begins. By wall time both ended long ago, and no order is of the last 90 days.
+            Assert.Equal(120, (await server.ProfileAsync("user_id:u7")).GetProperty("computed").GetProperty("orders_90d").GetInt64());
+            Assert.DoesNotContain("cart_abandoners", ServerFixtureHost.Segments(await server.ProfileAsync("user_id:early")));
+            JsonElement late = await server.ProfileAsync("user_id:late");
+            Assert.Equal("2024-01-01T01:20:00.000Z", late.GetProperty("segments").EnumerateArray().Single(segment => segment.GetProperty("id").GetString() == "cart_abandoners").GetProperty("since").GetString());
         }
         finally
         {

@@ -54,6 +54,17 @@ public sealed class KafkaLogTests(KafkaFixture kafka) : LogConformance
     }
 
     [Fact]
+    public void The_broker_answers_a_fetch_with_the_first_record_and_no_back_off_delays_the_next()
+    {
+        Dictionary<string, string> settings = KafkaConsumer.Settings(Options);
+
+        Assert.Equal("1", settings["fetch.min.bytes"]);
+        Assert.InRange(int.Parse(settings["fetch.wait.max.ms"]), 1, 25); // What joins a fetch in flight late waits this long.
+        Assert.InRange(int.Parse(settings["fetch.queue.backoff.ms"]), 0, 10);
+        Assert.InRange(int.Parse(settings["fetch.error.backoff.ms"]), 0, 100);
+    }
+
+    [Fact]
     public async Task A_topic_that_would_lose_records_is_refused_with_the_command_that_mends_it()
     {
         ILog log = Store.Open(Events(retentionMs: 86_400_000));

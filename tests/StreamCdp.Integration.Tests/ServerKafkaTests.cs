@@ -38,6 +38,10 @@ public sealed class ServerKafkaTests(KafkaFixture kafka, SchemaRegistryProcess r
             Assert.Equal("no event at all", letter.GetProperty("payload_text").GetString());
             Assert.Equal("events", letter.GetProperty("origin").GetProperty("log").GetString());
             Assert.Equal("ready", (await server.GetAsync("/readyz")).GetProperty("status").GetString());
+            await ProduceAsync(servers, """{"type":"purchase","anonymousId":"a1","messageId":"bad"}""");
+            JsonElement[] stages = [.. (await server.GetAsync("/v1/trace/bad?wait=true")).GetProperty("stages").EnumerateArray()];
+            Assert.Equal(["collect", "route"], stages.Select(stage => stage.GetProperty("stage").GetString()));
+            Assert.Equal("unknown_type", stages[1].GetProperty("reason").GetString());
             before = profile.GetRawText();
         }
 
@@ -180,6 +184,45 @@ public sealed class ServerKafkaTests(KafkaFixture kafka, SchemaRegistryProcess r
 
         Assert.Contains($"{_prefix}profiles has cleanup.policy=delete", unfit.Message, StringComparison.Ordinal);
         Assert.Contains("http://127.0.0.1:9", away.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("profiles")]
+    [InlineData("memberships")]
+    public async Task An_output_with_fewer_partitions_than_shards_is_refused_with_what_to_do(string log)
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        using IAdminClient admin = new AdminClientBuilder(new AdminClientConfig { BootstrapServers = servers }).Build();
+        await admin.CreateTopicsAsync([new TopicSpecification { Name = _prefix + log, NumPartitions = 1, ReplicationFactor = 1, Configs = new() { ["cleanup.policy"] = "compact", ["max.message.bytes"] = $"{8 << 20}" } }]);
+
+        CliException error = await Assert.ThrowsAsync<CliException>(() => StartAsync(servers));
+
+        Assert.Contains($"Log {log} has 1 partition and profile-events has 2; needed are as many", error.Message, StringComparison.Ordinal);
+        Assert.Contains("--partitions 2", error.Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("events", 1)]
+    [InlineData("profile-events", 2)]
+    public async Task A_log_that_got_more_partitions_than_its_state_knows_is_refused(string log, int saved)
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        await using (ServerFixtureHost server = await StartAsync(servers))
+        {
+            await server.SendAsync("track", """{"userId":"u1","event":"Order Completed"}""");
+            await server.ProfileAsync("user_id:u1");
+        }
+
+        using IAdminClient admin = new AdminClientBuilder(new AdminClientConfig { BootstrapServers = servers }).Build();
+        foreach (string altered in log == "events" ? (string[])["events"] : ["profile-events", "profiles", "memberships"])
+        {
+            await admin.CreatePartitionsAsync([new PartitionsSpecification { Topic = _prefix + altered, IncreaseTo = 4 }]);
+        }
+
+        CliException error = await Assert.ThrowsAsync<CliException>(() => StartAsync(servers));
+
+        Assert.Contains($"Log {log} has 4 partitions; needed are {saved}, as when the state was saved", error.Message, StringComparison.Ordinal);
+        Assert.Contains("TopicPrefix", error.Message, StringComparison.Ordinal);
     }
 
     private Task<ServerFixtureHost> StartAsync(string servers, params (string Key, string Value)[] settings) =>

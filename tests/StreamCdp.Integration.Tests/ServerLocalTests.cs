@@ -108,6 +108,71 @@ public sealed class ServerLocalTests : IDisposable
     }
 
     [Fact]
+    public async Task A_new_computed_trait_needs_a_backfill_until_its_window_has_passed_and_again_when_it_was_away()
+    {
+        string changed = ServerFixtureHost.Model.Replace("computed:", "computed:\n  viewed: { value: 'count(\"Product Viewed\")' }\n  viewed_1h: { value: 'count(\"Product Viewed\", within: 1h)' }", StringComparison.Ordinal);
+        await using (ServerFixtureHost server = await StartAsync(ServerFixtureHost.Model))
+        {
+            await ViewAsync(server, "2024-01-01T00:00:30Z");
+        }
+
+        await using (ServerFixtureHost server = await StartAsync(changed))
+        {
+            await server.ProfileAsync("user_id:u1");
+            Assert.Equal(["computed.viewed", "computed.viewed_1h"], server.Host.NeedBackfill());
+
+            await ViewAsync(server, "2024-01-01T00:59:59Z");
+            Assert.Equal(["computed.viewed", "computed.viewed_1h"], server.Host.NeedBackfill()); // The view that was not seen would count still.
+
+            await ViewAsync(server, "2024-01-01T01:00:00Z");
+            Assert.Equal(["computed.viewed"], server.Host.NeedBackfill());
+            Assert.Equal("2024-01-01T00:00:30.000Z", (await ComputedAsync(server, "viewed")).GetProperty("exact_since").GetString());
+            Assert.Equal(JsonValueKind.Null, (await ComputedAsync(server, "viewed_1h")).GetProperty("exact_since").ValueKind);
+        }
+
+        await using (ServerFixtureHost server = await StartAsync(ServerFixtureHost.Model))
+        {
+            await ViewAsync(server, "2024-01-01T05:00:00Z");
+            Assert.Empty(server.Host.NeedBackfill());
+        }
+
+        await using (ServerFixtureHost server = await StartAsync(changed))
+        {
+            await server.ProfileAsync("user_id:u1");
+
+            Assert.Equal("2024-01-01T05:00:00.000Z", (await ComputedAsync(server, "viewed")).GetProperty("exact_since").GetString());
+            Assert.Equal(["computed.viewed", "computed.viewed_1h"], server.Host.NeedBackfill());
+        }
+
+        Task<ServerFixtureHost> StartAsync(string model) => ServerFixtureHost.StartAsync(_data, model, ("Clock", "event"), ("Engine:Shards", "1"));
+
+        static async Task ViewAsync(ServerFixtureHost server, string at)
+        {
+            await server.SendAsync("track", $$"""{"userId":"u1","event":"Product Viewed","timestamp":"{{at}}"}""");
+            await server.ProfileAsync("user_id:u1");
+        }
+
+        static async Task<JsonElement> ComputedAsync(ServerFixtureHost server, string name) =>
+            (await server.GetAsync("/v1/segments")).GetProperty("computed").EnumerateArray().Single(computed => computed.GetProperty("name").GetString() == name);
+    }
+
+    [Fact]
+    public async Task The_trace_of_a_refused_event_says_where_and_why()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data);
+        await server.SendAsync("batch", """{"batch":[{"type":"track","userId":"u1","messageId":"bad/1"},{"type":"track","userId":"u1","messageId":"bad 2","event":"E","timestamp":"yesterday"}]}""");
+
+        JsonElement stage = Assert.Single((await server.GetAsync("/v1/trace/bad%2F1?wait=true")).GetProperty("stages").EnumerateArray());
+        using HttpResponseMessage unknown = await server.Client.GetAsync("/v1/trace/bad", TestContext.Current.CancellationToken);
+
+        Assert.Equal(("collect", "dead letter", "missing_event", "event"), (Text("stage"), Text("outcome"), Text("reason"), Text("field")));
+        Assert.Equal("bad/1", (await server.GetAsync("/v1/dead-letters")).GetProperty("dead_letters").EnumerateArray().Single(letter => letter.GetProperty("offset").GetInt64() == stage.GetProperty("dead_letter").GetInt64()).GetProperty("payload").GetProperty("messageId").GetString());
+        Assert.Equal(HttpStatusCode.NotFound, unknown.StatusCode);
+
+        string? Text(string name) => stage.GetProperty(name).GetString();
+    }
+
+    [Fact]
     public async Task Dead_letters_are_listed_and_count_after_a_replay_at_their_own_time()
     {
         string withoutEmail = ServerFixtureHost.Model.Replace("  - { type: email,        limit: 5, from: [traits.email], normalize: email }\n", "", StringComparison.Ordinal);

@@ -131,11 +131,7 @@ internal static class PipelineRun
         await engine.DisposeAsync().ConfigureAwait(false);
         Console.WriteLine($"stop, with a checkpoint of each stage {stop.ElapsedMilliseconds,10:N0} ms");
         Truth found = Truth.Read(new EngineLogs(logs, place.Engine), (long)metrics.EventsDuplicate.Value); // After the stop: it writes the last profiles.
-        string[] differences = [.. truth.Differences(found)];
-        Console.WriteLine(differences.Length == 0
-            ? $"answer: right ({found.Profiles:N0} profiles, {found.Orders:N0} orders, {string.Join(", ", found.Members.Select(member => $"{member.Key} {member.Value:N0}"))})"
-            : $"answer: WRONG\n  {string.Join("\n  ", differences)}");
-        return differences.Length == 0 ? 0 : 1;
+        return truth.PrintAnswer(found, "answer") ? 0 : 1;
     }
 
     private static void Print(string title, Moment from, Moment to, double baseline)

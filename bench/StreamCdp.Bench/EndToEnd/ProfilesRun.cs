@@ -21,12 +21,19 @@ internal static class ProfilesRun
 
         Truth truth = workload.Truth();
         long before = Rss();
+        long repeats;
+        bool isRight;
         await using (ILogStore logs = place.OpenLogs())
         {
             (CdpEngine engine, EngineMetrics metrics) = Start(place, logs);
             var drain = Stopwatch.StartNew();
-            while (metrics.EventsProcessed.Value + metrics.EventsDuplicate.Value < options.Events && !engine.Stopped.IsCompleted)
+            while (metrics.EventsProcessed.Value + metrics.EventsDuplicate.Value < options.Events)
             {
+                if (engine.Stopped.IsCompleted)
+                {
+                    return Stopped(engine);
+                }
+
                 await Task.Delay(50).ConfigureAwait(false);
             }
 
@@ -37,6 +44,13 @@ internal static class ProfilesRun
             var stop = Stopwatch.StartNew();
             await engine.DisposeAsync().ConfigureAwait(false);
             Console.WriteLine($"stop, with a checkpoint of each stage: {stop.ElapsedMilliseconds:N0} ms");
+            if (engine.Stopped.IsFaulted)
+            {
+                return Stopped(engine);
+            }
+
+            repeats = (long)metrics.EventsDuplicate.Value;
+            isRight = truth.PrintAnswer(Truth.Read(new EngineLogs(logs, place.Engine), repeats), "answer");
         }
 
         await using (ILogStore logs = place.OpenLogs())
@@ -47,9 +61,21 @@ internal static class ProfilesRun
             await engine.WaitAppliedAsync(TimeSpan.FromMinutes(10), CancellationToken.None).ConfigureAwait(false);
             Console.WriteLine($"restart: {started:N0} ms to open state and logs, {restart.ElapsedMilliseconds:N0} ms until all is applied; RSS {Rss() / 1048576.0:N0} MiB");
             await engine.DisposeAsync().ConfigureAwait(false);
+            if (engine.Stopped.IsFaulted)
+            {
+                return Stopped(engine);
+            }
+
+            isRight &= truth.PrintAnswer(Truth.Read(new EngineLogs(logs, place.Engine), repeats), "answer after the restart");
         }
 
-        return 0;
+        return isRight ? 0 : 1;
+    }
+
+    private static int Stopped(CdpEngine engine)
+    {
+        Console.WriteLine($"The engine stopped by itself: {engine.Stopped.Exception?.GetBaseException().Message}");
+        return 1;
     }
 
     private static (CdpEngine Engine, EngineMetrics Metrics) Start(Place place, ILogStore logs)

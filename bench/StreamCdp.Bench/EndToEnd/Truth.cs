@@ -102,6 +102,16 @@ internal sealed class Truth
         }
     }
 
+    /// <summary>Prints whether an answer is right, with every difference.</summary>
+    public bool PrintAnswer(Truth found, string title)
+    {
+        string[] differences = [.. Differences(found)];
+        Console.WriteLine(differences.Length == 0
+            ? $"{title}: right ({found.Profiles:N0} profiles, {found.Orders:N0} orders, {string.Join(", ", found.Members.Select(member => $"{member.Key} {member.Value:N0}"))})"
+            : $"{title}: WRONG\n  {string.Join("\n  ", differences)}");
+        return differences.Length == 0;
+    }
+
     /// <summary>Reads on until the end, or until nothing came for ten seconds: over a network the next record may be on its way.</summary>
     private static bool TryRead(ILogReader reader, WorkSignal signal, long end, out LogRecord record)
     {

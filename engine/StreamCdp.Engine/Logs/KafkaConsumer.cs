@@ -19,9 +19,11 @@ internal sealed class KafkaConsumer : KafkaClient
 
     public void Release(string topic, int partition) => _inUse.Remove((topic, partition));
 
-    private static Dictionary<string, string> Settings(KafkaOptions options)
+    /// <summary>The client's settings. A fetch waits at the broker, which answers when a record comes: that is not polling, and its wait is only the bound.</summary>
+    internal static Dictionary<string, string> Settings(KafkaOptions options)
     {
         Dictionary<string, string> settings = options.Common();
+        settings["fetch.min.bytes"] = "1"; // The first record ends the wait.
         settings["fetch.wait.max.ms"] = "25"; // The default of 500 delays what a fetch in flight does not ask for.
         settings["fetch.error.backoff.ms"] = "50";
         settings["fetch.queue.backoff.ms"] = "5"; // After a full queue: the default of 1000 would halt a reader that is behind.

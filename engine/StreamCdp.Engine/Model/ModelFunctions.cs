@@ -5,37 +5,56 @@ internal static class ModelFunctions
 {
     /// <summary>Normal texts of all event functions in computed traits and segments, each once.</summary>
     public static IEnumerable<string> Of(CdpModel model) =>
-        model.Computed.SelectMany(computed => Of(computed.Value)).Concat(model.Segments.SelectMany(segment => Of(segment, model))).Distinct(StringComparer.Ordinal);
+        model.Computed.Select(computed => computed.Value).Concat(model.Segments.Select(segment => segment.When))
+            .SelectMany(expression => Parts(expression).OfType<FunctionExpression>()).Select(function => function.ToString()).Distinct(StringComparer.Ordinal);
 
-    /// <summary>Normal texts of the functions that a segment depends on, also by the computed traits and segments that it uses.</summary>
-    public static IEnumerable<string> Of(SegmentDefinition segment, CdpModel model)
+    /// <summary>The functions that a rule or a computed value depends on, also by the computed traits and segments that it uses.</summary>
+    public static IEnumerable<FunctionExpression> Of(Expression expression, CdpModel model)
     {
-        foreach (Expression part in Parts(segment.When))
+        foreach (Expression part in Parts(expression))
         {
-            switch (part)
+            Expression? used = part switch
             {
-                case FunctionExpression function:
-                    yield return function.ToString();
-                    break;
-                case PathExpression { Root: PathRoot.Computed } path when model.Computed.FirstOrDefault(computed => computed.Name == path.Path[0]) is ComputedDefinition computed:
-                    foreach (string text in Of(computed.Value))
-                    {
-                        yield return text;
-                    }
-
-                    break;
-                case InSegmentExpression used when model.Segments.FirstOrDefault(other => other.Id == used.SegmentId) is SegmentDefinition other:
-                    foreach (string text in Of(other, model))
-                    {
-                        yield return text;
-                    }
-
-                    break;
+                PathExpression { Root: PathRoot.Computed } path => model.Computed.FirstOrDefault(computed => computed.Name == path.Path[0])?.Value,
+                InSegmentExpression segment => model.Segments.FirstOrDefault(other => other.Id == segment.SegmentId)?.When,
+                _ => null,
+            };
+            if (part is FunctionExpression function)
+            {
+                yield return function;
+            }
+            else if (used is not null)
+            {
+                foreach (FunctionExpression further in Of(used, model))
+                {
+                    yield return further;
+                }
             }
         }
     }
 
-    private static IEnumerable<string> Of(Expression expression) => Parts(expression).OfType<FunctionExpression>().Select(function => function.ToString());
+    /// <summary>A function that began to count at an instant lacks nothing any more: all that it did not see is out of its window.</summary>
+    /// <param name="function">Without a window it never is complete.</param>
+    /// <param name="sinceMs">It saw no event at or before this one, Unix ms.</param>
+    /// <param name="nowMs">Now of the shard, Unix ms.</param>
+    public static bool IsComplete(FunctionExpression function, long sinceMs, long nowMs)
+    {
+        if (function.WindowMs == 0)
+        {
+            return false;
+        }
+
+        if (function.Kind is EventFunction.Happened or EventFunction.Sequence)
+        {
+            return sinceMs <= nowMs - function.WindowMs;
+        }
+
+        // Buckets: an event counts a little longer than the window (RULES.md §6.3).
+        long width = ModelReport.BucketWidthMs(function.WindowMs);
+        return Bucket(nowMs) - Bucket(sinceMs) >= (function.WindowMs + width - 1) / width;
+
+        long Bucket(long ms) => (long)Math.Floor((decimal)ms / width);
+    }
 
     private static IEnumerable<Expression> Parts(Expression expression)
     {

@@ -44,7 +44,7 @@ public sealed class EngineMetrics
         EventsDuplicate = factory.CreateCounter("streamcdp_events_duplicate_total", "Events dropped because their messageId was seen within the dedup window.");
         _deadLetters = factory.CreateCounter("streamcdp_dead_letters_total", "Events written to the log dead-letters, by reason.", ["reason"]);
         EventLatency = factory.CreateHistogram("streamcdp_event_latency_seconds", "From receiving an event to emitting the membership change that it caused, seconds.", Buckets([.. LatencyBuckets]));
-        _stageLatency = factory.CreateHistogram("streamcdp_stage_latency_seconds", "From a record's time in the log to its end in a stage (collect, route, resolve, profile, connect), seconds.", ["stage"], Buckets([.. LatencyBuckets]));
+        _stageLatency = StageLatencyIn(Registry);
         _logLag = factory.CreateGauge("streamcdp_log_lag_records", "Records of a log's partition that its stage has not read yet.", ["log", "partition"]);
         IdentityMerges = factory.CreateCounter("streamcdp_identity_merges_total", "Profiles that were merged into another.");
         _identityRejections = factory.CreateCounter("streamcdp_identity_rejections_total", "Identifiers that were not linked, by the rule that refused.", ["rule"]);
@@ -125,6 +125,13 @@ public sealed class EngineMetrics
 
     /// <summary>The store was closed: its age counts no longer.</summary>
     public void CheckpointGone(string store) => _checkpointAtMs.TryRemove(store, out _);
+
+    /// <summary>The histogram of all stages, for one that knows only where metrics are served from.</summary>
+    internal static Histogram StageLatencyIn(CollectorRegistry registry) => Metrics.WithCustomRegistry(registry).CreateHistogram(
+        "streamcdp_stage_latency_seconds",
+        "From a record's time in the log to its end in a stage (route, resolve, profile, connect), or from a request's arrival to its acknowledgement (collect), seconds.",
+        ["stage"],
+        Buckets([.. LatencyBuckets]));
 
     private double OldestCheckpointSeconds()
     {

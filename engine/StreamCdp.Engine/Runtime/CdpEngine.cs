@@ -47,6 +47,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable);
         foreach (StageRunner runner in (StageRunner[])[.. _shards, _resolver, _router])
         {
+            metrics.CheckpointFrom(runner.Name, home.SavedAtMs(runner.Name.Replace(' ', '-')) ?? now); // Else a stage that never saves has no age, and nobody is told.
             _published[runner] = Publisher(runner);
             _threads.Add(new StageThread(runner, time, logger, (int)Math.Min(options.TickMs, 1000), thread => _published[thread.Runner](), OnFailed));
         }
@@ -81,21 +82,31 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     /// <param name="logger">Start-up and failures.</param>
     /// <exception cref="LogUnavailableException">A log cannot be opened.</exception>
     /// <exception cref="LogUnfitException">An existing log has settings that would lose data.</exception>
-    public static CdpEngine Start(EngineOptions options, CdpModel model, ILogStore logs, string statePath, SchemaIds schemas, EngineMetrics metrics, TimeProvider time, ILogger logger)
+    public static CdpEngine Start(EngineOptions options, CdpModel model, ILogStore logs, string statePath, SchemaIds schemas, EngineMetrics metrics, TimeProvider time, ILogger logger) =>
+        Start(options, model, logs, new DirectoryStateHome(statePath), schemas, metrics, time, logger);
+
+    /// <summary>Starts with state anywhere.</summary>
+    internal static CdpEngine Start(EngineOptions options, CdpModel model, ILogStore logs, IStateHome home, SchemaIds schemas, EngineMetrics metrics, TimeProvider time, ILogger logger)
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(model);
         ArgumentNullException.ThrowIfNull(logs);
         ArgumentNullException.ThrowIfNull(time);
         var opened = new EngineLogs(logs, options);
+        if (RouterRunner.SavedPartitions(home) is (int events, int shards))
+        {
+            opened.MustBeAsSaved(events, shards); // Before anything is written.
+        }
+
         Func<ulong, CdpModel> models = Publish(opened, model, schemas, time.GetUtcNow().ToUnixTimeMilliseconds());
-        var engine = new CdpEngine(opened, options, model, new DirectoryStateHome(statePath), schemas, models, metrics, time, logger);
+        var engine = new CdpEngine(opened, options, model, home, schemas, models, metrics, time, logger);
         engine._threads.ForEach(thread => thread.Start());
         return engine;
     }
 
-    /// <summary>Segments that use event functions which did not see all events: they need a backfill to be exact for the time before.</summary>
-    public IReadOnlyList<string> NeedBackfill() => [.. Segments().Where(segment => segment.NeedsBackfill).Select(segment => segment.Id)];
+    /// <summary>Segments, and computed traits as <c>computed.x</c>, with event functions that did not see all events which count: they need a backfill to be exact.</summary>
+    public IReadOnlyList<string> NeedBackfill() =>
+        [.. Segments().Where(segment => segment.NeedsBackfill).Select(segment => segment.Id), .. Computed().Where(computed => computed.NeedsBackfill).Select(computed => "computed." + computed.Name)];
 
     /// <inheritdoc/>
     public async ValueTask<byte[]?> ProfileAsync(string type, string value, ProfileParts include, CancellationToken cancellationToken)
@@ -157,7 +168,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         (bool found, int partition, long offset) = await _router.AskAsync(() => (_router.Router.TryTrace(text, out int p, out long o), p, o)).WaitAsync(cancellationToken).ConfigureAwait(false);
         if (!found)
         {
-            return null;
+            return TraceRefused(messageId, text);
         }
 
         UInt128 id = default;
@@ -208,6 +219,49 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         return buffer.ToArray();
     }
 
+    /// <summary>The trace of an event that was refused: by whom and why. Null where the newest dead letters have none with this messageId.</summary>
+    private byte[]? TraceRefused(string messageId, ReadOnlySpan<byte> text)
+    {
+        var buffer = new MemoryStream();
+        using var writer = new Utf8JsonWriter(buffer);
+        writer.WriteStartObject();
+        writer.WriteString("message_id"u8, messageId);
+        writer.WriteStartArray("stages"u8);
+        if (!DeadLetterSearch.TryFind(_logs.DeadLetters, text, (long offset, in DeadLetter letter) => WriteRefusal(writer, offset, letter)))
+        {
+            return null;
+        }
+
+        writer.WriteEndArray();
+        writer.WriteEndObject();
+        writer.Flush();
+        return buffer.ToArray();
+    }
+
+    private static void WriteRefusal(Utf8JsonWriter writer, long offset, in DeadLetter letter)
+    {
+        writer.WriteStartObject();
+        writer.WriteString("stage"u8, "collect"u8);
+        if (!letter.OriginLog.IsEmpty)
+        {
+            // The log took it, from the collector or from somebody's own producer, and the router refused it.
+            writer.WriteStartObject("record"u8);
+            writer.WriteString("offset"u8, $"{letter.OriginPartition}:{letter.OriginOffset}");
+            writer.WriteEndObject();
+            writer.WriteEndObject();
+            writer.WriteStartObject();
+            writer.WriteString("stage"u8, "route"u8);
+        }
+
+        writer.WriteString("outcome"u8, "dead letter"u8);
+        writer.WriteString("reason"u8, letter.Reason);
+        writer.WriteString("field"u8, letter.Field);
+        writer.WriteString("detail"u8, letter.Detail);
+        writer.WriteNumber("dead_letter"u8, offset);
+        ProfileDocument.WriteTime(writer, "received_at"u8, letter.ReceivedAt);
+        writer.WriteEndObject();
+    }
+
     /// <inheritdoc/>
     public IReadOnlyList<SegmentStatus> Segments()
     {
@@ -220,19 +274,33 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 members += shard.Profiler.Members.GetValueOrDefault(segment.Id)?.Count ?? 0;
             }
 
-            long since = 0;
-            foreach (string function in ModelFunctions.Of(segment, Model))
-            {
-                foreach (ProfilerRunner shard in _shards)
-                {
-                    since = Math.Max(since, shard.Profiler.FunctionsSince.GetValueOrDefault(function));
-                }
-            }
-
+            long since = ExactSince(segment.When);
             statuses.Add(new SegmentStatus(segment.Id, segment.Name, segment.When.ToString()!, segment.Version.ToString("x16", CultureInfo.InvariantCulture), members, since, since > 0));
         }
 
         return statuses;
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<ComputedStatus> Computed() =>
+        [.. Model.Computed.Select(computed => (computed, Since: ExactSince(computed.Value))).Select(one => new ComputedStatus(one.computed.Name, one.computed.Value.ToString()!, one.Since, one.Since > 0))];
+
+    /// <summary>From when on what an expression needs was counted; 0 where nothing is missing, or nothing any more: a window forgets what was missed.</summary>
+    private long ExactSince(Expression expression)
+    {
+        long since = 0;
+        foreach (FunctionExpression function in ModelFunctions.Of(expression, Model))
+        {
+            foreach (ProfilerRunner shard in _shards)
+            {
+                if (shard.Profiler.FunctionsSince.TryGetValue(function.ToString(), out long began) && !ModelFunctions.IsComplete(function, began, shard.Profiler.Now))
+                {
+                    since = Math.Max(since, began);
+                }
+            }
+        }
+
+        return since;
     }
 
     /// <inheritdoc/>
@@ -635,18 +703,17 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     {
         string name = runner.Name;
         long checkpointAt = 0;
+        string? problemLogged = null;
         long nextState = 0;
         switch (runner)
         {
             case RouterRunner router:
                 Prometheus.Histogram.Child routeLatency = _metrics.StageLatency("route");
-                long processed = 0;
                 long duplicates = 0;
                 long[] letters = new long[router.Router.DeadLetters.Length];
                 Dictionary<string, long> routerRejections = [];
                 return () =>
                 {
-                    Add(_metrics.EventsProcessed, router.Router.Processed, ref processed);
                     Add(_metrics.EventsDuplicate, router.Router.Duplicates, ref duplicates);
                     for (int i = 1; i < letters.Length; i++)
                     {
@@ -663,6 +730,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                         router.Latency.PublishTo(routeLatency);
                         AddRejections(router.Router.Rejections, routerRejections);
                         State(router.StateBytes);
+                        _metrics.LogLag("identity-map", 0).Set(Math.Max(0, _logs.IdentityMap.EndOffset(0) - router.DecisionPosition));
                         for (int partition = 0; partition < _logs.Events.Partitions; partition++)
                         {
                             _metrics.LogLag("events", partition).Set(Math.Max(0, _logs.Events.EndOffset(partition) - router.Position(partition)));
@@ -671,6 +739,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 };
             case ResolverRunner resolver:
                 long merges = 0;
+                Prometheus.Histogram.Child resolveLatency = _metrics.StageLatency("resolve");
                 Dictionary<string, long> rejections = [];
                 return () =>
                 {
@@ -679,6 +748,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                         return;
                     }
 
+                    resolver.Latency.PublishTo(resolveLatency);
                     Add(_metrics.IdentityMerges, resolver.Resolver.Merges, ref merges);
                     AddRejections(resolver.Resolver.Rejections, rejections);
                     _metrics.LogLag("identity-links", 0).Set(Math.Max(0, _logs.IdentityLinks.EndOffset(0) - resolver.Position));
@@ -690,8 +760,10 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 Prometheus.Histogram.Child profileLatency = _metrics.StageLatency("profile");
                 (long Entered, long Exited)[] changes = [];
                 CdpModel? model = null;
+                long applied = 0;
                 return () =>
                 {
+                    Add(_metrics.EventsProcessed, shard.Profiler.Applied, ref applied);
                     shard.Latency.PublishTo(_metrics.EventLatency);
                     if (IsDue())
                     {
@@ -738,6 +810,22 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 _metrics.CheckpointDone(name, TimeSpan.FromMilliseconds(runner.CheckpointTookMs), checkpointAt);
             }
 
+            // Once for each problem: the same one comes again with every try, with other figures.
+            string? problem = runner.CheckpointProblem;
+            string? withoutFigures = problem is null ? null : string.Concat(problem.Where(c => !char.IsAsciiDigit(c)));
+            if (withoutFigures != problemLogged)
+            {
+                problemLogged = withoutFigures;
+                if (problem is null)
+                {
+                    LogCheckpointsAgain(name);
+                }
+                else
+                {
+                    LogCheckpointFailed(name, problem);
+                }
+            }
+
             return true;
         }
 
@@ -767,6 +855,12 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     }
 
     private long Now() => _time.GetUtcNow().ToUnixTimeMilliseconds();
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "Stage {Stage} could not save a checkpoint: {Reason} Nothing is lost, and it is tried again; until one is saved, a restart takes longer.")]
+    private partial void LogCheckpointFailed(string stage, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "Stage {Stage} saves checkpoints again.")]
+    private partial void LogCheckpointsAgain(string stage);
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "{Reason} An older one is tried, then the log from its start; nothing is lost.")]
     private partial void LogCheckpointUnusable(string reason);

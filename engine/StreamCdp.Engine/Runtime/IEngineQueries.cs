@@ -16,11 +16,14 @@ public interface IEngineQueries
     /// <summary>The latest events of a profile, newest first: a JSON array of <c>{"offset":"p:o","received_at":…,"event":{as sent}}</c>, or null for an unknown profile.</summary>
     ValueTask<byte[]?> EventsAsync(string type, string value, int limit, CancellationToken cancellationToken);
 
-    /// <summary>What became of a messageId, stage by stage: a JSON object, or null where no kept event of the dedup window has it.</summary>
+    /// <summary>What became of a messageId, stage by stage: a JSON object, or null where no kept event of the dedup window has it, and none of the newest dead letters.</summary>
     ValueTask<byte[]?> TraceAsync(string messageId, CancellationToken cancellationToken);
 
     /// <summary>All segments, in the model's order.</summary>
     IReadOnlyList<SegmentStatus> Segments();
+
+    /// <summary>All computed traits, in the model's order.</summary>
+    IReadOnlyList<ComputedStatus> Computed();
 
     /// <summary>One page of members, ordered by profile id.</summary>
     /// <param name="segmentId">Id of the model.</param>
@@ -85,9 +88,16 @@ public enum ProfileParts
 /// <param name="When">Normal text of the rule.</param>
 /// <param name="Version">Version of the rule, 16 hex digits.</param>
 /// <param name="Members">Now.</param>
-/// <param name="ExactSince">Members are exact for history from here on, Unix ms: 0 where the rule has seen everything.</param>
-/// <param name="NeedsBackfill">It was added or changed later and uses event history that it has not seen.</param>
+/// <param name="ExactSince">Members are exact for history from here on, Unix ms: 0 where the rule has seen everything that counts now.</param>
+/// <param name="NeedsBackfill">It was added or changed later and uses event history that it has not seen, and that no window has left behind yet.</param>
 public sealed record SegmentStatus(string Id, string Name, string When, string Version, long Members, long ExactSince, bool NeedsBackfill);
+
+/// <summary>A computed trait as it is served.</summary>
+/// <param name="Name">Name of the model.</param>
+/// <param name="Value">Normal text of its expression.</param>
+/// <param name="ExactSince">Exact for history from here on, Unix ms: 0 where it has seen everything that counts now.</param>
+/// <param name="NeedsBackfill">It was added or changed later and uses event history that it has not seen, and that no window has left behind yet.</param>
+public sealed record ComputedStatus(string Name, string Value, long ExactSince, bool NeedsBackfill);
 
 /// <summary>A page of members.</summary>
 /// <param name="Members">In order of profile id.</param>
@@ -104,5 +114,5 @@ public sealed record SegmentMember(string Id, long Since, JsonElement Identifier
 /// <param name="Part">For example <c>collect</c>, <c>route</c>, <c>log events</c>.</param>
 /// <param name="IsLive">False: it cannot recover by itself; restart the process.</param>
 /// <param name="IsReady">False: do not send traffic now.</param>
-/// <param name="Reason">What is wrong and what to do; empty when ready.</param>
+/// <param name="Reason">What is wrong and what to do; empty when nothing is. A part may be ready and have one: a checkpoint that failed costs nothing but time at a restart.</param>
 public sealed record PartHealth(string Part, bool IsLive, bool IsReady, string Reason);

@@ -13,6 +13,9 @@ internal interface IStateHome
     /// <summary>Manifests of a stage, newest first.</summary>
     IReadOnlyList<(long Number, byte[] Json)> Manifests(string stage);
 
+    /// <summary>When the newest manifest of a stage was written, Unix ms; null where there is none, or it is not known.</summary>
+    long? SavedAtMs(string stage);
+
     /// <summary>Makes a manifest durable, whole or not at all.</summary>
     void WriteManifest(string stage, long number, byte[] json);
 
@@ -48,6 +51,14 @@ internal sealed class DirectoryStateHome(string directory) : IStateHome
         }
 
         return [.. found.OrderByDescending(manifest => manifest.Number)];
+    }
+
+    /// <inheritdoc/>
+    public long? SavedAtMs(string stage)
+    {
+        var folder = new DirectoryInfo(Path.Combine(directory, stage));
+        FileInfo[] manifests = folder.Exists ? folder.GetFiles(Prefix + "*.json") : [];
+        return manifests.Length == 0 ? null : new DateTimeOffset(manifests.Max(file => file.LastWriteTimeUtc)).ToUnixTimeMilliseconds();
     }
 
     /// <inheritdoc/>
@@ -96,6 +107,9 @@ internal sealed class MemoryStateHome : IStateHome
     /// <inheritdoc/>
     public IReadOnlyList<(long Number, byte[] Json)> Manifests(string stage) =>
         _manifests.TryGetValue(stage, out SortedDictionary<long, byte[]>? manifests) ? [.. manifests.Reverse().Select(manifest => (manifest.Key, manifest.Value))] : [];
+
+    /// <inheritdoc/>
+    public long? SavedAtMs(string stage) => null;
 
     /// <inheritdoc/>
     public void WriteManifest(string stage, long number, byte[] json)

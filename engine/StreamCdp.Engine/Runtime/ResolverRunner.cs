@@ -1,5 +1,6 @@
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Observability;
 using StreamCdp.Engine.Pipeline.Identity;
 using StreamCdp.Engine.State;
 using StreamCdp.Schemas;
@@ -56,6 +57,9 @@ internal sealed class ResolverRunner : StageRunner
     /// <summary>Offset of the next link to decide on.</summary>
     public long Position => _links.Position;
 
+    /// <summary>Asked → decided, one value a batch.</summary>
+    public LocalHistogram Latency { get; } = new();
+
     /// <summary>Bytes of its stores in memory and on disk.</summary>
     public (long Memory, long Disk) StateBytes => (_identifiers.MemoryBytes + _profiles.MemoryBytes, _identifiers.DiskBytes + _profiles.DiskBytes);
 
@@ -66,10 +70,17 @@ internal sealed class ResolverRunner : StageRunner
     public override bool Step(long nowMs)
     {
         bool worked = Answer();
+        long last = 0;
         for (int i = 0; i < Batch && _links.TryRead(out LogRecord link); i++)
         {
             Resolver.Apply(link);
             worked = true;
+            last = link.TimestampMs;
+        }
+
+        if (last > 0)
+        {
+            Latency.ObserveMs(nowMs - last); // One for each batch: its last link.
         }
 
         Resolver.Flush(nowMs);

@@ -79,6 +79,10 @@ internal sealed class RouterRunner : StageRunner
         _events = [.. Enumerable.Range(0, logs.Events.Partitions).Select(partition => logs.Events.OpenReader(partition, manifest.Positions[partition], Signal))];
     }
 
+    /// <summary>Partitions of events and of profile-events when a checkpoint was saved last; null before the first.</summary>
+    public static (int Events, int Shards)? SavedPartitions(IStateHome home) =>
+        Checkpointer<RouterManifest>.Read(Stage, home).Select(saved => ((int, int)?)(saved.Manifest.State.Positions.Length, saved.Manifest.State.ShardEnds.Length)).FirstOrDefault();
+
     /// <summary>The stage.</summary>
     public Router Router { get; }
 
@@ -93,6 +97,9 @@ internal sealed class RouterRunner : StageRunner
 
     /// <summary>First offset of a partition of events that is not passed on.</summary>
     public long Position(int partition) => Router.FirstWaiting(partition, _events[partition].Position);
+
+    /// <summary>Offset of the next decision to take.</summary>
+    public long DecisionPosition => _decisions.Position;
 
     /// <summary>Settles the time in all shards where they may be behind it.</summary>
     /// <returns>True once that is durable. Ask again until then: a wait here would hold up every event.</returns>

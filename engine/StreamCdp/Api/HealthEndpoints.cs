@@ -12,10 +12,10 @@ internal sealed class HealthEndpoints(Func<IReadOnlyList<PartHealth>> health, En
     private static readonly byte[] IndexPage = Resource("StreamCdp.Api.index.html");
 
     /// <summary><c>GET /healthz</c>: 503 where a part cannot recover by itself, so restart the process.</summary>
-    public Task<ApiProblem?> LiveAsync(HttpContext context) => WriteAsync(context, "live", static part => part.IsLive);
+    public Task<ApiProblem?> LiveAsync(HttpContext context) => WriteAsync(context, "live", static part => part.IsLive, static part => !part.IsLive);
 
-    /// <summary><c>GET /readyz</c>: 503 where traffic should go elsewhere for now.</summary>
-    public Task<ApiProblem?> ReadyAsync(HttpContext context) => WriteAsync(context, "ready", static part => part.IsReady);
+    /// <summary><c>GET /readyz</c>: 503 where traffic should go elsewhere for now. Reasons come with 200, too: what needs a person though all works, such as a checkpoint that failed.</summary>
+    public Task<ApiProblem?> ReadyAsync(HttpContext context) => WriteAsync(context, "ready", static part => part.IsReady, static part => !part.IsReady || part.Reason.Length > 0);
 
     /// <summary><c>GET /metrics</c>, Prometheus text format.</summary>
     public async Task<ApiProblem?> MetricsAsync(HttpContext context)
@@ -53,20 +53,21 @@ internal sealed class HealthEndpoints(Func<IReadOnlyList<PartHealth>> health, En
         return null;
     }
 
-    private async Task<ApiProblem?> WriteAsync(HttpContext context, string status, Func<PartHealth, bool> isGood)
+    private async Task<ApiProblem?> WriteAsync(HttpContext context, string status, Func<PartHealth, bool> isGood, Func<PartHealth, bool> isTold)
     {
-        PartHealth[] bad = [.. health().Where(part => !isGood(part))];
-        if (bad.Length > 0)
+        IReadOnlyList<PartHealth> parts = health();
+        bool areGood = parts.All(isGood);
+        if (!areGood)
         {
             context.Response.StatusCode = StatusCodes.Status503ServiceUnavailable;
         }
 
-        await ApiJson.WriteAsync(context, (bad, status), static (json, health) =>
+        await ApiJson.WriteAsync(context, (Told: parts.Where(isTold), Status: areGood ? status : "not " + status), static (json, health) =>
         {
             json.WriteStartObject();
-            json.WriteString("status"u8, health.bad.Length == 0 ? health.status : "not " + health.status);
+            json.WriteString("status"u8, health.Status);
             json.WriteStartArray("reasons"u8);
-            foreach (PartHealth part in health.bad)
+            foreach (PartHealth part in health.Told)
             {
                 json.WriteStartObject();
                 json.WriteString("part"u8, part.Part);

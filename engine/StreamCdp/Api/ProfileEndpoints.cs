@@ -183,7 +183,7 @@ internal sealed class ProfileEndpoints(IEngineQueries queries, IReadOnlySet<stri
         byte[]? trace = await queries.TraceAsync(ApiRequest.RawSegment(context, fromEnd: 1), context.RequestAborted);
         if (trace is null)
         {
-            return ApiProblem.NotFound("unknown_message", "No kept event of the dedup window has this messageId.");
+            return ApiProblem.NotFound("unknown_message", "No kept event of the dedup window has this messageId, and none of the newest dead letters.");
         }
 
         await ApiJson.WriteBytesAsync(context, ApiJson.ContentType, trace);

@@ -17,13 +17,24 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, ApiOptions option
             return problem;
         }
 
-        await ApiJson.WriteAsync(context, queries.Segments(), static (json, segments) =>
+        await ApiJson.WriteAsync(context, queries, static (json, queries) =>
         {
             json.WriteStartObject();
             json.WriteStartArray("segments"u8);
-            foreach (SegmentStatus segment in segments)
+            foreach (SegmentStatus segment in queries.Segments())
             {
                 Write(json, segment);
+            }
+
+            json.WriteEndArray();
+            json.WriteStartArray("computed"u8);
+            foreach (ComputedStatus computed in queries.Computed())
+            {
+                json.WriteStartObject();
+                json.WriteString("name"u8, computed.Name);
+                json.WriteString("value"u8, computed.Value);
+                WriteExactness(json, computed.ExactSince, computed.NeedsBackfill);
+                json.WriteEndObject();
             }
 
             json.WriteEndArray();
@@ -115,16 +126,21 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, ApiOptions option
         json.WriteString("when"u8, segment.When);
         json.WriteString("version"u8, segment.Version);
         json.WriteNumber("members"u8, segment.Members);
-        if (segment.ExactSince == 0)
+        WriteExactness(json, segment.ExactSince, segment.NeedsBackfill);
+        json.WriteEndObject();
+    }
+
+    private static void WriteExactness(Utf8JsonWriter json, long exactSince, bool needsBackfill)
+    {
+        if (exactSince == 0)
         {
             json.WriteNull("exact_since"u8);
         }
         else
         {
-            ApiJson.WriteTime(json, "exact_since"u8, segment.ExactSince);
+            ApiJson.WriteTime(json, "exact_since"u8, exactSince);
         }
 
-        json.WriteBoolean("needs_backfill"u8, segment.NeedsBackfill);
-        json.WriteEndObject();
+        json.WriteBoolean("needs_backfill"u8, needsBackfill);
     }
 }

@@ -90,16 +90,16 @@ internal static class RunCommand
         return cancellationToken.IsCancellationRequested ? CommandLine.Ok : CommandLine.Failed;
     }
 
-    /// <summary>Says which segments are not exact for the time before they were added or changed, once the shards have read up to this model.</summary>
+    /// <summary>Says which segments and computed traits are not exact for the time before they were added or changed, once the shards have read up to this model.</summary>
     private static async Task NoteBackfillAsync(ServerHost server, TextWriter console, CancellationToken cancellationToken)
     {
         try
         {
             await server.WaitAppliedAsync(TimeSpan.FromMinutes(10), cancellationToken).ConfigureAwait(false);
-            IReadOnlyList<string> segments = server.NeedBackfill();
-            if (segments.Count > 0)
+            IReadOnlyList<string> names = server.NeedBackfill();
+            if (names.Count > 0)
             {
-                await console.WriteLineAsync($"Not exact for the past, because added or changed after events had come: {string.Join(", ", segments)}. They count from exact_since of GET /v1/segments on, and need a backfill for the time before.").ConfigureAwait(false);
+                await console.WriteLineAsync($"Not exact for the past, because added or changed after events had come: {string.Join(", ", names)}. They count from exact_since of GET /v1/segments on; those with a window are exact again once it has passed, the others need a backfill for the time before.").ConfigureAwait(false);
             }
         }
         catch (Exception exception) when (exception is CliException or OperationCanceledException)

@@ -77,7 +77,7 @@ internal sealed class ServerHost : IAsyncDisposable
         }
     }
 
-    /// <summary>Segments that count only what came since they were added or changed, once the shards have this model; empty without the stages.</summary>
+    /// <summary>Segments and computed traits that count only what came since they were added or changed, once the shards have this model; empty without the stages.</summary>
     public IReadOnlyList<string> NeedBackfill() => _engine?.NeedBackfill() ?? [];
 
     /// <summary>Takes no more requests, ends those under way, writes checkpoints, closes the logs.</summary>

@@ -1,4 +1,5 @@
 using Prometheus;
+using StreamCdp.Engine.Observability;
 
 namespace StreamCdp.Engine.Pipeline.Collect;
 
@@ -23,6 +24,7 @@ internal sealed class CollectCounters
         BlockedIdentifiers = metrics.CreateCounter("streamcdp_collect_identifiers_blocked_total", "Identifiers dropped because they are blocked.");
         Waiting = metrics.CreateGauge("streamcdp_collect_waiting_requests", "Requests that wait for the log.");
         BytesInFlight = metrics.CreateGauge("streamcdp_collect_bytes_in_flight", "Memory of request bodies.");
+        Latency = EngineMetrics.StageLatencyIn(registry).WithLabels("collect");
         _deadLettersByProblem = [.. Enum.GetValues<EventProblem>().Select(problem => _deadLetters.WithLabels(problem == EventProblem.None ? "other" : problem.Reason()))];
         _requestsByOutcome = [.. Enum.GetValues<CollectOutcome>().Select(outcome => _requests.WithLabels(outcome.Label()))];
     }
@@ -41,6 +43,9 @@ internal sealed class CollectCounters
 
     /// <summary>Memory of request bodies.</summary>
     public Gauge BytesInFlight { get; }
+
+    /// <summary>From the arrival of a request to its acknowledgement, seconds; what was refused is not in it.</summary>
+    public Histogram.Child Latency { get; }
 
     /// <summary>Events received from a source of the model.</summary>
     public Counter.Child Received(string source) => _received.WithLabels(source);

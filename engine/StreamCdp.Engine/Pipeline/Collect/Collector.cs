@@ -73,6 +73,7 @@ internal sealed class Collector : IDisposable
     public async Task HandleAsync(HttpContext context, CollectRoute route)
     {
         CollectOutcome outcome = CollectOutcome.Aborted;
+        long began = _time.GetTimestamp();
         try
         {
             bool originAllowed = CollectAnswers.AllowOrigin(context, _options);
@@ -124,6 +125,10 @@ internal sealed class Collector : IDisposable
         finally
         {
             _counters.Requests(outcome).Inc();
+            if (outcome == CollectOutcome.Taken)
+            {
+                _counters.Latency.Observe(_time.GetElapsedTime(began).TotalSeconds);
+            }
         }
     }
 

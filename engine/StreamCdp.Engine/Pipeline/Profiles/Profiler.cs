@@ -1194,12 +1194,16 @@ internal sealed class Profiler : IDisposable
         CdpModel old = _model;
         HashSet<string> known = [.. ModelFunctions.Of(old)];
         UseModel(model);
-        var since = new Dictionary<string, long>(FunctionsSince);
+        var since = new Dictionary<string, long>(); // One that went away and comes back starts again: its state went, too.
         foreach (string function in ModelFunctions.Of(model))
         {
             if (!known.Contains(function) && ProfileCount > 0)
             {
-                since.TryAdd(function, Now);
+                since[function] = Now;
+            }
+            else if (known.Contains(function) && FunctionsSince.TryGetValue(function, out long began))
+            {
+                since[function] = began;
             }
         }
 

@@ -81,7 +81,7 @@ internal static class DemoCommand
         using var http = new HttpClient(new SocketsHttpHandler { MaxConnectionsPerServer = 64 }) { Timeout = TimeSpan.FromSeconds(30) };
         using var client = new CdpClient(address, key);
         using var simulated = new Shop(shop);
-        using var sender = new ShopSender(simulated, shop, http, address, TimeProvider.System);
+        using var sender = new ShopSender(simulated, shop, new HttpTarget(http, address), TimeProvider.System);
         using var listening = new CancellationTokenSource();
         var feed = new DemoFeed(client);
         Task feeding = feed.RunAsync(listening.Token);

@@ -1,12 +1,9 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Http.Headers;
-using System.Text;
 using HdrHistogram;
 
 namespace StreamCdp.Cli.Simulation;
 
-/// <summary>Sends the shop's calls to a server at a rate, as SDKs do: again after 429 and after a lost connection, with the same messageId.</summary>
+/// <summary>Sends the shop's calls at a rate, as SDKs do: again after 429 and after a lost connection, with the same messageId.</summary>
 internal sealed class ShopSender : IDisposable
 {
     private const int MaxInFlight = 64;
@@ -14,8 +11,7 @@ internal sealed class ShopSender : IDisposable
     private static readonly TimeSpan s_giveUpAfter = TimeSpan.FromSeconds(60);
 
     private readonly Shop _shop;
-    private readonly HttpClient _http;
-    private readonly Uri _server;
+    private readonly IShopTarget _target;
     private readonly int _batchMax;
     private readonly TimeProvider _time;
     private readonly SemaphoreSlim _inFlight = new(MaxInFlight, MaxInFlight);
@@ -31,14 +27,12 @@ internal sealed class ShopSender : IDisposable
     /// <summary>Ready to send.</summary>
     /// <param name="shop">What to send.</param>
     /// <param name="settings">The shop's.</param>
-    /// <param name="http">Client to use; not disposed here.</param>
-    /// <param name="server">Base address.</param>
+    /// <param name="target">Where to; not disposed here.</param>
     /// <param name="time">Clock.</param>
-    public ShopSender(Shop shop, ShopSettings settings, HttpClient http, Uri server, TimeProvider time)
+    public ShopSender(Shop shop, ShopSettings settings, IShopTarget target, TimeProvider time)
     {
         _shop = shop;
-        _http = http;
-        _server = server;
+        _target = target;
         _batchMax = settings.BatchMax;
         _time = time;
     }
@@ -159,7 +153,7 @@ internal sealed class ShopSender : IDisposable
 
             foreach (SentEvent sent in call.Events)
             {
-                sent.AcknowledgedMs = household.LastMs;
+                sent.AcknowledgedMs = _target.SetsReceivedAt ? sent.SentMs : household.LastMs;
             }
 
             Interlocked.Add(ref _acknowledged, call.Events.Count);
@@ -176,38 +170,23 @@ internal sealed class ShopSender : IDisposable
         long first = Stopwatch.GetTimestamp();
         for (int attempt = 0; ; attempt++)
         {
-            TimeSpan wait = TimeSpan.FromMilliseconds(Math.Min(5_000, 50 << Math.Min(attempt, 8)));
-            try
+            long start = Stopwatch.GetTimestamp();
+            CallResult result = await _target.SendAsync(call).ConfigureAwait(false);
+            Volatile.Write(ref _lastProblem, result.Problem);
+            if (result.Outcome == CallOutcome.Acknowledged)
             {
-                using HttpRequestMessage request = Request(call);
-                long start = Stopwatch.GetTimestamp();
-                using HttpResponseMessage response = await _http.SendAsync(request, HttpCompletionOption.ResponseContentRead, CancellationToken.None).ConfigureAwait(false);
-                if (response.IsSuccessStatusCode)
+                lock (_lock)
                 {
-                    Volatile.Write(ref _lastProblem, null);
-                    lock (_lock)
-                    {
-                        _acknowledgeUs.RecordValue(Math.Clamp((long)Stopwatch.GetElapsedTime(start).TotalMicroseconds, 1, TimeSpan.TicksPerMinute - 1));
-                    }
-
-                    return true;
+                    _acknowledgeUs.RecordValue(Math.Clamp((long)Stopwatch.GetElapsedTime(start).TotalMicroseconds, 1, TimeSpan.TicksPerMinute - 1));
                 }
 
-                Volatile.Write(ref _lastProblem, $"{call.Path} answered {(int)response.StatusCode}");
-                if (response.StatusCode is not HttpStatusCode.TooManyRequests && (int)response.StatusCode < 500)
-                {
-                    return false;
-                }
+                return true;
+            }
 
-                wait = response.Headers.RetryAfter?.Delta ?? wait;
-            }
-            catch (HttpRequestException exception)
+            TimeSpan wait = result.RetryAfter ?? TimeSpan.FromMilliseconds(Math.Min(5_000, 50 << Math.Min(attempt, 8)));
+            if (result.Outcome == CallOutcome.GivenUp)
             {
-                Volatile.Write(ref _lastProblem, exception.Message);
-            }
-            catch (TaskCanceledException)
-            {
-                Volatile.Write(ref _lastProblem, $"{call.Path} did not answer in time");
+                return false;
             }
 
             if (Stopwatch.GetElapsedTime(first) + wait > s_giveUpAfter)
@@ -218,21 +197,5 @@ internal sealed class ShopSender : IDisposable
             Interlocked.Increment(ref _retries);
             await Task.Delay(wait, _time, CancellationToken.None).ConfigureAwait(false);
         }
-    }
-
-    private HttpRequestMessage Request(ShopCall call)
-    {
-        var request = new HttpRequestMessage(HttpMethod.Post, new Uri(_server, call.Path)) { Content = new ReadOnlyMemoryContent(call.Body) };
-        request.Content.Headers.ContentType = new MediaTypeHeaderValue("application/json");
-        if (call.KeyPlace == KeyPlace.Basic)
-        {
-            request.Headers.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(Encoding.UTF8.GetBytes(call.Source.WriteKey + ":")));
-        }
-        else if (call.KeyPlace == KeyPlace.Header)
-        {
-            request.Headers.Add("X-Write-Key", call.Source.WriteKey);
-        }
-
-        return request;
     }
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Diagnostics;
 using System.Globalization;
+using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Cli.Simulation;
@@ -11,9 +12,11 @@ internal static class SimulateCommand
     /// <summary>The command.</summary>
     public static Command Create()
     {
-        var to = new Option<string>("--to") { Description = "http: as SDKs do. (kafka comes later.)", DefaultValueFactory = _ => "http", HelpName = "WHERE" };
-        to.AcceptOnlyFromAmong("http");
-        var webKey = new Option<string?>("--write-key") { Description = "Write key of the source that the shop sends as. Default: STREAMCDP_WRITE_KEY.", HelpName = "KEY" };
+        var to = new Option<string>("--to") { Description = "http: to the collector, as SDKs do. kafka: JSON into the topic events, as a program beside the server does.", DefaultValueFactory = _ => "http", HelpName = "WHERE" };
+        to.AcceptOnlyFromAmong("http", "kafka");
+        var bootstrap = new Option<string?>("--bootstrap") { Description = "Kafka brokers, for --to kafka. Default: StreamCdp__Kafka__BootstrapServers; the other settings of StreamCdp__Kafka count, too.", HelpName = "HOST:PORT" };
+        var topicPrefix = new Option<string?>("--topic-prefix") { Description = "What the server's topics begin with, for --to kafka. Default: StreamCdp__Kafka__TopicPrefix, else streamcdp.", HelpName = "TEXT" };
+        var webKey = new Option<string?>("--write-key") { Description = "Write key of the source that the shop sends as, for --to http. Default: STREAMCDP_WRITE_KEY.", HelpName = "KEY" };
         var webKeyFile = new Option<string?>("--write-key-file") { Description = "File with that key on its first line; a key on the command line can be read by everybody on the machine.", HelpName = "FILE" };
         var source = new Option<string>("--source") { Description = "Id of that source in the model; its trust and preference count in the truth.", DefaultValueFactory = _ => "web", HelpName = "ID" };
         Option<double> rate = Positive<double>("--rate", "Events a second.", 200, "EV/S");
@@ -26,11 +29,12 @@ internal static class SimulateCommand
         var server = new ServerOptions();
         var command = new CommandWithExamples(
             "simulate",
-            "Send a simulated shop's traffic to a running server: log-ins on two devices, shared devices, late, repeated and invalid events, wrong clocks.",
+            "Send a simulated shop's traffic to a running server, by HTTP or into its Kafka topic: log-ins on two devices, shared devices, late, repeated and invalid events, wrong clocks.",
             "STREAMCDP_WRITE_KEY=$WEB_WRITE_KEY streamcdp simulate --url http://127.0.0.1:8080 --rate 1000 --duration 1m",
-            "streamcdp simulate --verify --model cdp.yaml   # keys from STREAMCDP_WRITE_KEY and STREAMCDP_API_KEY")
+            "streamcdp simulate --verify --model cdp.yaml   # keys from STREAMCDP_WRITE_KEY and STREAMCDP_API_KEY",
+            "streamcdp simulate --to kafka --bootstrap localhost:9092 --verify --model cdp.yaml   # key from STREAMCDP_API_KEY")
         {
-            to, webKey, webKeyFile, source, rate, people, duration, seed, tag, verify, model,
+            to, bootstrap, topicPrefix, webKey, webKeyFile, source, rate, people, duration, seed, tag, verify, model,
         };
         server.AddTo(command);
         command.Validators.Add(result =>
@@ -42,8 +46,9 @@ internal static class SimulateCommand
         });
         command.SetAction(async (parsed, cancellationToken) =>
         {
+            bool isKafka = parsed.GetValue(to) == "kafka";
             string key = ServerOptions.Secret(parsed, webKey, webKeyFile, "STREAMCDP_WRITE_KEY")
-                ?? throw new CliException("There is no write key; give one with --write-key-file or STREAMCDP_WRITE_KEY.", CommandLine.WrongUsage);
+                ?? (isKafka ? "" : throw new CliException("There is no write key; give one with --write-key-file or STREAMCDP_WRITE_KEY.", CommandLine.WrongUsage));
             CdpModel? checkedModel = parsed.GetValue(verify) ? ModelFile.Read(parsed.GetValue(model)!, Environment.GetEnvironmentVariable) : null;
             var shopSource = new ShopSource(parsed.GetRequiredValue(source), key);
             double wanted = parsed.GetValue(rate);
@@ -57,7 +62,10 @@ internal static class SimulateCommand
                 BatchMax = BatchMax(wanted),
             };
             using CdpClient client = server.Connect(parsed);
-            return await RunAsync(settings, wanted, parsed.GetValue(duration) ?? TimeSpan.FromSeconds(30), checkedModel, client, parsed.InvocationConfiguration.Output, cancellationToken).ConfigureAwait(false);
+            using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(30) };
+            using KafkaTarget? kafka = isKafka ? KafkaTarget.Connect(Kafka(parsed.GetValue(bootstrap), parsed.GetValue(topicPrefix))) : null;
+            IShopTarget target = kafka is not null ? kafka : new HttpTarget(http, client.Address);
+            return await RunAsync(settings, target, wanted, parsed.GetValue(duration) ?? TimeSpan.FromSeconds(30), checkedModel, client, parsed.InvocationConfiguration.Output, cancellationToken).ConfigureAwait(false);
         });
         return command;
     }
@@ -80,11 +88,24 @@ internal static class SimulateCommand
         return option;
     }
 
-    private static async Task<int> RunAsync(ShopSettings settings, double rate, TimeSpan duration, CdpModel? model, CdpClient client, TextWriter output, CancellationToken cancellationToken)
+    /// <summary>The server's own settings of Kafka, with what the command line says instead.</summary>
+    private static KafkaOptions Kafka(string? bootstrap, string? topicPrefix)
     {
-        using var http = new HttpClient { Timeout = TimeSpan.FromSeconds(30) };
+        ServerSettings settings = ServerSettings.Load([KeyValuePair.Create("Kafka:BootstrapServers", bootstrap), KeyValuePair.Create("Kafka:TopicPrefix", topicPrefix)]);
+        KafkaOptions options = settings.Configuration.GetSection(KafkaOptions.Section).Get<KafkaOptions>() ?? new KafkaOptions();
+        if (string.IsNullOrWhiteSpace(options.BootstrapServers))
+        {
+            throw new CliException("--to kafka needs the brokers; name them with --bootstrap or StreamCdp__Kafka__BootstrapServers, for example localhost:9092.", CommandLine.WrongUsage);
+        }
+
+        string[] errors = [.. options.Errors()];
+        return errors.Length == 0 ? options : throw new CliException(string.Join(Environment.NewLine, errors), CommandLine.WrongUsage);
+    }
+
+    private static async Task<int> RunAsync(ShopSettings settings, IShopTarget target, double rate, TimeSpan duration, CdpModel? model, CdpClient client, TextWriter output, CancellationToken cancellationToken)
+    {
         using var shop = new Shop(settings);
-        using var sender = new ShopSender(shop, settings, http, client.Address, TimeProvider.System);
+        using var sender = new ShopSender(shop, settings, target, TimeProvider.System);
         long start = Stopwatch.GetTimestamp();
         Task sending = sender.RunAsync(rate, duration, cancellationToken);
         while (await Task.WhenAny(sending, Task.Delay(1_000, CancellationToken.None)).ConfigureAwait(false) != sending)
