@@ -18,6 +18,18 @@ internal sealed class ConnectorMetrics
         _rateLimited = factory.CreateCounter("streamcdp_connector_rate_limited_total", "Requests that waited for the destination's own rate, or were answered with too many requests.", ["connector"]);
     }
 
+    /// <summary>Gives a destination its series, at 0: so the first failure is an increase, which an alert sees.</summary>
+    public void Begin(string connector)
+    {
+        foreach (string outcome in (string[])["taken", "partial", "refused", "unavailable"])
+        {
+            Requests(connector, outcome);
+        }
+
+        RateLimited(connector);
+        LagOut(connector);
+    }
+
     /// <summary>The counter of one outcome.</summary>
     public Counter.Child Requests(string connector, string outcome) => _requests.WithLabels(connector, outcome);
 

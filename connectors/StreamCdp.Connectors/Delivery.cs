@@ -70,6 +70,7 @@ internal sealed partial class Delivery : IAsyncDisposable
         _budget = new RequestBudget(settings.RequestsPerSecond, parts.Time);
         _room = destination.AnswersPerChange ? settings.BatchLimit * 4 : settings.BatchLimit;
         _letters = parts.DeadLetters.OpenWriter();
+        parts.Metrics.Begin(settings.Id);
         var random = new Random(parts.Seed ^ (int)Fnv(settings.Id)); // Two destinations that fail together do not come back together.
         _retries = new ResiliencePipelineBuilder<Round> { TimeProvider = parts.Time }
             .AddRetry(new RetryStrategyOptions<Round>

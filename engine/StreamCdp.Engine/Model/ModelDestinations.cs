@@ -224,7 +224,7 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
 
         if (node is YamlScalar { Value: [.. string number, 's' or 'm'] text } && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int count))
         {
-            long milliseconds = count * (text.Value[^1] == 's' ? 1000L : 60_000L);
+            long milliseconds = count * (text[^1] == 's' ? 1000L : 60_000L);
             if (milliseconds is >= 1000 and <= 300_000)
             {
                 return milliseconds;

@@ -5,7 +5,7 @@ namespace StreamCdp.Connectors.Tests.Kit;
 /// <summary>Random histories against random faults; a seed repeats its run.</summary>
 public sealed class DeliverySimulationTests
 {
-    private static readonly int s_rounds = int.Parse(Environment.GetEnvironmentVariable("CONNECT_SEEDS") ?? "300", CultureInfo.InvariantCulture);
+    private static readonly int s_rounds = int.Parse(Environment.GetEnvironmentVariable("CONNECT_SEEDS") ?? "150", CultureInfo.InvariantCulture);
 
     [Theory]
     [InlineData(false)]
