@@ -17,8 +17,11 @@ internal sealed partial class Delivery
     [LoggerMessage(Level = LogLevel.Error, Message = "Destination {Id} stopped: {Reason}")]
     private partial void LogStopped(string id, string reason);
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "The connector of destination {Id} failed, which is a bug of the connector. It is tried again by itself.")]
-    private partial void LogConnectorFailed(Exception exception, string id);
+    [LoggerMessage(Level = LogLevel.Error, Message = "The connector of destination {Id} failed by {Type}, which is a bug of the connector. It is tried again by itself. {Stack}")]
+    private partial void LogConnectorFailed(string id, string type, string? stack); // Not the exception: its message may name a person.
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "Destination {Id} failed by {Type}, which is a bug of StreamCdp: please report it. {Stack}")]
+    private partial void LogFailed(string id, string type, string? stack);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Destination {Id} refused changes, {Count} of them in this batch: they are dead letters now. See streamcdp dead-letters list --reason destination_refused.")]
     private partial void LogRefused(string id, int count);

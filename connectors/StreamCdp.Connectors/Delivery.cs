@@ -183,7 +183,7 @@ internal sealed partial class Delivery : IAsyncDisposable
             catch (Exception exception) when (exception is not OutOfMemoryException)
             {
                 // The kit's border: a bug ends this destination and is told, the others go on.
-                LogConnectorFailed(exception, _settings.Id);
+                LogFailed(_settings.Id, exception.GetType().Name, exception.StackTrace);
                 Stop($"A bug of StreamCdp ({exception.GetType().Name}): see the log, and report it. A restart tries again.");
             }
         }
@@ -282,14 +282,8 @@ internal sealed partial class Delivery : IAsyncDisposable
     private async Task SendBatchAsync(CancellationToken cancellationToken)
     {
         List<LoggedChange> chosen = Choose();
-        var batch = new List<Sending>(chosen.Count);
-        foreach (LoggedChange change in chosen)
-        {
-            if (await CompleteAsync(change, cancellationToken).ConfigureAwait(false) is { } complete)
-            {
-                batch.Add(new Sending(change, complete));
-            }
-        }
+        ProfileChange?[] complete = await Task.WhenAll(chosen.Select(change => CompleteAsync(change, cancellationToken).AsTask())).ConfigureAwait(false);
+        List<Sending> batch = [.. chosen.Zip(complete).Where(pair => pair.Second is not null).Select(pair => new Sending(pair.First, pair.Second!))];
 
         try
         {
@@ -507,7 +501,7 @@ internal sealed partial class Delivery : IAsyncDisposable
                 problem = unavailable.Message;
                 break;
             default:
-                LogConnectorFailed(outcome.Exception, _settings.Id);
+                LogConnectorFailed(_settings.Id, outcome.Exception.GetType().Name, outcome.Exception.StackTrace);
                 problem = $"The connector failed ({outcome.Exception.GetType().Name}), which is a bug of the connector; the log has more.";
                 break;
         }

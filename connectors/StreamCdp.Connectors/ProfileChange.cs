@@ -27,7 +27,7 @@ public sealed record ProfileChange
     /// <summary>Canonical id, 32 lower-case hex digits.</summary>
     public required string ProfileId { get; init; }
 
-    /// <summary>Version of the profile at this change. Of one profile and log (memberships; profile and merged) it only grows: a receiver drops what is not newer than what it has.</summary>
+    /// <summary>Version of the profile at this change. It only grows: of a profile and segment, and of a profile for the kinds without one, a receiver drops what is not newer than what it has.</summary>
     public required long Version { get; init; }
 
     /// <summary>The instant of the change.</summary>

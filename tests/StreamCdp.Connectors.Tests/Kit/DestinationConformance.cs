@@ -26,7 +26,7 @@ public abstract class DestinationConformance
     protected abstract ValueTask<IDestination> CreateAsync(TimeSpan timeout);
 
     /// <summary>How the receiver behaves from now on.</summary>
-    protected abstract void Set(Receiving receiving);
+    protected abstract void Behave(Receiving receiving);
 
     /// <summary>Ids of the changes that the receiver holds, in the order they came; a change that came twice may stand there twice.</summary>
     protected abstract IReadOnlyList<string> Held();
@@ -35,7 +35,7 @@ public abstract class DestinationConformance
     public async Task What_it_says_is_taken_the_other_side_has_in_the_same_order()
     {
         await using IDestination destination = await CreateAsync(TimeSpan.FromSeconds(30));
-        Set(Receiving.Takes);
+        Behave(Receiving.Takes);
         ProfileChange[] batch = Batch(1, 2, 3);
 
         IReadOnlyList<Outcome> outcomes = await destination.SendAsync(batch, TestContext.Current.CancellationToken);
@@ -49,7 +49,7 @@ public abstract class DestinationConformance
     public async Task Every_kind_of_change_can_be_sent()
     {
         await using IDestination destination = await CreateAsync(TimeSpan.FromSeconds(30));
-        Set(Receiving.Takes);
+        Behave(Receiving.Takes);
         ProfileChange[] batch =
         [
             Change(1),
@@ -68,7 +68,7 @@ public abstract class DestinationConformance
     public async Task A_batch_that_comes_again_is_taken_again()
     {
         await using IDestination destination = await CreateAsync(TimeSpan.FromSeconds(30));
-        Set(Receiving.Takes);
+        Behave(Receiving.Takes);
 
         await destination.SendAsync(Batch(1, 2), TestContext.Current.CancellationToken);
         IReadOnlyList<Outcome> again = await destination.SendAsync(Batch(1, 2), TestContext.Current.CancellationToken);
@@ -81,10 +81,10 @@ public abstract class DestinationConformance
     public async Task While_the_other_side_is_away_it_asks_to_try_again_and_names_nobody_and_then_works()
     {
         await using IDestination destination = await CreateAsync(TimeSpan.FromSeconds(30));
-        Set(Receiving.IsAway);
+        Behave(Receiving.IsAway);
 
         string message = await AskedToTryAgainAsync(destination);
-        Set(Receiving.Takes);
+        Behave(Receiving.Takes);
         IReadOnlyList<Outcome> outcomes = await destination.SendAsync(Batch(1), TestContext.Current.CancellationToken);
 
         Assert.DoesNotContain("person1@example.com", message, StringComparison.Ordinal);
@@ -96,7 +96,7 @@ public abstract class DestinationConformance
     public async Task An_answer_that_does_not_come_in_time_is_asked_for_again()
     {
         await using IDestination destination = await CreateAsync(TimeSpan.FromSeconds(1));
-        Set(Receiving.Hangs);
+        Behave(Receiving.Hangs);
 
         Assert.NotEmpty(await AskedToTryAgainAsync(destination));
     }
@@ -105,7 +105,7 @@ public abstract class DestinationConformance
     public async Task A_stop_ends_a_request_under_way()
     {
         await using IDestination destination = await CreateAsync(TimeSpan.FromMinutes(5));
-        Set(Receiving.Hangs);
+        Behave(Receiving.Hangs);
         using var stop = new CancellationTokenSource(TimeSpan.FromMilliseconds(200));
 
         await Assert.ThrowsAnyAsync<OperationCanceledException>(async () => await destination.SendAsync(Batch(1), stop.Token));
@@ -115,7 +115,7 @@ public abstract class DestinationConformance
     public async Task Who_is_refused_is_told_apart_from_the_others_at_the_latest_when_sent_alone()
     {
         await using IDestination destination = await CreateAsync(TimeSpan.FromSeconds(30));
-        Set(Receiving.RefusesOne);
+        Behave(Receiving.RefusesOne);
         ProfileChange[] batch = Batch(1, 13, 2);
 
         Dictionary<string, OutcomeKind> outcomes = [];

@@ -64,7 +64,7 @@ public sealed class TemplateConformanceTests : DestinationConformance
 
     protected override ValueTask<IDestination> CreateAsync(TimeSpan timeout) => new(new TemplateDestination(_shelf, timeout));
 
-    protected override void Set(Receiving receiving) => _shelf.Receiving = receiving;
+    protected override void Behave(Receiving receiving) => _shelf.Receiving = receiving;
 
     protected override IReadOnlyList<string> Held() => _shelf.Held;
 }

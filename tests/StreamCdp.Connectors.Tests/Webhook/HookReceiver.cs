@@ -110,6 +110,9 @@ internal sealed class HookReceiver : IAsyncDisposable
         return false;
     }
 
+    /// <summary>Closes its port.</summary>
+    public Task StopAsync() => _app.StopAsync(TestContext.Current.CancellationToken);
+
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync();
@@ -126,7 +129,7 @@ internal sealed class HookReceiver : IAsyncDisposable
             return false;
         }
 
-        byte[] expected = HMACSHA256.HashData(Encoding.UTF8.GetBytes(Secret), [.. Encoding.UTF8.GetBytes(timestamp + "."), .. body]);
+        byte[] expected = HMACSHA256.HashData(Encoding.UTF8.GetBytes(Secret), (byte[])[.. Encoding.UTF8.GetBytes(timestamp + "."), .. body]);
         return request.Headers["StreamCdp-Signature"].ToString().Split(',').Any(given =>
             given.StartsWith("v1=", StringComparison.Ordinal) && CryptographicOperations.FixedTimeEquals(Encoding.ASCII.GetBytes(given[3..]), Encoding.ASCII.GetBytes(Convert.ToHexStringLower(expected))));
     }

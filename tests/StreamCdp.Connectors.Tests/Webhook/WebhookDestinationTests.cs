@@ -157,7 +157,7 @@ public sealed class WebhookDestinationTests : IAsyncLifetime
             return Task.FromResult(false);
         };
         await Assert.ThrowsAsync<DestinationUnavailableException>(async () => await destination.SendAsync([s_change], TestContext.Current.CancellationToken));
-        await _receiver.DisposeAsync();
+        await _receiver.StopAsync();
         await Assert.ThrowsAsync<DestinationUnavailableException>(async () => await destination.SendAsync([s_change], TestContext.Current.CancellationToken));
     }
 
