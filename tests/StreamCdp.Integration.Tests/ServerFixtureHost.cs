@@ -48,7 +48,9 @@ internal sealed class ServerFixtureHost : IAsyncDisposable
     /// <param name="model">cdp.yaml.</param>
     /// <param name="settings">Keys without StreamCdp:, for example Kafka:TopicPrefix.</param>
     public static async Task<ServerFixtureHost> StartAsync(string data, string model = Model, params (string Key, string Value)[] settings) =>
-        new(await ServerHost.StartAsync(Settings(data, model, settings), TestContext.Current.CancellationToken));
+        await StartAsync(Settings(data, model, settings));
+
+    public static async Task<ServerFixtureHost> StartAsync(ServerSettings settings) => new(await ServerHost.StartAsync(settings, TestContext.Current.CancellationToken));
 
     public static ServerSettings Settings(string data, string model, params (string Key, string Value)[] settings)
     {

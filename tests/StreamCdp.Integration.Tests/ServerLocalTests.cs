@@ -392,7 +392,7 @@ public sealed class ServerLocalTests : IDisposable
     [InlineData("profile,api", "add route, resolve")]
     [InlineData("api", "leave api out")]
     [InlineData("collect", "--log kafka")]
-    [InlineData("connect", "nothing to run")]
+    [InlineData("connect", "connect asks the shards")]
     public async Task Roles_that_cannot_work_are_refused_with_what_to_do(string roles, string advice)
     {
         CliException error = await Assert.ThrowsAsync<CliException>(() => ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, ("Roles", roles)));

@@ -9,6 +9,12 @@ public sealed partial class ServerMetricsTests : IDisposable
 {
     private static readonly string[] s_stages = ["route", "resolve", "profile 0", "profile 1"];
 
+    /// <summary>Nobody listens there.</summary>
+    private const string Destination = """
+
+        destinations: [ { id: hook, kind: webhook, url: "http://127.0.0.1:9/", secret: env:PATH } ]
+        """;
+
     private readonly string _data = Directory.CreateTempSubdirectory("streamcdp-metrics-").FullName;
 
     public void Dispose() => Directory.Delete(_data, recursive: true);
@@ -71,7 +77,7 @@ public sealed partial class ServerMetricsTests : IDisposable
         Assert.Equal(exist.Order(), used.Order());
     }
 
-    private Task<ServerFixtureHost> StartAsync() => ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, ("Engine:Shards", "2"), ("Engine:CheckpointMs", "1000"));
+    private Task<ServerFixtureHost> StartAsync() => ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model + Destination, ("Engine:Shards", "2"), ("Engine:CheckpointMs", "1000"));
 
     /// <summary>Sends some of everything; returns the series when the stages have published all of it, which they do twice a second.</summary>
     private static async Task<Dictionary<string, double>> TrafficAsync(ServerFixtureHost server)
@@ -94,6 +100,7 @@ public sealed partial class ServerMetricsTests : IDisposable
 
             bool isPublished = series["streamcdp_checkpoint_seconds_count"] >= s_stages.Length && series.GetValueOrDefault("streamcdp_profiles") == 2
                 && series.GetValueOrDefault("streamcdp_identity_rejections_total{rule=\"limit\"}") == 1 && series.GetValueOrDefault("streamcdp_segment_changes_total{segment=\"buyers\",change=\"entered\"}") == 4
+                && series["streamcdp_connector_requests_total{connector=\"hook\",outcome=\"unavailable\"}"] > 0
                 && series.GetValueOrDefault("streamcdp_segment_members{segment=\"buyers\"}") == 2 && series.GetValueOrDefault("streamcdp_events_processed_total") == 6;
             if (isPublished || Stopwatch.GetElapsedTime(start) > TimeSpan.FromSeconds(30))
             {

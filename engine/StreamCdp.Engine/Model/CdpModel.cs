@@ -26,6 +26,9 @@ public sealed record CdpModel
 
     /// <summary>Segments, in an order in which each comes after those that it uses by in_segment.</summary>
     public IReadOnlyList<SegmentDefinition> Segments { get; init; } = [];
+
+    /// <summary>Where changes go, in the file's order.</summary>
+    public IReadOnlyList<DestinationDefinition> Destinations { get; init; } = [];
 }
 
 /// <summary>A source of events. <c>write_key: env:NAME</c> is resolved when the model is read.</summary>

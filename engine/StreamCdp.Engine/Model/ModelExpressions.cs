@@ -10,6 +10,9 @@ internal sealed class ModelExpressions(ModelDraft draft, string[] identifierType
     private readonly List<Draft> _computed = [];
     private readonly List<Draft> _segments = [];
 
+    /// <summary>What can be named, once all sections are read.</summary>
+    public ExpressionNames Names => new(_computed.Select(computed => computed.Id), _segments.Select(segment => segment.Id), identifierTypes);
+
     public void ReadComputed(YamlNode? section)
     {
         foreach ((YamlScalar key, YamlNode value) in draft.Entries(section, "computed"))
@@ -130,7 +133,7 @@ internal sealed class ModelExpressions(ModelDraft draft, string[] identifierType
 
     private void CheckNames()
     {
-        ExpressionNames names = new(_computed.Select(computed => computed.Id), _segments.Select(segment => segment.Id), identifierTypes);
+        ExpressionNames names = Names;
         foreach ((Draft of, bool isCondition) in _computed.Select(of => (of, false)).Concat(_segments.Select(of => (of, true))))
         {
             foreach (ExpressionReference reference in of.Parsed?.References ?? [])

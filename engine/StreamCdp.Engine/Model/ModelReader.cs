@@ -17,7 +17,12 @@ public static class ModelReader
     /// <param name="yamlText">The whole text; a byte order mark is allowed.</param>
     /// <param name="environment">Value of an environment variable, or null: for <c>env:NAME</c>.</param>
     /// <returns>Never throws for a text, whatever it holds.</returns>
-    public static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment)
+    public static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment) => Read(fileName, yamlText, environment, withDestinations: true);
+
+    /// <summary>Reads a text of the log <c>models</c>, to compute as it says: its keys are not needed, and destinations of a text from before take no part.</summary>
+    internal static ModelResult ReadPublished(string yamlText) => Read("models", yamlText, name => $"unused-{name}", withDestinations: false);
+
+    private static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, bool withDestinations)
     {
         ArgumentNullException.ThrowIfNull(yamlText);
         ArgumentNullException.ThrowIfNull(environment);
@@ -47,20 +52,17 @@ public static class ModelReader
             return draft.Result(null);
         }
 
-        return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment);
+        return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment, withDestinations);
     }
 
     internal static ulong VersionOf(string text) => BinaryPrimitives.ReadUInt64BigEndian(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
 
-    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment)
+    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, bool withDestinations)
     {
         IReadOnlyDictionary<string, YamlNode> sections = draft.Keys(map, "the model", Sections);
-        foreach (string unused in (ReadOnlySpan<string>)["destinations", "privacy"])
+        if (sections.ContainsKey("privacy"))
         {
-            if (sections.ContainsKey(unused))
-            {
-                draft.Note(ModelDraft.KeyOffset(map, unused), $"{unused} is not yet used by this version");
-            }
+            draft.Note(ModelDraft.KeyOffset(map, "privacy"), "privacy is not yet used by this version");
         }
 
         ModelSections reader = new(draft, environment);
@@ -72,6 +74,7 @@ public static class ModelReader
         expressions.ReadComputed(sections.GetValueOrDefault("computed"));
         expressions.ReadSegments(sections.GetValueOrDefault("segments"));
         (IReadOnlyList<ComputedDefinition> computed, IReadOnlyList<SegmentDefinition> segments) = expressions.Check();
+        IReadOnlyList<DestinationDefinition> destinations = withDestinations ? new ModelDestinations(draft, reader, expressions.Names).Read(sections.GetValueOrDefault("destinations")) : [];
         if (draft.HasErrors)
         {
             return draft.Result(null);
@@ -87,6 +90,7 @@ public static class ModelReader
             Traits = traits,
             Computed = computed,
             Segments = segments,
+            Destinations = destinations,
         });
     }
 }

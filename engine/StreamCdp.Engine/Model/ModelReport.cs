@@ -13,7 +13,7 @@ public static class ModelReport
         _ => ExpressionWords.DayMs,
     };
 
-    /// <summary>Writes sources, identifiers, traits, computed traits and segments with their functions, then the notes. No secret is in it.</summary>
+    /// <summary>Writes sources, identifiers, traits, computed traits and segments with their functions, destinations, then the notes. No secret is in it.</summary>
     public static void Write(TextWriter writer, CdpModel model, IReadOnlyList<ModelNote> notes)
     {
         ArgumentNullException.ThrowIfNull(writer);
@@ -41,6 +41,7 @@ public static class ModelReport
             WriteParts(writer, segment.When);
         }
 
+        WriteDestinations(writer, model);
         if (notes.Count > 0)
         {
             writer.WriteLine();
@@ -66,6 +67,27 @@ public static class ModelReport
         foreach (ApiKeyDefinition key in model.ApiKeys)
         {
             writer.WriteLine($"  {key.Id}: {string.Join(", ", key.Scopes)}");
+        }
+    }
+
+    private static void WriteDestinations(TextWriter writer, CdpModel model)
+    {
+        if (model.Destinations.Count == 0)
+        {
+            return;
+        }
+
+        writer.WriteLine();
+        writer.WriteLine($"destinations ({model.Destinations.Count})");
+        foreach (DestinationDefinition destination in model.Destinations)
+        {
+            string sends = (destination.SendsMemberships, destination.SendsProfiles) switch { (true, true) => "memberships and profiles", (true, false) => "memberships", _ => "profiles" };
+            string segments = destination.Segments.Count == 0 ? "all segments" : string.Join(", ", destination.Segments);
+            writer.WriteLine($"  {destination.Id}: {destination.Kind} to {destination.Url.GetLeftPart(UriPartial.Authority)}, {sends}, {segments}; {destination.BatchLimit} changes a request, {destination.RequestsPerSecond} requests a second");
+            foreach (FieldDefinition field in destination.Fields)
+            {
+                writer.WriteLine($"    - {field.Name} = {field.Path}");
+            }
         }
     }
 

@@ -3,7 +3,7 @@ using PhoneNumbers;
 
 namespace StreamCdp.Engine.Model;
 
-/// <summary>Reads the sections without expressions: sources, api_keys, identifiers, traits.</summary>
+/// <summary>Reads the sections without expressions: sources, api_keys, identifiers, traits; and secrets, for all sections that have them.</summary>
 internal sealed class ModelSections(ModelDraft draft, Func<string, string?> environment)
 {
     private static readonly string[] Kinds = ["website", "app", "server", "import", "crm", "kafka", "webhook", "hubspot", "salesforce", "tryton"];
@@ -391,31 +391,42 @@ internal sealed class ModelSections(ModelDraft draft, Func<string, string?> envi
         return path;
     }
 
-    private string? Secret(YamlNode node, string key)
+    /// <summary>The text, or the environment variable that it names; null, and an error, where that is missing.</summary>
+    public string? FromEnvironment(YamlScalar scalar, string key)
+    {
+        if (!scalar.Value.StartsWith("env:", StringComparison.Ordinal))
+        {
+            return scalar.Value;
+        }
+
+        string name = scalar.Value[4..];
+        if (name.Length == 0)
+        {
+            draft.Error(scalar.Offset, "expected the name of an environment variable after env:");
+            return null;
+        }
+
+        string? found = environment(name);
+        if (string.IsNullOrEmpty(found))
+        {
+            draft.Error(scalar.Offset, $"the environment variable {ModelDraft.Short(name)} is {(found is null ? "not set" : "empty")}; {key} needs it");
+            return null;
+        }
+
+        return found;
+    }
+
+    /// <summary>A secret; null, and an error, where there is none or another one is the same.</summary>
+    public string? Secret(YamlNode node, string key)
     {
         if (draft.Text(node, key) is not { } scalar)
         {
             return null;
         }
 
-        string value = scalar.Value;
-        if (value.StartsWith("env:", StringComparison.Ordinal))
+        if (FromEnvironment(scalar, key) is not { } value)
         {
-            string name = value[4..];
-            if (name.Length == 0)
-            {
-                draft.Error(scalar.Offset, "expected the name of an environment variable after env:");
-                return null;
-            }
-
-            string? found = environment(name);
-            if (string.IsNullOrEmpty(found))
-            {
-                draft.Error(scalar.Offset, $"the environment variable {ModelDraft.Short(name)} is {(found is null ? "not set" : "empty")}; {key} needs it");
-                return null;
-            }
-
-            value = found;
+            return null;
         }
 
         if (!_secrets.TryAdd(value, scalar.Offset))

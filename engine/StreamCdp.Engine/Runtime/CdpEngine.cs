@@ -558,8 +558,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         var parsed = new ConcurrentDictionary<ulong, CdpModel> { [model.Version] = model };
         return version => parsed.GetOrAdd(version, missing =>
         {
-            // Secrets are not needed to compute with an old model.
-            ModelResult result = texts.TryGetValue(missing, out string? text) ? ModelReader.Read("models", text, name => $"unused-{name}") : throw new InvalidDataException($"The log models has no version {missing:x16}.");
+            ModelResult result = texts.TryGetValue(missing, out string? text) ? ModelReader.ReadPublished(text) : throw new InvalidDataException($"The log models has no version {missing:x16}.");
             CdpModel read = result.Model ?? throw new InvalidDataException($"Version {missing:x16} in the log models cannot be read by this version of StreamCdp: {result.Errors[0]}");
             return read with { Version = missing }; // Texts that were written with their keys have another version than they would get today.
         });

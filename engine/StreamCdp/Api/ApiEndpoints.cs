@@ -1,4 +1,5 @@
 using Microsoft.AspNetCore.Diagnostics;
+using StreamCdp.Connectors;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
@@ -63,7 +64,8 @@ public static class ApiEndpoints
     /// <param name="profiles">The log <c>profiles</c>, for merges in the stream.</param>
     /// <param name="metrics">Whose registry <c>/metrics</c> serves.</param>
     /// <param name="health">Parts of the process for <c>/healthz</c> and <c>/readyz</c>.</param>
-    internal static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, DeadLetterBox deadLetters, CdpModel model, ApiOptions options, ILog memberships, ILog profiles, EngineMetrics metrics, Func<IReadOnlyList<PartHealth>> health)
+    /// <param name="connectors">The destinations; null: this process has none.</param>
+    internal static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, DeadLetterBox deadLetters, CdpModel model, ApiOptions options, ILog memberships, ILog profiles, EngineMetrics metrics, Func<IReadOnlyList<PartHealth>> health, ConnectorHost? connectors)
     {
         var lifetime = endpoints.ServiceProvider.GetRequiredService<IHostApplicationLifetime>();
         var gate = new ApiGate(new ApiKeys(model.ApiKeys), options);
@@ -75,7 +77,7 @@ public static class ApiEndpoints
             gate.Dispose();
         });
 
-        endpoints.MapApi(queries, deadLetters, model, options, hub, gate);
+        endpoints.MapApi(queries, deadLetters, model, options, hub, gate, connectors);
         endpoints.MapHealth(health, options, gate, metrics);
     }
 
@@ -93,13 +95,14 @@ public static class ApiEndpoints
         endpoints.MapHealth(health, options, gate, metrics);
     }
 
-    internal static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, DeadLetterBox deadLetters, CdpModel model, ApiOptions options, StreamHub hub, ApiGate gate)
+    internal static void MapApi(this IEndpointRouteBuilder endpoints, IEngineQueries queries, DeadLetterBox deadLetters, CdpModel model, ApiOptions options, StreamHub hub, ApiGate gate, ConnectorHost? connectors = null)
     {
         var types = model.Identifiers.Select(static i => i.Type).ToHashSet(StringComparer.Ordinal);
         var profileEndpoints = new ProfileEndpoints(queries, types, options);
         var segments = new SegmentEndpoints(queries, options);
         var stream = new ChangeStream(hub, queries, options);
         var letters = new DeadLetterEndpoints(deadLetters, options, TimeProvider.System);
+        var connector = new ConnectorEndpoints(connectors);
 
         endpoints.MapGet("/v1/profiles", gate.Secured("read", profileEndpoints.ListAsync));
         endpoints.MapGet("/v1/profiles/{identifier}", gate.Secured("read", profileEndpoints.GetAsync));
@@ -112,6 +115,9 @@ public static class ApiEndpoints
         endpoints.MapGet("/v1/stream", gate.Secured("read", stream.ServeAsync));
         endpoints.MapGet("/v1/dead-letters", gate.Secured("read", letters.ListAsync));
         endpoints.MapPost("/v1/dead-letters/replay", gate.Secured("admin", letters.ReplayAsync));
+        endpoints.MapGet("/v1/connectors", gate.Secured("read", connector.ListAsync));
+        endpoints.MapPost("/v1/connectors/{id}/pause", gate.Secured("admin", connector.PauseAsync));
+        endpoints.MapPost("/v1/connectors/{id}/resume", gate.Secured("admin", connector.ResumeAsync));
     }
 
     internal static void MapHealth(this IEndpointRouteBuilder endpoints, Func<IReadOnlyList<PartHealth>> health, ApiOptions options, ApiGate gate, EngineMetrics metrics)

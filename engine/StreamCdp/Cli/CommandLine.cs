@@ -82,6 +82,7 @@ internal static class CommandLine
             ExportCommand.Create(),
             ProfileCommand.Create(),
             DeadLettersCommand.Create(),
+            ConnectorsCommand.Create(),
         };
         root.HelpName = "streamcdp"; // Whatever the process is called.
         HelpOption help = root.Options.OfType<HelpOption>().Single();

@@ -10,7 +10,7 @@ internal static class DeadLettersCommand
     /// <summary>The command.</summary>
     public static Command Create() => new CommandWithExamples(
         "dead-letters",
-        "See the events that were refused, and try them again after the cause is gone.",
+        "See the events that were refused, and the changes that destinations refused, and try them again after the cause is gone.",
         "streamcdp dead-letters list --reason no_identifier",
         "streamcdp dead-letters replay --from 2026-11-24T08:00Z")
     {
@@ -57,7 +57,7 @@ internal static class DeadLettersCommand
         var to = new Option<DateTimeOffset?>("--to") { Description = "Received before, ISO 8601. Default: now.", HelpName = "TIME", CustomParser = Time };
         var reason = new Option<string?>("--reason") { Description = "Only this reason.", HelpName = "REASON" };
         var server = new ServerOptions();
-        var command = new CommandWithExamples("replay", "Read refused events again with today's model; what is valid now counts, at its own time.", "streamcdp dead-letters replay", "streamcdp dead-letters replay --reason no_identifier --from 2026-11-24") { from, to, reason };
+        var command = new CommandWithExamples("replay", "Read refused events again with today's model; what is valid now counts, at its own time. Changes that a destination refused are sent again, if they are still true.", "streamcdp dead-letters replay", "streamcdp dead-letters replay --reason no_identifier --from 2026-11-24", "streamcdp dead-letters replay --reason destination_refused") { from, to, reason };
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {

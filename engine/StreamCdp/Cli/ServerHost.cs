@@ -1,6 +1,8 @@
 using System.Net.Sockets;
 using System.Security.Cryptography;
 using StreamCdp.Api;
+using StreamCdp.Connectors;
+using StreamCdp.Connectors.Webhook;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
@@ -12,9 +14,9 @@ namespace StreamCdp.Cli;
 
 /// <summary>A server in this process: engine, collector and query API behind one address, on local logs or on Kafka.</summary>
 /// <remarks>
-/// SEAM. This file alone joins the command line to the engine (StreamCdp.Engine.Runtime.CdpEngine), the collector and the API.
+/// SEAM. This file alone joins the command line to the engine (StreamCdp.Engine.Runtime.CdpEngine), the collector, the destinations and the API.
 /// All else of Cli/ knows a server by its HTTP address, so it works as well against one that runs elsewhere.
-/// Roles: the stages route, resolve and profile run in one process, with or without collect and api; collect runs alone, too, where the logs are in Kafka.
+/// Roles: the stages route, resolve and profile run in one process, with or without collect, connect and api; collect runs alone, too, where the logs are in Kafka.
 /// </remarks>
 internal sealed class ServerHost : IAsyncDisposable
 {
@@ -23,6 +25,7 @@ internal sealed class ServerHost : IAsyncDisposable
     private CdpEngine? _engine;
     private KafkaLogs? _kafka;
     private CollectorWriters? _writers;
+    private ConnectorHost? _connectors;
 
     private ServerHost(CdpModel model) => Model = model;
 
@@ -119,6 +122,11 @@ internal sealed class ServerHost : IAsyncDisposable
             _closings.Push(_engine.DisposeAsync);
         }
 
+        if (_engine is not null && settings.Roles.Contains("connect") && Model.Destinations.Count > 0)
+        {
+            StartConnectors(_engine, settings, schemas, metrics, loggers);
+        }
+
         app.UseApiProblems();
         if (collects)
         {
@@ -135,9 +143,9 @@ internal sealed class ServerHost : IAsyncDisposable
         app.UseRouting();
         if (_engine is not null && settings.Roles.Contains("api"))
         {
-            var box = new DeadLetterBox(_engine.DeadLetters, _engine.Events, Model, schemas, TimeProvider.System);
+            var box = new DeadLetterBox(_engine.DeadLetters, _engine.Events, Model, schemas, TimeProvider.System, _connectors is null ? null : _connectors.TryReplay);
             Closing(box);
-            app.MapApi(_engine, box, Model, parts.Http, _engine.Memberships, _engine.Profiles, metrics, Health);
+            app.MapApi(_engine, box, Model, parts.Http, _engine.Memberships, _engine.Profiles, metrics, Health, _connectors);
         }
         else
         {
@@ -156,6 +164,48 @@ internal sealed class ServerHost : IAsyncDisposable
         }
 
         Address = new Uri(app.Urls.First());
+    }
+
+    /// <summary>Destinations work beside the stages: they ask the shards what a profile has when its change is sent.</summary>
+    private void StartConnectors(CdpEngine engine, ServerSettings settings, SchemaIds schemas, EngineMetrics metrics, ILoggerFactory loggers)
+    {
+        var parts = new DeliveryParts
+        {
+            Memberships = engine.Memberships,
+            Profiles = engine.Profiles,
+            DeadLetters = engine.DeadLetters,
+            Schemas = schemas,
+            FindProfile = async (id, cancellationToken) =>
+                await engine.ProfileAsync("id", id, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, cancellationToken).ConfigureAwait(false) is { } document ? ProfileView.FromDocument(document, id) : null,
+            StatePath = Path.Combine(settings.DataPath, "connectors"),
+            Time = TimeProvider.System,
+            Seed = Environment.ProcessId,
+            Metrics = new ConnectorMetrics(metrics.Registry),
+            OnDeadLetters = count => metrics.DeadLetters(Delivery.RefusedReason).Inc(count),
+            Logger = loggers.CreateLogger<ConnectorHost>(),
+        };
+        _connectors = ConnectorHost.Start([.. Model.Destinations.Select(destination => (Settings(destination), (IDestination)Webhook(destination)))], parts, metrics.Registry);
+        _closings.Push(_connectors.DisposeAsync);
+    }
+
+    private static DestinationSettings Settings(DestinationDefinition destination) => new()
+    {
+        Id = destination.Id,
+        Kind = destination.Kind,
+        Target = destination.Url.GetLeftPart(UriPartial.Authority),
+        Segments = destination.Segments.Count == 0 ? null : destination.Segments.ToHashSet(StringComparer.Ordinal),
+        SendsMemberships = destination.SendsMemberships,
+        SendsProfiles = destination.SendsProfiles,
+        Fields = destination.Fields,
+        BatchLimit = destination.BatchLimit,
+        RequestsPerSecond = destination.RequestsPerSecond,
+    };
+
+    private static WebhookDestination Webhook(DestinationDefinition destination)
+    {
+        var options = new WebhookOptions { Url = destination.Url, Secret = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
+        string[] errors = [.. options.Errors()];
+        return errors.Length == 0 ? new WebhookDestination(options, TimeProvider.System) : throw new CliException($"Destination {destination.Id}: {string.Join("; ", errors)}.");
     }
 
     private ILogStore OpenLogs(ServerSettings settings, ServerParts parts, ILoggerFactory loggers)
@@ -212,6 +262,8 @@ internal sealed class ServerHost : IAsyncDisposable
             string reason = _kafka.Trouble ?? "";
             parts.Add(new PartHealth("kafka", IsLive: true, reason.Length == 0, reason));
         }
+
+        parts.AddRange(_connectors?.Health() ?? []);
 
         return parts;
     }

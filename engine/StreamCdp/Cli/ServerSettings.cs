@@ -171,9 +171,9 @@ internal sealed record ServerSettings
             yield return $"api answers from the state of the shards, which are in the process that runs {string.Join(", ", s_stages)}: add these, or leave api out";
         }
 
-        if (Roles.Contains("connect") && missing.Length == s_stages.Length && !Roles.Contains("collect") && !Roles.Contains("api"))
+        if (Roles.Contains("connect") && missing.Length == s_stages.Length)
         {
-            yield return "this version has nothing to run for connect alone";
+            yield return $"connect asks the shards what a profile has, and they are in the process that runs {string.Join(", ", s_stages)}: add these, or leave connect out";
         }
     }
 }

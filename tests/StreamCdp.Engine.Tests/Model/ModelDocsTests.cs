@@ -9,13 +9,13 @@ public sealed partial class ModelDocsTests
 {
     private static readonly string Text = File.ReadAllText(Repository.Path("docs/model.md"));
 
-    private static readonly CdpModel Known = ModelReader.Read("cdp.yaml", string.Join('\n', Blocks("yaml").Where(block => block.StartsWith("computed:", StringComparison.Ordinal) || block.StartsWith("segments:", StringComparison.Ordinal))), _ => null).Model!;
+    private static readonly CdpModel Known = ModelReader.Read("cdp.yaml", string.Join('\n', Blocks("yaml").Where(block => (block.StartsWith("computed:", StringComparison.Ordinal) || block.StartsWith("segments:", StringComparison.Ordinal)) && !block.Contains("destinations:", StringComparison.Ordinal))), _ => null).Model!;
 
     [Fact]
     public void Every_model_of_the_page_is_good()
     {
         Assert.True(Blocks("yaml").Count >= 7);
-        Assert.All(Blocks("yaml"), block => Assert.Empty(ModelReader.Read("cdp.yaml", block, _ => "secret").Errors));
+        Assert.All(Blocks("yaml"), block => Assert.Empty(ModelReader.Read("cdp.yaml", block, name => name).Errors));
     }
 
     [Fact]
@@ -51,7 +51,7 @@ public sealed partial class ModelDocsTests
             Assert.DoesNotContain("has no key", Errors($"{section.Name}:"), StringComparison.Ordinal);
         }
 
-        foreach ((string section, string shape) in (ReadOnlySpan<(string, string)>)[("sources", "items"), ("api_keys", "items"), ("identifiers", "items"), ("traits", "additionalProperties"), ("computed", "additionalProperties"), ("segments", "additionalProperties")])
+        foreach ((string section, string shape) in (ReadOnlySpan<(string, string)>)[("sources", "items"), ("api_keys", "items"), ("identifiers", "items"), ("destinations", "items"), ("traits", "additionalProperties"), ("computed", "additionalProperties"), ("segments", "additionalProperties")])
         {
             string[] keys = [.. sections.GetProperty(section).GetProperty(shape).GetProperty("properties").EnumerateObject().Select(key => key.Name)];
             string item = $"{{ {string.Join(", ", keys.Select(key => $"{key}: x"))}, nothing: x }}";

@@ -18,7 +18,8 @@ namespace StreamCdp.Engine.Pipeline.Collect;
 /// <param name="model">What is valid now.</param>
 /// <param name="schemas">Ids of the records' schemas.</param>
 /// <param name="time">Record time of what is sent again.</param>
-internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel model, SchemaIds schemas, TimeProvider time) : IDisposable
+/// <param name="toDestination">Takes the letter of a change that a destination refused, to send it again; null: this process has no destinations.</param>
+internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel model, SchemaIds schemas, TimeProvider time, DeadLetterBox.ToDestination? toDestination = null) : IDisposable
 {
     private const int MaxScanned = 100_000;
     private const long MaxScannedBytes = 64L << 20;
@@ -26,6 +27,9 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
     private const int BatchEvents = 1_000;
 
     private readonly SemaphoreSlim _replaying = new(1);
+
+    /// <summary>Takes a letter to send its change again; false: it cannot.</summary>
+    internal delegate bool ToDestination(in DeadLetter letter);
 
     private delegate void Visit(long offset, in DeadLetter letter);
 
@@ -60,7 +64,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
         }
     }
 
-    /// <summary>Reads refused events again with today's model; what is valid now goes to <c>events</c> with the source and times it came with.</summary>
+    /// <summary>Reads refused events again with today's model; what is valid now goes to <c>events</c> with the source and times it came with. Changes that a destination refused go to that destination.</summary>
     /// <remarks>
     /// Replaying twice within the dedup window changes nothing: an event keeps its messageId, and one without gets the same made-up one each time.
     /// Returns when all are durable. One replay at a time.
@@ -76,7 +80,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
         try
         {
             using ILogWriter writer = events.OpenWriter();
-            var replay = new Replay(writer, events.Partitions, new EventReader(model), schemas, time.GetUtcNow().ToUnixTimeMilliseconds());
+            var replay = new Replay(writer, events.Partitions, new EventReader(model), schemas, time.GetUtcNow().ToUnixTimeMilliseconds(), toDestination);
             byte[] wanted = Encoding.UTF8.GetBytes(reason);
             Place place = Place.Parse(null);
             long end = deadLetters.EndOffset(0);
@@ -145,6 +149,9 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
 
         return true;
     }
+
+    /// <summary>It is a change of a profile that a destination refused, not an event.</summary>
+    private static bool IsChange(in DeadLetter letter) => letter.OriginLog.SequenceEqual("memberships"u8) || letter.OriginLog.SequenceEqual("profiles"u8);
 
     private static void WriteLetter(Utf8JsonWriter json, long offset, in DeadLetter letter)
     {
@@ -261,9 +268,9 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
 
         public bool IsFirst(in DeadLetter letter)
         {
-            if (letter.OriginLog.IsEmpty)
+            if (letter.OriginLog.IsEmpty || IsChange(letter))
             {
-                return true;
+                return true; // Of changes repeats may stand here: they have no order that would tell, and replaying one twice does no harm.
             }
 
             if (_origins.TryGetValue(letter.OriginPartition, out long last) && letter.OriginOffset <= last)
@@ -283,7 +290,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
     }
 
     /// <summary>Sends letters to the log of events.</summary>
-    private sealed class Replay(ILogWriter writer, int partitions, EventReader reader, SchemaIds schemas, long nowMs)
+    private sealed class Replay(ILogWriter writer, int partitions, EventReader reader, SchemaIds schemas, long nowMs, ToDestination? toDestination)
     {
         private static readonly byte[] s_lostContext = Encoding.UTF8.GetBytes(EventProblem.BatchContextUnusable.Reason()); // Without it the event would count as another.
 
@@ -295,6 +302,14 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
 
         public void Send(long offset, in DeadLetter letter)
         {
+            if (IsChange(letter))
+            {
+                bool isTaken = toDestination?.Invoke(letter) == true;
+                Replayed += isTaken ? 1 : 0;
+                StillInvalid += isTaken ? 0 : 1;
+                return;
+            }
+
             if (!EventTimestamp.IsRepresentable(letter.ReceivedAt) || letter.Reason.SequenceEqual(s_lostContext) || reader.Read(letter.Payload, letter.Context, EventTypeText.Parse(letter.EventType)) != EventProblem.None)
             {
                 StillInvalid++;

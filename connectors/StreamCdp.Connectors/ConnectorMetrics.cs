@@ -1,0 +1,41 @@
+using Prometheus;
+
+namespace StreamCdp.Connectors;
+
+/// <summary>Metrics of the connectors (DESIGN §5.5). Labels are ids of the model: no personal data.</summary>
+internal sealed class ConnectorMetrics
+{
+    private readonly Counter _requests;
+    private readonly Gauge _lag;
+    private readonly Counter _rateLimited;
+
+    /// <summary>Registers them; a second instance on one registry shares them with the first.</summary>
+    public ConnectorMetrics(CollectorRegistry registry)
+    {
+        MetricFactory factory = Metrics.WithCustomRegistry(registry);
+        _requests = factory.CreateCounter("streamcdp_connector_requests_total", "Requests to a destination, by outcome: taken, partial (some refused or to try again), refused, unavailable.", ["connector", "outcome"]);
+        _lag = factory.CreateGauge("streamcdp_connector_lag_seconds", "How long the oldest change that is not dealt with has been in the log, seconds; direction out.", ["connector", "direction"]);
+        _rateLimited = factory.CreateCounter("streamcdp_connector_rate_limited_total", "Requests that waited for the destination's own rate, or were answered with too many requests.", ["connector"]);
+    }
+
+    /// <summary>Gives a destination its series, at 0: so the first failure is an increase, which an alert sees.</summary>
+    public void Begin(string connector)
+    {
+        foreach (string outcome in (string[])["taken", "partial", "refused", "unavailable"])
+        {
+            Requests(connector, outcome);
+        }
+
+        RateLimited(connector);
+        LagOut(connector);
+    }
+
+    /// <summary>The counter of one outcome.</summary>
+    public Counter.Child Requests(string connector, string outcome) => _requests.WithLabels(connector, outcome);
+
+    /// <summary>The gauge of one destination.</summary>
+    public Gauge.Child LagOut(string connector) => _lag.WithLabels(connector, "out");
+
+    /// <summary>The counter of one destination.</summary>
+    public Counter.Child RateLimited(string connector) => _rateLimited.WithLabels(connector);
+}

@@ -1,0 +1,48 @@
+namespace StreamCdp.Connectors;
+
+/// <summary>What a destination does.</summary>
+internal enum DeliveryState
+{
+    /// <summary>It sends, or has nothing to send.</summary>
+    Running,
+
+    /// <summary>The other side is away or asked to wait; it goes on by itself.</summary>
+    Waiting,
+
+    /// <summary>Somebody, or the other side for good, paused it; it goes on when it is resumed.</summary>
+    Paused,
+
+    /// <summary>It cannot go on; a person is needed.</summary>
+    Stopped,
+}
+
+/// <summary>A destination as it is shown. No secret and no personal data is in it.</summary>
+/// <param name="Id">Id of the model.</param>
+/// <param name="Kind">Kind of the model.</param>
+/// <param name="Target">Where it sends.</param>
+/// <param name="State">What it does.</param>
+/// <param name="Reason">Why it waits, is paused or stopped, and what to do; empty while it runs.</param>
+/// <param name="LagRecords">Records of the logs that it has not dealt with.</param>
+/// <param name="LagSeconds">How long the oldest change that waits has been in the log; 0: none waits.</param>
+/// <param name="BudgetLeft">Requests that could be made at once now.</param>
+/// <param name="Requests">Since the start of the process.</param>
+/// <param name="Taken">Changes that the other side took since then.</param>
+/// <param name="DeadLetters">Changes that it refused since then.</param>
+/// <param name="Retries">Requests that were tried again since then.</param>
+/// <param name="LastError">The last thing that went wrong since then; null: nothing did.</param>
+/// <param name="LastErrorAt">When.</param>
+internal sealed record DeliveryStatus(
+    string Id,
+    string Kind,
+    string Target,
+    DeliveryState State,
+    string Reason,
+    long LagRecords,
+    double LagSeconds,
+    double BudgetLeft,
+    long Requests,
+    long Taken,
+    long DeadLetters,
+    long Retries,
+    string? LastError,
+    DateTimeOffset? LastErrorAt);

@@ -1,0 +1,59 @@
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using StreamCdp.Engine.Logs;
+
+namespace StreamCdp.Connectors;
+
+/// <summary>How far a destination is in each log, and whether somebody paused it: all that must survive a restart.</summary>
+/// <param name="Memberships">Next offset by partition.</param>
+/// <param name="Profiles">Next offset by partition.</param>
+/// <param name="Paused">Why it is paused; null: it is not.</param>
+internal sealed record DestinationCursor(IReadOnlyList<long> Memberships, IReadOnlyList<long> Profiles, string? Paused)
+{
+    /// <summary>Where a new destination begins: with everybody who is a member already.</summary>
+    public static DestinationCursor Start { get; } = new([], [], null);
+
+    /// <summary>The next offset; 0 for a partition that was not known.</summary>
+    public static long At(IReadOnlyList<long> offsets, int partition) => partition < offsets.Count ? offsets[partition] : 0;
+}
+
+/// <summary>Where a destination's cursor is kept.</summary>
+/// <param name="directory">Made where it is missing.</param>
+/// <param name="destinationId">A name of the model: safe in a path.</param>
+internal sealed class DestinationCursorFile(string directory, string destinationId)
+{
+    private readonly string _path = Path.Combine(directory, "destination-" + destinationId + ".json");
+
+    /// <summary>The saved cursor, or the start.</summary>
+    /// <exception cref="InvalidDataException">The file is damaged; the message says what to do.</exception>
+    public DestinationCursor Load()
+    {
+        if (!File.Exists(_path))
+        {
+            return DestinationCursor.Start;
+        }
+
+        try
+        {
+            return JsonSerializer.Deserialize(File.ReadAllBytes(_path), CursorJson.Default.DestinationCursor) is { Memberships: not null, Profiles: not null } cursor ? cursor : throw Damaged(null);
+        }
+        catch (JsonException exception)
+        {
+            throw Damaged(exception);
+        }
+    }
+
+    /// <summary>Replaces the file, durably: a crash leaves the old or the new one.</summary>
+    public void Save(DestinationCursor cursor)
+    {
+        Directory.CreateDirectory(directory);
+        LocalFiles.WriteWhole(_path, JsonSerializer.SerializeToUtf8Bytes(cursor, CursorJson.Default.DestinationCursor));
+    }
+
+    private InvalidDataException Damaged(JsonException? inner) =>
+        new($"{_path} is not as it was written, so it is not known how far destination {destinationId} is. Put back a copy, or delete the file: then everything that the logs keep is sent again.", inner);
+}
+
+[JsonSerializable(typeof(DestinationCursor))]
+[JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
+internal sealed partial class CursorJson : JsonSerializerContext;

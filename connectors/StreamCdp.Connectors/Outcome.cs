@@ -1,0 +1,33 @@
+namespace StreamCdp.Connectors;
+
+/// <summary>What became of a change.</summary>
+public enum OutcomeKind
+{
+    /// <summary>The other side has it.</summary>
+    Taken,
+
+    /// <summary>The other side will never take it: it becomes a dead letter.</summary>
+    Refused,
+
+    /// <summary>Not now: the kit sends it again.</summary>
+    TryAgain,
+}
+
+/// <summary>What became of one change of a batch.</summary>
+/// <param name="Kind">What.</param>
+/// <param name="Reason">For people; empty for a change that was taken. It stands in the dead letter, never in a log line.</param>
+/// <param name="RetryAfter">For <see cref="OutcomeKind.TryAgain"/>: the other side's wish; null: the kit's back-off.</param>
+public sealed record Outcome(OutcomeKind Kind, string Reason = "", TimeSpan? RetryAfter = null)
+{
+    /// <summary>The other side has it.</summary>
+    public static Outcome Taken { get; } = new(OutcomeKind.Taken);
+
+    /// <summary>The other side will never take it.</summary>
+    public static Outcome Refused(string reason) => new(OutcomeKind.Refused, reason);
+
+    /// <summary>Not now.</summary>
+    public static Outcome TryAgain(string reason, TimeSpan? retryAfter = null) => new(OutcomeKind.TryAgain, reason, retryAfter);
+
+    /// <summary>The same outcome for each change of a batch.</summary>
+    public static IReadOnlyList<Outcome> ForAll(Outcome outcome, int count) => [.. Enumerable.Repeat(outcome, count)];
+}

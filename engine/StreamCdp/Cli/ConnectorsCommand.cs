@@ -1,0 +1,89 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+
+namespace StreamCdp.Cli;
+
+/// <summary><c>streamcdp connectors</c>.</summary>
+internal static class ConnectorsCommand
+{
+    private const string Missing = "has no list of connectors. Is it a StreamCdp server of this version?";
+    private static readonly string[] s_head = ["ID", "KIND", "TARGET", "STATE", "LAG", "OLDEST", "TAKEN", "DEAD LETTERS", "RETRIES"];
+
+    /// <summary>The command.</summary>
+    public static Command Create()
+    {
+        var pause = new Option<string?>("--pause") { Description = "Hold this one: nothing is sent, nothing is lost, until it is resumed.", HelpName = "ID" };
+        var resume = new Option<string?>("--resume") { Description = "Let this one go on.", HelpName = "ID" };
+        var server = new ServerOptions();
+        var command = new CommandWithExamples(
+            "connectors",
+            "How each destination is: state, lag, counts since the server started, and what is to be done. Pauses and resumes one.",
+            "streamcdp connectors",
+            "streamcdp connectors --pause hook")
+        {
+            pause,
+            resume,
+        };
+        server.AddTo(command);
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            using CdpClient client = server.Connect(parsed);
+            foreach ((string verb, string? id) in ((string, string?)[])[("pause", parsed.GetValue(pause)), ("resume", parsed.GetValue(resume))])
+            {
+                if (id is not null && await client.PostAsync($"/v1/connectors/{Uri.EscapeDataString(id)}/{verb}", new { }, cancellationToken).ConfigureAwait(false) is null)
+                {
+                    throw new CliException($"{client.Address} has no connector {id}; streamcdp connectors lists them.");
+                }
+            }
+
+            JsonElement answer = await client.GetAsync("/v1/connectors", cancellationToken).ConfigureAwait(false) ?? throw new CliException($"{client.Address} {Missing}");
+            await WriteAsync(parsed.InvocationConfiguration.Output, [.. answer.GetProperty("connectors").EnumerateArray()]).ConfigureAwait(false);
+            return CommandLine.Ok;
+        });
+        return command;
+    }
+
+    private static async Task WriteAsync(TextWriter output, JsonElement[] connectors)
+    {
+        if (connectors.Length == 0)
+        {
+            await output.WriteLineAsync("The model has no destinations, or the server runs without the role connect.").ConfigureAwait(false);
+            return;
+        }
+
+        List<string[]> rows = [s_head, .. connectors.Select(Row)];
+        int[] widths = [.. Enumerable.Range(0, s_head.Length).Select(column => rows.Max(row => row[column].Length))];
+        foreach (string[] row in rows)
+        {
+            await output.WriteLineAsync(string.Join("  ", row.Select((cell, column) => cell.PadRight(widths[column]))).TrimEnd()).ConfigureAwait(false);
+        }
+
+        foreach (JsonElement connector in connectors)
+        {
+            string reason = connector.GetProperty("reason").GetString()!;
+            string? error = connector.GetProperty("last_error").GetString();
+            if (reason.Length > 0 || error is not null)
+            {
+                await output.WriteLineAsync($"{connector.GetProperty("id").GetString()}: {(reason.Length > 0 ? reason : $"last error at {connector.GetProperty("last_error_at").GetString()}: {error}")}").ConfigureAwait(false);
+            }
+        }
+    }
+
+    private static string[] Row(JsonElement connector)
+    {
+        string Text(string name) => connector.GetProperty(name).ToString();
+        return
+        [
+            Text("id"),
+            Text("kind"),
+            Text("target"),
+            Text("state"),
+            Text("lag_records"),
+            connector.GetProperty("lag_seconds").GetDouble().ToString("0.#", CultureInfo.InvariantCulture) + " s",
+            Text("taken"),
+            Text("dead_letters"),
+            Text("retries"),
+        ];
+    }
+}
