@@ -20,6 +20,9 @@ internal sealed class Place : IAsyncDisposable
     /// <summary>Address of the broker.</summary>
     public string Bootstrap { get; }
 
+    /// <summary>Of the topics of this run: a broker of somebody else may hold those of other runs.</summary>
+    private string TopicPrefix { get; } = $"bench{Guid.NewGuid():N}.";
+
     /// <summary>Root of logs and state.</summary>
     public string DataPath => _directory;
 
@@ -60,7 +63,7 @@ internal sealed class Place : IAsyncDisposable
 
     /// <param name="forLoading">Page cache is enough: what is loaded is not measured.</param>
     public ILogStore OpenLogs(bool forLoading = false) => _options.Log == "kafka"
-        ? new KafkaLogs(new KafkaOptions { BootstrapServers = Bootstrap })
+        ? new KafkaLogs(new KafkaOptions { BootstrapServers = Bootstrap, TopicPrefix = TopicPrefix })
         : new LocalLogs(Path.Combine(_directory, "logs"), new LocalLogOptions { Durability = forLoading ? LocalDurability.PageCache : _options.Durability }, TimeProvider.System);
 
     public async ValueTask DisposeAsync()

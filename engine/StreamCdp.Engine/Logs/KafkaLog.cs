@@ -181,6 +181,17 @@ public sealed class KafkaLog : ILog
         }
     }
 
+    /// <summary>A reader's fetches tell the end all the time: then nobody has to ask, and wait for the answer behind a fetch on the same connection.</summary>
+    internal void Fetched(int partition, long end)
+    {
+        Bounds bounds = _bounds[partition];
+        if (bounds.IsKnown && end >= Volatile.Read(ref bounds.End))
+        {
+            Volatile.Write(ref bounds.End, end);
+            Volatile.Write(ref bounds.AskedMs, Environment.TickCount64);
+        }
+    }
+
     /// <summary>Where reading from an offset begins.</summary>
     internal long CheckStart(int partition, long from)
     {

@@ -109,6 +109,13 @@ internal sealed unsafe class KafkaLogReader : ILogReader
 
         _next = 0;
         _count = Math.Max(0, (int)Rdkafka.ConsumeBatch(_queue, 0, _batch, BatchRecords));
+        long begin;
+        long end;
+        if (Rdkafka.FetchedWatermarks(_consumer.Handle, _log.Topic, _partition, &begin, &end) == 0)
+        {
+            _log.Fetched(_partition, end);
+        }
+
         return _count > 0;
     }
 

@@ -171,6 +171,10 @@ internal static unsafe partial class Rdkafka
     [LibraryImport(Name, EntryPoint = "rd_kafka_query_watermark_offsets", StringMarshalling = StringMarshalling.Utf8)]
     public static partial int QueryWatermarks(nint client, string topic, int partition, long* low, long* high, int timeoutMs);
 
+    /// <summary>What the last fetch of this client said; never waits. The end is negative before the first one.</summary>
+    [LibraryImport(Name, EntryPoint = "rd_kafka_get_watermark_offsets", StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int FetchedWatermarks(nint client, string topic, int partition, long* low, long* high);
+
     public static string Text(byte* text) => Marshal.PtrToStringUTF8((nint)text) ?? "";
 
     public static string Describe(int error) => Text(ErrorText(error));
