@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using Microsoft.AspNetCore.Routing;
 using StreamCdp.Api;
 using StreamCdp.Engine.Model;
 
@@ -49,7 +50,8 @@ public sealed class ApiAuthTests
         foreach (var route in host.Routes)
         {
             string path = route.RoutePattern.RawText!.Replace("{identifier}", "user_id:42").Replace("{id}", "big_spenders").Replace("{messageId}", "m");
-            using var request = new HttpRequestMessage(path.EndsWith("lookup", StringComparison.Ordinal) || path.EndsWith("replay", StringComparison.Ordinal) ? HttpMethod.Post : HttpMethod.Get, new Uri(host.Address, path));
+            string method = route.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods[0] ?? "GET";
+            using var request = new HttpRequestMessage(HttpMethod.Parse(method), new Uri(host.Address, path));
             using HttpResponseMessage response = await client.SendAsync(request, TestContext.Current.CancellationToken);
 
             Assert.Equal(path.StartsWith("/v1/", StringComparison.Ordinal) ? HttpStatusCode.Unauthorized : HttpStatusCode.OK, response.StatusCode);
