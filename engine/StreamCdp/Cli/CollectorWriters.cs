@@ -12,6 +12,7 @@ internal sealed class CollectorWriters : IAsyncDisposable
     private readonly ILog _deadLetterLog;
     private readonly CancellationTokenSource _stop = new();
     private readonly List<ILogWriter> _old = [];
+    private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private Task _renewal = Task.CompletedTask;
 
     /// <param name="events">The log <c>events</c>.</param>
@@ -31,6 +32,9 @@ internal sealed class CollectorWriters : IAsyncDisposable
 
     /// <summary>Why events cannot be taken now, or null.</summary>
     public LogUnavailableException? Fault => Events.Fault ?? DeadLetters.Fault;
+
+    /// <summary>Fails where new writers do not help: the log itself takes no more records until it is opened anew (its disk is full). The exception says why and what to do.</summary>
+    public Task Stopped => _stopped.Task;
 
     /// <summary>From now on the collector gets new writers when the old ones gave up.</summary>
     public void Renew(Collector collector) => _renewal = RenewAsync(collector);
@@ -55,7 +59,13 @@ internal sealed class CollectorWriters : IAsyncDisposable
             {
                 if (Fault is not null)
                 {
-                    Renew();
+                    Events = Renewed(Events, _eventLog);
+                    DeadLetters = Renewed(DeadLetters, _deadLetterLog);
+                    if (_stopped.Task.IsCompleted)
+                    {
+                        return;
+                    }
+
                     collector.UseWriters(Events, DeadLetters);
                 }
             }
@@ -66,28 +76,29 @@ internal sealed class CollectorWriters : IAsyncDisposable
         }
     }
 
-    /// <summary>Replaces what gave up; requests that wait on the old ones still hear their answer from them.</summary>
-    private void Renew()
+    /// <summary>What replaces a writer that gave up; requests that wait on the old one still hear their answer from it.</summary>
+    private ILogWriter Renewed(ILogWriter writer, ILog log)
     {
+        if (writer.Fault is null)
+        {
+            return writer;
+        }
+
         try
         {
-            if (Events.Fault is not null)
+            ILogWriter renewed = log.OpenWriter();
+            if (renewed.Fault is { } fault)
             {
-                ILogWriter events = _eventLog.OpenWriter();
-                _old.Add(Events);
-                Events = events;
+                // Nobody else need notice: without new events the stages write nothing.
+                _stopped.TrySetException(fault);
             }
 
-            if (DeadLetters.Fault is not null)
-            {
-                ILogWriter deadLetters = _deadLetterLog.OpenWriter();
-                _old.Add(DeadLetters);
-                DeadLetters = deadLetters;
-            }
+            _old.Add(writer);
+            return renewed;
         }
         catch (LogUnavailableException)
         {
-            // Still away; the next tick tries again.
+            return writer; // Still away; the next tick tries again.
         }
     }
 }

@@ -38,8 +38,8 @@ internal sealed class ServerHost : IAsyncDisposable
     /// <summary>For the benchmarks, which read its logs beside the HTTP API; only where the roles have stages.</summary>
     internal CdpEngine Engine => _engine ?? throw new InvalidOperationException("This server runs no stage.");
 
-    /// <summary>Completes when the server stops by itself: an engine that cannot go on. The exception says why and what to do.</summary>
-    public Task Stopped => _engine?.Stopped ?? _never.Task;
+    /// <summary>Completes when the server stops by itself: an engine that cannot go on, or a log that takes no more events. The exception says why and what to do.</summary>
+    public Task Stopped => Task.WhenAny(_engine?.Stopped ?? _never.Task, _writers?.Stopped ?? _never.Task).Unwrap();
 
     /// <summary>Starts everything and returns when it takes requests.</summary>
     /// <param name="settings">What to start with.</param>

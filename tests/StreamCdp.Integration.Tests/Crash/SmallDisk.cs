@@ -35,10 +35,17 @@ internal sealed class SmallDisk : IDisposable
     {
         using var file = new FileStream(_ballast, FileMode.Create, FileAccess.Write);
         byte[] block = new byte[64 << 10];
-        while (new DriveInfo(Directory).AvailableFreeSpace > leaveBytes)
+        try
         {
-            file.Write(block);
-            file.Flush();
+            while (new DriveInfo(Directory).AvailableFreeSpace > leaveBytes)
+            {
+                file.Write(block);
+                file.Flush();
+            }
+        }
+        catch (IOException)
+        {
+            // The server wrote at the same time: it is full.
         }
     }
 
