@@ -1,0 +1,36 @@
+namespace StreamCdp.Connectors.Crm;
+
+/// <summary>Reads and writes the records of one CRM account.</summary>
+public interface ICrm : ISource
+{
+    /// <summary>Identifier type of its contacts in the model, for example <c>hubspot_contact_id</c>.</summary>
+    string ContactIdType { get; }
+
+    /// <summary>Finds contacts that are somebody's already, before one is made.</summary>
+    /// <param name="externalIds">Ids that an earlier <see cref="CrmWrite.ExternalId"/> may have stored. 1 to 100, may be none.</param>
+    /// <param name="emails">E-mail addresses, normalised; also those that a record has besides its main one. Up to 100.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>Records that have one of them, none of them deleted.</returns>
+    ValueTask<IReadOnlyList<CrmRecord>> FindContactsAsync(IReadOnlyList<string> externalIds, IReadOnlyList<string> emails, CancellationToken cancellationToken);
+
+    /// <summary>Writes records and reads back what was stored.</summary>
+    /// <param name="writes">1 to 100 of one object, at most one of a record. After a crash a write may come again.</param>
+    /// <param name="cancellationToken">Stops waiting; what was already sent stays sent.</param>
+    /// <returns>One outcome for each write, in their order. A row that is refused does not cost the others: the connector splits the batch where the CRM refuses it whole.</returns>
+    ValueTask<IReadOnlyList<CrmOutcome>> WriteAsync(IReadOnlyList<CrmWrite> writes, CancellationToken cancellationToken);
+
+    /// <summary>Puts contacts on a list (static list, category, campaign) and takes others off; the list is made where it is missing.</summary>
+    /// <param name="list">Its name.</param>
+    /// <param name="add">Contact ids, up to 100.</param>
+    /// <param name="remove">Contact ids, up to 100.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>Ids that do not exist any more.</returns>
+    ValueTask<IReadOnlyList<string>> ChangeListAsync(string list, IReadOnlyList<string> add, IReadOnlyList<string> remove, CancellationToken cancellationToken);
+
+    /// <summary>Merges a contact into another one, where the CRM can.</summary>
+    /// <param name="from">Goes.</param>
+    /// <param name="into">Stays.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>The id of what stays, which may be a new one; null: this CRM cannot merge.</returns>
+    ValueTask<string?> MergeContactsAsync(string from, string into, CancellationToken cancellationToken);
+}
