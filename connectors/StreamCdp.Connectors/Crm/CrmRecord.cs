@@ -6,7 +6,7 @@ namespace StreamCdp.Connectors.Crm;
 public sealed record CrmRecord
 {
     /// <summary>What it is.</summary>
-    public required CrmObject Object { get; init; }
+    public required CrmObject Kind { get; init; }
 
     /// <summary>Id in the CRM, 1 to 100 characters; unique within account and object.</summary>
     public required string Id { get; init; }

@@ -6,7 +6,7 @@ namespace StreamCdp.Connectors.Crm;
 public sealed record CrmWrite
 {
     /// <summary>What it is.</summary>
-    public required CrmObject Object { get; init; }
+    public required CrmObject Kind { get; init; }
 
     /// <summary>The record to change; null: make one, unless a record that is not deleted carries <see cref="ExternalId"/> already: then change that, so that a write that comes again after a crash makes no second one.</summary>
     public string? Id { get; init; }

@@ -12,28 +12,28 @@ public interface ISource : IAsyncDisposable
     IReadOnlyList<CrmObject> Objects { get; }
 
     /// <summary>Fields of an object in this account, for <c>check --connect</c> and for the types of values.</summary>
-    ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject of, CancellationToken cancellationToken);
+    ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken);
 
     /// <summary>Records that were made or changed, in themselves or in a part of them, at or after an instant; deleted and merged ones where the CRM tells of them.</summary>
-    /// <param name="of">Which object.</param>
+    /// <param name="kind">Which object.</param>
     /// <param name="since">By the CRM's clock. <see cref="DateTimeOffset.MinValue"/>: all.</param>
-    /// <param name="page">Null, or <see cref="CrmPage.Next"/> of the page before, of the same <paramref name="of"/> and <paramref name="since"/>.</param>
+    /// <param name="page">Null, or <see cref="CrmPage.Next"/> of the page before, of the same <paramref name="kind"/> and <paramref name="since"/>.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>A page. A record that changes while pages are read is in a later page, or is found by the next call from <see cref="CrmPage.ServerTime"/> of the first page on. Any number of records with one timestamp are no problem.</returns>
-    ValueTask<CrmPage> ChangesAsync(CrmObject of, DateTimeOffset since, string? page, CancellationToken cancellationToken);
+    ValueTask<CrmPage> ChangesAsync(CrmObject kind, DateTimeOffset since, string? page, CancellationToken cancellationToken);
 
     /// <summary>Records as they are now. One that is gone comes with <see cref="CrmRecord.IsDeleted"/> and, where the CRM knows, <see cref="CrmRecord.MergedInto"/>.</summary>
-    /// <param name="of">Which object.</param>
+    /// <param name="kind">Which object.</param>
     /// <param name="ids">1 to 100.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>One for each id, in any order.</returns>
-    ValueTask<IReadOnlyList<CrmRecord>> ReadAsync(CrmObject of, IReadOnlyList<string> ids, CancellationToken cancellationToken);
+    ValueTask<IReadOnlyList<CrmRecord>> ReadAsync(CrmObject kind, IReadOnlyList<string> ids, CancellationToken cancellationToken);
 
     /// <summary>Ids of all records that are not deleted, page by page: what is missing was deleted.</summary>
-    /// <param name="of">Which object.</param>
+    /// <param name="kind">Which object.</param>
     /// <param name="page">Null, or the next page's.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(CrmObject of, string? page, CancellationToken cancellationToken);
+    ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(CrmObject kind, string? page, CancellationToken cancellationToken);
 }
 
 /// <summary>Tells when a request may be made: one for all that talks to an account.</summary>
