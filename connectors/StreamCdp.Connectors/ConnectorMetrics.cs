@@ -14,7 +14,7 @@ internal sealed class ConnectorMetrics
     {
         MetricFactory factory = Metrics.WithCustomRegistry(registry);
         _requests = factory.CreateCounter("streamcdp_connector_requests_total", "Requests to a destination, by outcome: taken, partial (some refused or to try again), refused, unavailable.", ["connector", "outcome"]);
-        _lag = factory.CreateGauge("streamcdp_connector_lag_seconds", "How long the oldest change that is not dealt with has been in the log, seconds; direction out.", ["connector", "direction"]);
+        _lag = factory.CreateGauge("streamcdp_connector_lag_seconds", "How long the oldest change that is not dealt with has been in the log, seconds (direction out), or since when a CRM was not asked for news to the end (direction in).", ["connector", "direction"]);
         _rateLimited = factory.CreateCounter("streamcdp_connector_rate_limited_total", "Requests that waited for the destination's own rate, or were answered with too many requests.", ["connector"]);
     }
 
@@ -35,6 +35,9 @@ internal sealed class ConnectorMetrics
 
     /// <summary>The gauge of one destination.</summary>
     public Gauge.Child LagOut(string connector) => _lag.WithLabels(connector, "out");
+
+    /// <summary>The gauge of one CRM.</summary>
+    public Gauge.Child LagIn(string connector) => _lag.WithLabels(connector, "in");
 
     /// <summary>The counter of one destination.</summary>
     public Counter.Child RateLimited(string connector) => _rateLimited.WithLabels(connector);

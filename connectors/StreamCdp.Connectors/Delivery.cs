@@ -1,10 +1,8 @@
-using System.Text;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
 using Polly;
 using Polly.Retry;
 using StreamCdp.Engine.Logs;
-using StreamCdp.Schemas;
 
 namespace StreamCdp.Connectors;
 
@@ -14,7 +12,7 @@ namespace StreamCdp.Connectors;
 /// too. So a crash repeats the last batch and loses nothing. A destination that is away holds up its own changes alone; the logs keep them meanwhile.
 /// Memory: one batch (four where the connector answers each change apart) and <see cref="RecentVersions"/>.
 /// </remarks>
-internal sealed partial class Delivery : IAsyncDisposable
+internal sealed partial class Delivery : IConnection
 {
     /// <summary>Reason code of the dead letters.</summary>
     public const string RefusedReason = "destination_refused";
@@ -32,7 +30,7 @@ internal sealed partial class Delivery : IAsyncDisposable
     private readonly RequestBudget _budget;
     private readonly ResiliencePipeline<Round> _retries;
     private readonly ILogger _logger;
-    private readonly ILogWriter _letters;
+    private readonly DeadLetterWriter _letters;
     private readonly List<LoggedChange> _pending = [];
     private readonly int _room;
     private readonly Channel<LoggedChange> _replays = Channel.CreateBounded<LoggedChange>(MaxReplays);
@@ -54,7 +52,6 @@ internal sealed partial class Delivery : IAsyncDisposable
     private long _taken;
     private long _refused;
     private long _retriesMade;
-    private byte[] _letter = new byte[1024];
 
     /// <summary>Makes it; nothing is read or sent yet.</summary>
     /// <param name="settings">What it gets.</param>
@@ -69,7 +66,7 @@ internal sealed partial class Delivery : IAsyncDisposable
         _file = new DestinationCursorFile(parts.StatePath, settings.Id);
         _budget = new RequestBudget(settings.RequestsPerSecond, parts.Time);
         _room = destination.AnswersPerChange ? settings.BatchLimit * 4 : settings.BatchLimit;
-        _letters = parts.DeadLetters.OpenWriter();
+        _letters = new DeadLetterWriter(parts, settings.Id);
         parts.Metrics.Begin(settings.Id);
         var random = new Random(parts.Seed ^ (int)Fnv(settings.Id)); // Two destinations that fail together do not come back together.
         _retries = new ResiliencePipelineBuilder<Round> { TimeProvider = parts.Time }
@@ -109,6 +106,7 @@ internal sealed partial class Delivery : IAsyncDisposable
                 _stopped ?? _paused ?? _waiting ?? "",
                 LagRecords(),
                 LagSeconds(),
+                LagInSeconds: null,
                 Math.Floor(_budget.Left),
                 _requests,
                 _taken,
@@ -125,6 +123,9 @@ internal sealed partial class Delivery : IAsyncDisposable
         long oldest = Volatile.Read(ref _oldestMs);
         return oldest == 0 ? 0 : Math.Max(0, (_parts.Time.GetUtcNow().ToUnixTimeMilliseconds() - oldest) / 1000.0);
     }
+
+    /// <inheritdoc/>
+    public void Measure(ConnectorMetrics metrics) => metrics.LagOut(Id).Set(LagSeconds());
 
     /// <summary>Holds it: what is under way is finished, then nothing is sent until <see cref="Resume"/>, also after a restart.</summary>
     public void Pause(string reason)
@@ -420,35 +421,17 @@ internal sealed partial class Delivery : IAsyncDisposable
 
     private async Task WriteLettersAsync(List<(Sending Sending, string Reason)> refused)
     {
-        byte[] id = Encoding.UTF8.GetBytes(_settings.Id);
-        byte[] reason = Encoding.UTF8.GetBytes(RefusedReason);
         int written = 0;
         foreach ((Sending sending, string detail) in refused)
         {
-            if (sending.Logged.IsReplay)
+            if (!sending.Logged.IsReplay) // Its letter is there already.
             {
-                continue; // Its letter is there already.
+                _letters.Append(sending.Change, sending.Change.Segment is not null ? "memberships"u8 : "profiles"u8, sending.Logged.Partition, sending.Logged.Offset, sending.Logged.TimestampMs, detail);
+                written++;
             }
-
-            bool isMembership = sending.Change.Segment is not null;
-            int end = new DeadLetter
-            {
-                OriginLog = isMembership ? "memberships"u8 : "profiles"u8,
-                OriginPartition = sending.Logged.Partition,
-                OriginOffset = sending.Logged.Offset,
-                Source = id,
-                At = _parts.Time.GetUtcNow().ToUnixTimeMilliseconds(),
-                Reason = reason,
-                Detail = Encoding.UTF8.GetBytes(detail),
-                Payload = ChangeJson.Bytes(sending.Change),
-                ReceivedAt = sending.Logged.TimestampMs,
-            }.WriteTo(ref _letter, WireFormat.WriteHeader(ref _letter, 0, _parts.Schemas[RecordType.DeadLetter]));
-            _letters.Append(0, default, _letter.AsSpan(0, end), sending.Logged.TimestampMs);
-            written++;
         }
 
-        await _letters.WaitDurableAsync(_letters.Appended, CancellationToken.None).ConfigureAwait(false);
-        _parts.OnDeadLetters(written);
+        await _letters.DurableAsync(written).ConfigureAwait(false);
         Interlocked.Add(ref _refused, refused.Count);
         Failed($"{refused.Count} changes were refused and are dead letters: see streamcdp dead-letters list --reason {RefusedReason}.");
         LogRefused(_settings.Id, refused.Count);

@@ -24,6 +24,7 @@ internal enum DeliveryState
 /// <param name="Reason">Why it waits, is paused or stopped, and what to do; empty while it runs.</param>
 /// <param name="LagRecords">Records of the logs that it has not dealt with.</param>
 /// <param name="LagSeconds">How long the oldest change that waits has been in the log; 0: none waits.</param>
+/// <param name="LagInSeconds">Since when a CRM was not asked for news to the end; null: it is no CRM, or was not asked yet.</param>
 /// <param name="BudgetLeft">Requests that could be made at once now.</param>
 /// <param name="Requests">Since the start of the process.</param>
 /// <param name="Taken">Changes that the other side took since then.</param>
@@ -39,6 +40,7 @@ internal sealed record DeliveryStatus(
     string Reason,
     long LagRecords,
     double LagSeconds,
+    double? LagInSeconds,
     double BudgetLeft,
     long Requests,
     long Taken,
@@ -46,3 +48,28 @@ internal sealed record DeliveryStatus(
     long Retries,
     string? LastError,
     DateTimeOffset? LastErrorAt);
+
+/// <summary>What talks to one outside system: a destination that changes are sent to, or a CRM in both directions.</summary>
+internal interface IConnection : IAsyncDisposable
+{
+    /// <summary>Id of the model.</summary>
+    string Id { get; }
+
+    /// <summary>What it does now.</summary>
+    DeliveryStatus Status();
+
+    /// <summary>Brings the gauges up to date, before they are read.</summary>
+    void Measure(ConnectorMetrics metrics);
+
+    /// <summary>Holds it: what is under way is finished, then nothing is sent until <see cref="Resume"/>, also after a restart.</summary>
+    void Pause(string reason);
+
+    /// <summary>Goes on.</summary>
+    void Resume();
+
+    /// <summary>Takes a refused change to send again, if it is still true then; false: there is no room now.</summary>
+    bool TryReplay(ProfileChange change, int partition, long offset);
+
+    /// <summary>Runs until the token is cancelled.</summary>
+    Task RunAsync(LogWake wake, CancellationToken stop);
+}

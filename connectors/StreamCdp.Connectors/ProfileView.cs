@@ -41,6 +41,9 @@ internal sealed record ProfileView
     /// <summary>Computed traits, an object.</summary>
     public JsonElement Computed { get; init; } = s_empty;
 
+    /// <summary>For each sent trait source and time of the write that gave it.</summary>
+    public JsonElement Provenance { get; init; } = s_empty;
+
     /// <summary>From the document of the query API (DESIGN §5.3).</summary>
     /// <param name="document">Of the profile that was asked for, or of the survivor that took it over.</param>
     /// <param name="asked">The id asked for: where the document has another one, the profile was merged into that.</param>
@@ -92,7 +95,12 @@ internal sealed record ProfileView
         return values;
     }
 
-    private JsonElement Value(PathExpression path)
+    /// <summary>When a sent trait was written; null: there is no such trait.</summary>
+    public DateTimeOffset? TraitTime(string name) =>
+        Provenance.ValueKind == JsonValueKind.Object && Provenance.TryGetProperty(name, out JsonElement write) && write.TryGetProperty("at"u8, out JsonElement at) && at.TryGetDateTimeOffset(out DateTimeOffset time) ? time : null;
+
+    /// <summary>The value at a path; JSON null where there is none.</summary>
+    public JsonElement Value(PathExpression path)
     {
         if (path.Root == PathRoot.Identifiers)
         {
@@ -135,6 +143,7 @@ internal sealed record ProfileView
             Segments = segments,
             Traits = profile.Traits.IsEmpty ? s_empty : JsonElement.Parse(profile.Traits),
             Computed = profile.Computed.IsEmpty ? s_empty : JsonElement.Parse(profile.Computed),
+            Provenance = profile.Provenance.IsEmpty ? s_empty : JsonElement.Parse(profile.Provenance),
         };
     }
 
@@ -148,6 +157,7 @@ internal sealed record ProfileView
         Segments = [.. Items(root, "segments").Select(segment => segment.GetProperty("id"u8).GetString()!)],
         Traits = root.TryGetProperty("traits"u8, out JsonElement traits) ? traits : s_empty,
         Computed = root.TryGetProperty("computed"u8, out JsonElement computed) ? computed : s_empty,
+        Provenance = root.TryGetProperty("provenance"u8, out JsonElement provenance) ? provenance : s_empty,
     };
 
     private static JsonElement.ArrayEnumerator Items(JsonElement root, string name) => root.TryGetProperty(name, out JsonElement items) ? items.EnumerateArray() : default;

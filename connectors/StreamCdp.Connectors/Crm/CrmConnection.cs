@@ -1,0 +1,526 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Threading.Channels;
+using Microsoft.Extensions.Logging;
+using StreamCdp.Engine.Logs;
+
+namespace StreamCdp.Connectors.Crm;
+
+/// <summary>Runs the two-way sync of one CRM account: when to ask, how far it is, when to wait.</summary>
+/// <remarks>
+/// Three readers ask the CRM for changes. The near one asks often and reaches back a little; the late one asks seldom and reaches back far, for what was committed late (a timestamp
+/// cursor alone loses that: facts on CRMs, measured); the whole one reads everything now and then, and what is missing then was deleted. All of them hand the same records to <see cref="CrmSync"/>,
+/// which knows what is news. Each saves its page with what it read, so a restart goes on in the middle. One page or one batch at a time, changed profiles first: a long first read holds up nobody.
+/// </remarks>
+internal sealed partial class CrmConnection : IConnection, IRequestGate
+{
+    private const string LogsCursor = "logs";
+    private const string PausedCursor = "paused";
+    private const int MaxReplays = 10_000;
+
+    private readonly CrmSettings _settings;
+    private readonly ICrm _crm;
+    private readonly IProfiles _profiles;
+    private readonly DeliveryParts _parts;
+    private readonly RequestBudget _budget;
+    private readonly DeadLetterWriter _letters;
+    private readonly Random _random;
+    private readonly ILogger _logger;
+    private readonly Channel<string> _replays = Channel.CreateBounded<string>(MaxReplays);
+    private readonly Lock _lock = new();
+
+    private CancellationTokenSource _interrupt = new();
+    private CrmLinks? _links;
+    private CrmSync? _sync;
+    private ChangeReader? _reader;
+    private List<Pass> _passes = [];
+    private string? _paused;
+    private bool _pauseChanged;
+    private string? _stopped;
+    private string? _waiting;
+    private string? _lastError;
+    private DateTimeOffset? _lastErrorAt;
+    private long _oldestMs;
+    private long _pending;
+    private long _askedAt;
+    private long _requests;
+    private long _retriesMade;
+    private int _failures;
+
+    /// <summary>Makes it; nothing is read or written yet.</summary>
+    /// <param name="settings">What it does.</param>
+    /// <param name="make">Makes the connector, which asks this before each request; disposed with this.</param>
+    /// <param name="profiles">The engine.</param>
+    /// <param name="parts">What it works with.</param>
+    public CrmConnection(CrmSettings settings, Func<IRequestGate, ICrm> make, IProfiles profiles, DeliveryParts parts)
+    {
+        (_settings, _profiles, _parts, _logger) = (settings, profiles, parts, parts.Logger);
+        _budget = new RequestBudget(settings.RequestsPerSecond, parts.Time);
+        _random = new Random(parts.Seed);
+        _letters = new DeadLetterWriter(parts, settings.Id);
+        _crm = make(this);
+        parts.Metrics.Begin(settings.Id);
+    }
+
+    /// <inheritdoc/>
+    public string Id => _settings.Id;
+
+    /// <inheritdoc/>
+    public DeliveryStatus Status()
+    {
+        lock (_lock)
+        {
+            DeliveryState state = _stopped is not null ? DeliveryState.Stopped : _paused is not null ? DeliveryState.Paused : _waiting is not null ? DeliveryState.Waiting : DeliveryState.Running;
+            return new DeliveryStatus(
+                _settings.Id,
+                _settings.Kind,
+                _settings.Target,
+                state,
+                _stopped ?? _paused ?? _waiting ?? "",
+                Volatile.Read(ref _pending),
+                LagSeconds(),
+                LagInSeconds(),
+                Math.Floor(_budget.Left),
+                Interlocked.Read(ref _requests),
+                _sync?.Written ?? 0,
+                _sync?.Refused ?? 0,
+                Interlocked.Read(ref _retriesMade),
+                _lastError,
+                _lastErrorAt);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Measure(ConnectorMetrics metrics)
+    {
+        metrics.LagOut(Id).Set(LagSeconds());
+        metrics.LagIn(Id).Set(LagInSeconds() ?? 0);
+    }
+
+    /// <inheritdoc/>
+    public void Pause(string reason)
+    {
+        lock (_lock)
+        {
+            _paused ??= reason;
+            _pauseChanged = true;
+            _ = _interrupt.CancelAsync(); // Not on this thread: it holds the lock.
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Resume()
+    {
+        lock (_lock)
+        {
+            _paused = null;
+            _pauseChanged = true;
+            _ = _interrupt.CancelAsync();
+        }
+    }
+
+    /// <inheritdoc/>
+    public bool TryReplay(ProfileChange change, int partition, long offset) => _replays.Writer.TryWrite(change.ProfileId);
+
+    /// <inheritdoc/>
+    public async ValueTask WaitAsync(CancellationToken cancellationToken)
+    {
+        TimeSpan wait = _budget.Take();
+        if (wait > TimeSpan.Zero)
+        {
+            _parts.Metrics.RateLimited(_settings.Id).Inc();
+            await Task.Delay(wait, _parts.Time, cancellationToken).ConfigureAwait(false);
+        }
+
+        Interlocked.Increment(ref _requests);
+    }
+
+    /// <inheritdoc/>
+    public void Made(string outcome) => _parts.Metrics.Requests(_settings.Id, outcome == "ok" ? "taken" : outcome == "limited" ? "unavailable" : outcome).Inc();
+
+    /// <inheritdoc/>
+    public async Task RunAsync(LogWake wake, CancellationToken stop)
+    {
+        while (!stop.IsCancellationRequested && _stopped is null)
+        {
+            using var linked = CancellationTokenSource.CreateLinkedTokenSource(stop, _interrupt.Token);
+            try
+            {
+                await GoOnAsync(wake, linked.Token).ConfigureAwait(false);
+            }
+            catch (OperationCanceledException) when (stop.IsCancellationRequested)
+            {
+                break; // What was under way is done again after the restart.
+            }
+            catch (OperationCanceledException) when (linked.IsCancellationRequested)
+            {
+                Renew();
+            }
+            catch (DestinationMustPauseException exception)
+            {
+                Failed(exception.Message);
+                Pause(exception.Message);
+                LogPaused(_settings.Id, exception.Message);
+            }
+            catch (Exception exception) when (exception is LogBehindException or LogTruncatedException or LogCorruptException or LogUnfitException or InvalidDataException)
+            {
+                Failed(exception.Message);
+                _stopped = exception.Message;
+                LogStopped(_settings.Id, exception.Message);
+            }
+            catch (Exception exception) when (exception is not OutOfMemoryException)
+            {
+                await WaitAfterAsync(exception, linked.Token).ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>Works until there is nothing to do now.</summary>
+    internal async Task DrainAsync(CancellationToken cancellationToken)
+    {
+        Open(null);
+        while (await StepAsync(cancellationToken).ConfigureAwait(false))
+        {
+        }
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask DisposeAsync()
+    {
+        _reader?.Dispose();
+        _links?.Dispose();
+        _letters.Dispose();
+        _interrupt.Dispose();
+        (_profiles as IDisposable)?.Dispose();
+        await _crm.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private double LagSeconds()
+    {
+        long oldest = Volatile.Read(ref _oldestMs);
+        return oldest == 0 ? 0 : Math.Max(0, (_parts.Time.GetUtcNow().ToUnixTimeMilliseconds() - oldest) / 1000.0);
+    }
+
+    private double? LagInSeconds() => Volatile.Read(ref _askedAt) is > 0 and long asked ? Math.Max(0, (_parts.Time.GetUtcNow().ToUnixTimeMilliseconds() - asked) / 1000.0) : null;
+
+    private async Task GoOnAsync(LogWake wake, CancellationToken cancellationToken)
+    {
+        Open(wake.Signal);
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            Task news = wake.Next; // Before reading: so nothing is missed.
+            if (_paused is not null)
+            {
+                await Task.Delay(Timeout.InfiniteTimeSpan, _parts.Time, cancellationToken).ConfigureAwait(false);
+            }
+            else if (!await StepAsync(cancellationToken).ConfigureAwait(false))
+            {
+                TimeSpan left = _passes.Min(pass => pass.DueIn(_parts.Time.GetUtcNow()));
+                using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+                await Task.WhenAny(news, Task.Delay(left > TimeSpan.Zero ? left : TimeSpan.FromMilliseconds(1), _parts.Time, enough.Token)).ConfigureAwait(false);
+                await enough.CancelAsync().ConfigureAwait(false);
+            }
+
+            GoesOn();
+        }
+    }
+
+    private void Open(WorkSignal? signal)
+    {
+        if (_links is null)
+        {
+            _links = new CrmLinks(_parts.StatePath, _settings.Id);
+            _sync = new CrmSync(_settings, _crm, _links, _profiles, _parts.Time, RefuseAsync);
+            lock (_lock)
+            {
+                _paused ??= _links.Cursor(PausedCursor) is { Length: > 0 } reason ? reason : null;
+            }
+
+            _passes = [.. _crm.Objects.SelectMany(kind => (Pass[])
+            [
+                new Pass("near", kind, _settings.Poll, _settings.Overlap, IsWhole: false),
+                new Pass("late", kind, _settings.LatePoll, _settings.LateOverlap, IsWhole: false),
+                new Pass("whole", kind, _settings.Reconcile, TimeSpan.Zero, IsWhole: true),
+            ])];
+            foreach (Pass pass in _passes)
+            {
+                pass.State = _links.Cursor(pass.Name) is { } saved ? JsonSerializer.Deserialize(saved, PassJson.Default.PassState)! : new PassState();
+            }
+        }
+
+        if (_pauseChanged)
+        {
+            _pauseChanged = false;
+            _links.Save([], [(PausedCursor, _paused ?? "")]);
+        }
+
+        if (_reader is null)
+        {
+            DestinationCursor cursor = _links.Cursor(LogsCursor) is { } saved ? JsonSerializer.Deserialize(saved, CursorJson.Default.DestinationCursor)! : DestinationCursor.Start;
+            _reader = new ChangeReader(_parts.Memberships, _parts.Profiles, new DestinationSettings { Id = _settings.Id, Kind = _settings.Kind, SendsProfiles = true }, cursor, signal);
+        }
+    }
+
+    /// <summary>Does the next thing; false: there is nothing to do now.</summary>
+    private async Task<bool> StepAsync(CancellationToken cancellationToken)
+    {
+        bool hasWorked = false;
+        while (_replays.Reader.TryRead(out string? profileId))
+        {
+            await _sync!.ReplayAsync(profileId, cancellationToken).ConfigureAwait(false);
+            hasWorked = true;
+        }
+
+        hasWorked |= await SendChangesAsync(cancellationToken).ConfigureAwait(false);
+        DateTimeOffset now = _parts.Time.GetUtcNow();
+        if (_passes.Find(pass => pass.DueIn(now) <= TimeSpan.Zero && !pass.IsWhole && pass.State.WholeDone) is { } due)
+        {
+            await ReadPageAsync(due, cancellationToken).ConfigureAwait(false);
+            hasWorked = true;
+        }
+        else if (_passes.Find(pass => pass.DueIn(now) <= TimeSpan.Zero && pass.IsWhole) is { } whole)
+        {
+            await ReadPageAsync(whole, cancellationToken).ConfigureAwait(false);
+            hasWorked = true;
+        }
+
+        return hasWorked;
+    }
+
+    private async Task<bool> SendChangesAsync(CancellationToken cancellationToken)
+    {
+        var profiles = new HashSet<string>(StringComparer.Ordinal);
+        int changes = 0;
+        try
+        {
+            while (profiles.Count < _settings.BatchLimit && _reader!.TryRead(out LoggedChange? change))
+            {
+                changes++;
+                profiles.Add(change.Change.ProfileId);
+                Volatile.Write(ref _oldestMs, Volatile.Read(ref _oldestMs) is > 0 and long oldest ? Math.Min(oldest, change.TimestampMs) : change.TimestampMs);
+            }
+
+            Volatile.Write(ref _pending, _reader!.UnreadRecords + changes);
+            if (changes == 0)
+            {
+                return false;
+            }
+
+            string cursor = JsonSerializer.Serialize(_reader.Cursor([], null), CursorJson.Default.DestinationCursor);
+            await _sync!.ProcessAsync([], profiles, [(LogsCursor, cursor)], cancellationToken).ConfigureAwait(false);
+        }
+        catch
+        {
+            _reader?.Dispose(); // They are read again.
+            _reader = null;
+            throw;
+        }
+
+        Volatile.Write(ref _oldestMs, 0);
+        Volatile.Write(ref _pending, _reader.UnreadRecords);
+        return true;
+    }
+
+    /// <summary>One page of a reader; after the last one it is done until it is due again.</summary>
+    private async Task ReadPageAsync(Pass pass, CancellationToken cancellationToken)
+    {
+        PassState state = pass.State;
+        if (state.IsMissing)
+        {
+            await ReconcileAsync(pass, cancellationToken).ConfigureAwait(false);
+            return;
+        }
+
+        DateTimeOffset since = pass.IsWhole || state.Since == DateTimeOffset.MinValue ? DateTimeOffset.MinValue : state.Since - pass.Overlap;
+        CrmPage page = await _crm.ChangesAsync(pass.Kind, since, state.Page, cancellationToken).ConfigureAwait(false);
+        DateTimeOffset began = state.Page is null ? page.ServerTime : state.Began;
+        bool isLast = page.Next is null;
+        PassState next = isLast
+            ? new PassState { Since = began, Began = began, NextAt = pass.IsWhole ? _parts.Time.GetUtcNow() : _parts.Time.GetUtcNow() + pass.Every, IsMissing = pass.IsWhole, WholeDone = true }
+            : state with { Page = page.Next, Began = began };
+        List<(string, string)> cursors = [(pass.Name, Text(next))];
+        List<Pass> first = [.. _passes.Where(one => one.Kind == pass.Kind && !one.IsWhole && !one.State.WholeDone && pass.IsWhole)];
+        foreach (Pass one in first)
+        {
+            // Changes since the very first page of the first whole read are the other readers' from now on; nothing is read twice and nothing is missed.
+            one.State = new PassState { Since = began, Began = began, WholeDone = true, NextAt = _parts.Time.GetUtcNow() };
+            cursors.Add((one.Name, Text(one.State)));
+        }
+
+        await _sync!.ProcessAsync(page.Records, [], cursors, cancellationToken).ConfigureAwait(false);
+        pass.State = next;
+        if (isLast && !pass.IsWhole)
+        {
+            Volatile.Write(ref _askedAt, _parts.Time.GetUtcNow().ToUnixTimeMilliseconds());
+        }
+    }
+
+    /// <summary>What the CRM does not list any more is asked for by id, and what is not linked is read: a list alone proves nothing.</summary>
+    private async Task ReconcileAsync(Pass pass, CancellationToken cancellationToken)
+    {
+        CrmLinks links = _links!;
+        links.BeginPresent();
+        string? page = null;
+        do
+        {
+            (IReadOnlyList<string> ids, page) = await _crm.IdsAsync(pass.Kind, page, cancellationToken).ConfigureAwait(false);
+            links.AddPresent(ids);
+        }
+        while (page is not null);
+
+        foreach (Func<CrmObject, string, int, IReadOnlyList<string>> which in (Func<CrmObject, string, int, IReadOnlyList<string>>[])[links.Missing, links.Unknown])
+        {
+            string after = "";
+            while (which(pass.Kind, after, 100) is { Count: > 0 } ids)
+            {
+                await _sync!.ProcessAsync(await _crm.ReadAsync(pass.Kind, ids, cancellationToken).ConfigureAwait(false), [], [], cancellationToken).ConfigureAwait(false);
+                after = ids[^1];
+            }
+        }
+
+        links.Trim();
+        PassState next = pass.State with { IsMissing = false, Page = null, NextAt = _parts.Time.GetUtcNow() + pass.Every };
+        links.Save([], [(pass.Name, Text(next))]);
+        pass.State = next;
+    }
+
+    private static string Text(PassState state) => JsonSerializer.Serialize(state, PassJson.Default.PassState);
+
+    private async ValueTask RefuseAsync(ProfileChange change, string reason, CancellationToken cancellationToken)
+    {
+        _letters.Append(change, "profiles"u8, 0, 0, _parts.Time.GetUtcNow().ToUnixTimeMilliseconds(), reason);
+        await _letters.DurableAsync(1).ConfigureAwait(false);
+        Failed($"A write was refused and is a dead letter: see streamcdp dead-letters list --reason {Delivery.RefusedReason}.");
+    }
+
+    private async Task WaitAfterAsync(Exception exception, CancellationToken cancellationToken)
+    {
+        string problem = exception switch
+        {
+            DestinationUnavailableException or IOException or UnauthorizedAccessException or TimeoutException => exception.Message,
+            _ => $"The connector failed ({exception.GetType().Name}), which is a bug; the log has more.",
+        };
+        if (exception is DestinationUnavailableException { IsRateLimit: true })
+        {
+            _parts.Metrics.RateLimited(_settings.Id).Inc();
+        }
+        else if (exception is not (IOException or UnauthorizedAccessException or TimeoutException))
+        {
+            LogConnectorFailed(_settings.Id, exception.GetType().Name, exception.StackTrace);
+        }
+
+        double doubled = Math.Min(_settings.LongestWait.TotalSeconds, _settings.FirstWait.TotalSeconds * Math.Pow(2, Math.Min(_failures++, 20)));
+        TimeSpan wait = (exception as DestinationUnavailableException)?.RetryAfter ?? TimeSpan.FromSeconds(doubled * (0.5 + (_random.NextDouble() / 2)));
+        Interlocked.Increment(ref _retriesMade);
+        Failed(problem);
+        bool isNew;
+        lock (_lock)
+        {
+            isNew = _waiting is null;
+            _waiting = string.Create(CultureInfo.InvariantCulture, $"{problem} Next try in {wait.TotalSeconds:0.#} s.");
+        }
+
+        if (isNew)
+        {
+            LogWaits(_settings.Id, problem);
+        }
+
+        try
+        {
+            await Task.Delay(wait, _parts.Time, cancellationToken).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException)
+        {
+            Renew();
+        }
+    }
+
+    private void GoesOn()
+    {
+        bool waited;
+        lock (_lock)
+        {
+            waited = _waiting is not null;
+            _waiting = null;
+            _failures = 0;
+        }
+
+        if (waited)
+        {
+            LogGoesOn(_settings.Id);
+        }
+    }
+
+    private void Failed(string reason)
+    {
+        lock (_lock)
+        {
+            (_lastError, _lastErrorAt) = (reason, _parts.Time.GetUtcNow());
+        }
+    }
+
+    private void Renew()
+    {
+        lock (_lock)
+        {
+            if (_interrupt.IsCancellationRequested)
+            {
+                _waiting = null;
+                _interrupt = new CancellationTokenSource();
+            }
+        }
+    }
+
+    /// <summary>A reader of one object.</summary>
+    private sealed record Pass(string Reader, CrmObject Kind, TimeSpan Every, TimeSpan Overlap, bool IsWhole)
+    {
+        public string Name => $"{Reader}:{Kind}";
+
+        public PassState State { get; set; } = new();
+
+        /// <summary>A reader in the middle of its pages is due.</summary>
+        public TimeSpan DueIn(DateTimeOffset now) => !IsWhole && !State.WholeDone ? TimeSpan.FromDays(1) : State.Page is not null || State.IsMissing ? TimeSpan.Zero : State.NextAt - now;
+    }
+
+    /// <summary>How far a reader is.</summary>
+    internal sealed record PassState
+    {
+        /// <summary>It knows all that was committed before, by the CRM's clock.</summary>
+        public DateTimeOffset Since { get; init; } = DateTimeOffset.MinValue;
+
+        /// <summary>When its first page was asked for, by the CRM's clock.</summary>
+        public DateTimeOffset Began { get; init; } = DateTimeOffset.MinValue;
+
+        /// <summary>The next page; null: it begins anew.</summary>
+        public string? Page { get; init; }
+
+        /// <summary>When it is due again, by our clock.</summary>
+        public DateTimeOffset NextAt { get; init; } = DateTimeOffset.MinValue;
+
+        /// <summary>The whole reader has read everything and now looks for what is missing.</summary>
+        public bool IsMissing { get; init; }
+
+        /// <summary>The first whole read has begun, so this reader knows from when on.</summary>
+        public bool WholeDone { get; init; }
+    }
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "CRM {Id} is paused: {Reason} Resume it with streamcdp connectors resume {Id} when that is mended.")]
+    private partial void LogPaused(string id, string reason);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "CRM {Id} stopped: {Reason}")]
+    private partial void LogStopped(string id, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "CRM {Id} waits: {Reason}")]
+    private partial void LogWaits(string id, string reason);
+
+    [LoggerMessage(Level = LogLevel.Information, Message = "CRM {Id} goes on.")]
+    private partial void LogGoesOn(string id);
+
+    [LoggerMessage(Level = LogLevel.Error, Message = "The connector of CRM {Id} failed with {Type}: {Stack}")]
+    private partial void LogConnectorFailed(string id, string type, string? stack);
+}
+
+[System.Text.Json.Serialization.JsonSerializable(typeof(CrmConnection.PassState))]
+[System.Text.Json.Serialization.JsonSourceGenerationOptions(PropertyNamingPolicy = System.Text.Json.Serialization.JsonKnownNamingPolicy.SnakeCaseLower)]
+internal sealed partial class PassJson : System.Text.Json.Serialization.JsonSerializerContext;

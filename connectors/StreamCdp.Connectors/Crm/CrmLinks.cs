@@ -1,0 +1,262 @@
+using System.Globalization;
+using System.Text.Json;
+using Microsoft.Data.Sqlite;
+
+namespace StreamCdp.Connectors.Crm;
+
+/// <summary>The link table of one connection, and its cursors: saved together in one transaction, so that neither is ever ahead of the other.</summary>
+/// <remarks>SQLite: a million links in bounded memory, whole or not at all after a crash (adr/0010). Not safe for concurrent use.</remarks>
+internal sealed class CrmLinks : IDisposable
+{
+    private const int Version = 1;
+    private const int KeptConflicts = 100_000;
+
+    private readonly SqliteConnection _connection;
+    private readonly SqliteCommand _get;
+    private readonly SqliteCommand _put;
+    private readonly SqliteCommand _cursor;
+    private readonly SqliteCommand _putCursor;
+    private readonly SqliteCommand _conflict;
+
+    /// <summary>Opens or makes the file.</summary>
+    /// <param name="directory">Made where it is missing.</param>
+    /// <param name="connectionId">A name of the model: safe in a path.</param>
+    /// <exception cref="InvalidDataException">It is no link table of this version; the message says what to do.</exception>
+    public CrmLinks(string directory, string connectionId)
+    {
+        Directory.CreateDirectory(directory);
+        Path = System.IO.Path.Combine(directory, "crm-" + connectionId + ".sqlite");
+        _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = Path, Pooling = false }.ToString());
+        try
+        {
+            _connection.Open();
+            Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16384;");
+            if (Number("PRAGMA user_version") is not (0 or Version))
+            {
+                throw Unfit("it is of another version of StreamCdp", null);
+            }
+
+            Run($"""
+                CREATE TABLE IF NOT EXISTS link(kind INTEGER NOT NULL, id TEXT NOT NULL, profile TEXT, is_deleted INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
+                CREATE INDEX IF NOT EXISTS link_profile ON link(profile) WHERE profile IS NOT NULL;
+                CREATE TABLE IF NOT EXISTS cursor(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+                CREATE TABLE IF NOT EXISTS conflict(number INTEGER PRIMARY KEY, at TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, field TEXT NOT NULL, kept TEXT, lost TEXT);
+                CREATE TEMP TABLE present(id TEXT PRIMARY KEY) WITHOUT ROWID;
+                PRAGMA user_version={Version};
+                """);
+        }
+        catch (SqliteException exception)
+        {
+            _connection.Dispose();
+            throw Unfit(exception.Message, exception);
+        }
+
+        _get = Command("SELECT profile, is_deleted, data FROM link WHERE kind=$kind AND id=$id", "$kind", "$id");
+        _put = Command(
+            "INSERT INTO link VALUES($kind, $id, $profile, $is_deleted, $data) ON CONFLICT DO UPDATE SET profile=excluded.profile, is_deleted=excluded.is_deleted, data=excluded.data",
+            "$kind",
+            "$id",
+            "$profile",
+            "$is_deleted",
+            "$data");
+        _cursor = Command("SELECT value FROM cursor WHERE name=$name", "$name");
+        _putCursor = Command("INSERT INTO cursor VALUES($name, $value) ON CONFLICT DO UPDATE SET value=excluded.value", "$name", "$value");
+        _conflict = Command("INSERT INTO conflict(at, kind, id, field, kept, lost) VALUES($at, $kind, $id, $field, $kept, $lost)", "$at", "$kind", "$id", "$field", "$kept", "$lost");
+    }
+
+    /// <summary>The file.</summary>
+    public string Path { get; }
+
+    /// <summary>What is known of a record; null: nothing.</summary>
+    public CrmLink? Find(CrmObject kind, string id)
+    {
+        Set(_get, (int)kind, id);
+        using SqliteDataReader reader = _get.ExecuteReader();
+        return reader.Read() ? Read(kind, id, reader, 0) : null;
+    }
+
+    /// <summary>All records of an object that belong to a profile, deleted ones too.</summary>
+    public IReadOnlyList<CrmLink> OfProfile(CrmObject kind, string profileId)
+    {
+        using SqliteCommand command = Command("SELECT id, profile, is_deleted, data FROM link WHERE kind=$kind AND profile=$profile", "$kind", "$profile");
+        Set(command, (int)kind, profileId);
+        using SqliteDataReader reader = command.ExecuteReader();
+        List<CrmLink> links = [];
+        while (reader.Read())
+        {
+            links.Add(Read(kind, reader.GetString(0), reader, 1));
+        }
+
+        return links;
+    }
+
+    /// <summary>A saved cursor; null: none.</summary>
+    public string? Cursor(string name)
+    {
+        Set(_cursor, name);
+        return _cursor.ExecuteScalar() as string;
+    }
+
+    /// <summary>Saves links and cursors together.</summary>
+    public void Save(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict>? conflicts = null)
+    {
+        using SqliteTransaction transaction = _connection.BeginTransaction();
+        foreach (CrmLink link in links)
+        {
+            Set(_put, (int)link.Kind, link.Id, link.Profile, link.IsDeleted ? 1 : 0, JsonSerializer.SerializeToUtf8Bytes(link, LinkJson.Default.CrmLink));
+            _put.Transaction = transaction;
+            _put.ExecuteNonQuery();
+        }
+
+        foreach ((string name, string value) in cursors)
+        {
+            Set(_putCursor, name, value);
+            _putCursor.Transaction = transaction;
+            _putCursor.ExecuteNonQuery();
+        }
+
+        foreach (CrmConflict conflict in conflicts ?? [])
+        {
+            Set(_conflict, conflict.At.ToString("O", CultureInfo.InvariantCulture), (int)conflict.Kind, conflict.Id, conflict.Field, conflict.Kept, conflict.Lost);
+            _conflict.Transaction = transaction;
+            _conflict.ExecuteNonQuery();
+        }
+
+        transaction.Commit();
+    }
+
+    /// <summary>Records of an object that are not deleted.</summary>
+    public long Count(CrmObject kind) => Number(string.Create(CultureInfo.InvariantCulture, $"SELECT count(*) FROM link WHERE kind={(int)kind} AND is_deleted=0"));
+
+    /// <summary>The latest fields where both sides had changed, newest first.</summary>
+    public IReadOnlyList<CrmConflict> Conflicts(int limit)
+    {
+        using SqliteCommand command = Command("SELECT at, kind, id, field, kept, lost FROM conflict ORDER BY number DESC LIMIT $limit", "$limit");
+        Set(command, limit);
+        using SqliteDataReader reader = command.ExecuteReader();
+        List<CrmConflict> conflicts = [];
+        while (reader.Read())
+        {
+            conflicts.Add(new CrmConflict(
+                DateTimeOffset.Parse(reader.GetString(0), CultureInfo.InvariantCulture),
+                (CrmObject)reader.GetInt32(1),
+                reader.GetString(2),
+                reader.GetString(3),
+                reader.IsDBNull(4) ? null : reader.GetString(4),
+                reader.IsDBNull(5) ? null : reader.GetString(5)));
+        }
+
+        return conflicts;
+    }
+
+    /// <summary>Forgets the oldest conflicts beyond those kept.</summary>
+    public void Trim() => Run(string.Create(CultureInfo.InvariantCulture, $"DELETE FROM conflict WHERE number <= (SELECT max(number) FROM conflict) - {KeptConflicts}"));
+
+    // ---- Reconcile: which ids the CRM has, kept on disk and not in memory. ---------------------------------------------------------
+
+    /// <summary>Begins to note what the CRM has.</summary>
+    public void BeginPresent() => Run("DELETE FROM present");
+
+    /// <summary>The CRM has these.</summary>
+    public void AddPresent(IEnumerable<string> ids)
+    {
+        using SqliteTransaction transaction = _connection.BeginTransaction();
+        using SqliteCommand command = Command("INSERT OR IGNORE INTO present VALUES($id)", "$id");
+        command.Transaction = transaction;
+        foreach (string id in ids)
+        {
+            Set(command, id);
+            command.ExecuteNonQuery();
+        }
+
+        transaction.Commit();
+    }
+
+    /// <summary>Linked records that the CRM does not have, after an id.</summary>
+    public IReadOnlyList<string> Missing(CrmObject kind, string after, int limit) =>
+        Ids("SELECT id FROM link WHERE kind=$kind AND is_deleted=0 AND id>$after AND id NOT IN (SELECT id FROM present) ORDER BY id LIMIT $limit", kind, after, limit);
+
+    /// <summary>Records of the CRM that are not linked, after an id.</summary>
+    public IReadOnlyList<string> Unknown(CrmObject kind, string after, int limit) =>
+        Ids("SELECT id FROM present WHERE id>$after AND id NOT IN (SELECT id FROM link WHERE kind=$kind AND is_deleted=0) ORDER BY id LIMIT $limit", kind, after, limit);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (SqliteCommand command in (SqliteCommand[])[_get, _put, _cursor, _putCursor, _conflict])
+        {
+            command.Dispose();
+        }
+
+        _connection.Dispose();
+    }
+
+    private List<string> Ids(string sql, CrmObject kind, string after, int limit)
+    {
+        using SqliteCommand command = Command(sql, "$kind", "$after", "$limit");
+        Set(command, (int)kind, after, limit);
+        using SqliteDataReader reader = command.ExecuteReader();
+        List<string> ids = [];
+        while (reader.Read())
+        {
+            ids.Add(reader.GetString(0));
+        }
+
+        return ids;
+    }
+
+    private CrmLink Read(CrmObject kind, string id, SqliteDataReader reader, int from)
+    {
+        try
+        {
+            CrmLink link = JsonSerializer.Deserialize((byte[])reader[from + 2], LinkJson.Default.CrmLink) ?? throw new JsonException();
+            (link.Kind, link.Id, link.Profile, link.IsDeleted) = (kind, id, reader.IsDBNull(from) ? null : reader.GetString(from), reader.GetInt32(from + 1) == 1);
+            return link;
+        }
+        catch (JsonException exception)
+        {
+            throw Unfit("a row of it cannot be read", exception);
+        }
+    }
+
+    private InvalidDataException Unfit(string why, Exception? inner) =>
+        new($"{Path} cannot be used as a link table: {why}. Put back a copy. Without one, delete the file: then the CRM and the profiles meet anew, and where both have a value the field's policy decides.", inner);
+
+    private void Run(string sql)
+    {
+        using SqliteCommand command = Command(sql);
+        command.ExecuteNonQuery();
+    }
+
+    private long Number(string sql)
+    {
+        using SqliteCommand command = Command(sql);
+        return (long)command.ExecuteScalar()!;
+    }
+
+    /// <param name="sql">A constant, or made of numbers alone.</param>
+    /// <param name="names">Parameters in the order of <see cref="Set"/>.</param>
+    [System.Diagnostics.CodeAnalysis.SuppressMessage("Security", "CA2100", Justification = "No text from outside is in any statement: values are parameters.")]
+    private SqliteCommand Command(string sql, params string[] names)
+    {
+        SqliteCommand command = _connection.CreateCommand();
+        command.CommandText = sql;
+        foreach (string name in names)
+        {
+            command.Parameters.Add(new SqliteParameter { ParameterName = name });
+        }
+
+        return command;
+    }
+
+    private static void Set(SqliteCommand command, params object?[] values)
+    {
+        for (int i = 0; i < values.Length; i++)
+        {
+            command.Parameters[i].Value = values[i] ?? DBNull.Value;
+        }
+    }
+}
+
+/// <summary>A field that both sides had changed: what stayed and what went, so that a person can put it back.</summary>
+internal sealed record CrmConflict(DateTimeOffset At, CrmObject Kind, string Id, string Field, string? Kept, string? Lost);

@@ -1,0 +1,683 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using System.Text.Json;
+using StreamCdp.Engine.Model;
+
+namespace StreamCdp.Connectors.Crm;
+
+/// <summary>Keeps the records of a CRM and the profiles of the engine equal, as far as the fields' policies say so.</summary>
+/// <remarks>
+/// It never asks when something changed, but what each side has now and what both last agreed on (<see cref="FieldMerge"/>); so an echo is no change, a step that a crash
+/// cut off is made again without harm, and where both sides are quiet it comes to an end. Order of a round: observe (records become events), decide with the profiles that have applied
+/// them, write to the profile, write to the CRM, observe what was stored, save links and cursors in one transaction. Not safe for concurrent use.
+/// </remarks>
+internal sealed class CrmSync
+{
+    private const int MaxRounds = 6; // What is not settled then is settled by the next pass: both sides are changing.
+    private const int MaxWrites = 100;
+
+    private readonly CrmSettings _settings;
+    private readonly ICrm _crm;
+    private readonly CrmLinks _links;
+    private readonly IProfiles _profiles;
+    private readonly TimeProvider _time;
+    private readonly CrmEvents _events;
+    private readonly Func<ProfileChange, string, CancellationToken, ValueTask> _refuse;
+
+    /// <param name="settings">What it does.</param>
+    /// <param name="crm">The CRM.</param>
+    /// <param name="links">What is known of it.</param>
+    /// <param name="profiles">The engine.</param>
+    /// <param name="time">Clock.</param>
+    /// <param name="refuse">Takes what the CRM refused for good, with the reason; returns when it is durable.</param>
+    public CrmSync(CrmSettings settings, ICrm crm, CrmLinks links, IProfiles profiles, TimeProvider time, Func<ProfileChange, string, CancellationToken, ValueTask> refuse)
+    {
+        (_settings, _crm, _links, _profiles, _time, _refuse) = (settings, crm, links, profiles, time, refuse);
+        _events = new CrmEvents(settings, crm.ContactIdType, profiles, time);
+    }
+
+    /// <summary>Fields where both sides had changed, since the start.</summary>
+    public long Conflicts { get; private set; }
+
+    /// <summary>Records whose state went to the engine, since the start.</summary>
+    public long Observed { get; private set; }
+
+    /// <summary>Writes that the CRM took, since the start.</summary>
+    public long Written { get; private set; }
+
+    /// <summary>Writes that the CRM refused, since the start.</summary>
+    public long Refused { get; private set; }
+
+    /// <summary>Brings both sides together for some records and some profiles.</summary>
+    /// <param name="records">As the CRM has them now.</param>
+    /// <param name="profileIds">Canonical ids of profiles that may have changed.</param>
+    /// <param name="cursors">Saved with the links.</param>
+    /// <param name="cancellationToken">Gives up; what was done is done again.</param>
+    public async ValueTask ProcessAsync(IReadOnlyList<CrmRecord> records, IReadOnlyCollection<string> profileIds, IReadOnlyList<(string Name, string Value)> cursors, CancellationToken cancellationToken)
+    {
+        var round = new Round(_links);
+        await ObserveAsync(round, records, cancellationToken).ConfigureAwait(false);
+        if (profileIds.Count > 0)
+        {
+            await AddProfilesAsync(round, profileIds, cancellationToken).ConfigureAwait(false);
+        }
+
+        for (int i = 0; i < MaxRounds && (round.Unsettled.Count > 0 || round.HasEvents); i++)
+        {
+            await ApplyAsync(round, cancellationToken).ConfigureAwait(false);
+            await SettleAsync(round, cancellationToken).ConfigureAwait(false);
+        }
+
+        await ApplyAsync(round, cancellationToken).ConfigureAwait(false);
+        foreach (CrmLink link in round.Unsettled.Values)
+        {
+            link.Hash = ""; // Not settled: the next look at it is news.
+        }
+
+        _links.Save(round.Links.Values, cursors, round.Conflicts);
+    }
+
+    /// <summary>Lets a refused write be tried again.</summary>
+    public ValueTask ReplayAsync(string profileId, CancellationToken cancellationToken)
+    {
+        List<CrmLink> links = [.. _links.OfProfile(CrmObject.Contact, profileId)];
+        foreach (CrmLink link in links)
+        {
+            foreach ((string field, AgreedPair pair) in link.Agreed.Where(agreed => agreed.Value.IsRefused).ToList())
+            {
+                link.Agreed[field] = pair with { Ours = null, IsRefused = false };
+            }
+        }
+
+        _links.Save(links, []);
+        return ProcessAsync([], [profileId], [], cancellationToken);
+    }
+
+    // ---- The CRM's side ------------------------------------------------------------------------------------------------------------
+
+    /// <summary>Writes an event for each record that is not as it was last seen.</summary>
+    private async ValueTask ObserveAsync(Round round, IEnumerable<CrmRecord> records, CancellationToken cancellationToken)
+    {
+        var again = new HashSet<string>(StringComparer.Ordinal);
+        foreach (CrmRecord record in records.GroupBy(record => (record.Kind, record.Id)).Select(same => same.Last()))
+        {
+            CrmLink link = round.Link(record.Kind, record.Id);
+            if (record.IsDeleted)
+            {
+                ObserveGone(round, link, record.MergedInto);
+                if (record.MergedInto is { } into && record.Kind == CrmObject.Contact)
+                {
+                    again.Add(into); // A merge may change the survivor without telling.
+                }
+
+                continue;
+            }
+
+            string hash = Hash(record);
+            link.Revision = record.Revision;
+            link.ModifiedAt = record.ModifiedAt;
+            if (hash == link.Hash && !link.IsDeleted)
+            {
+                continue;
+            }
+
+            if (record.Kind == CrmObject.Contact)
+            {
+                _events.Contact(link, record, [.. Identifiers(record.Fields), .. round.Extra(record.Id)]);
+                round.Unsettled[link.Id] = link;
+            }
+            else
+            {
+                _events.Record(link, record);
+            }
+
+            Observed++;
+            round.HasEvents = true;
+            (link.Hash, link.IsDeleted, link.Seen, link.ContactIds) = (hash, false, new Dictionary<string, JsonElement>(record.Fields), [.. record.ContactIds]);
+        }
+
+        again.ExceptWith(records.Where(record => record.Kind == CrmObject.Contact && !record.IsDeleted).Select(record => record.Id));
+        if (again.Count > 0)
+        {
+            await ObserveAsync(round, await _crm.ReadAsync(CrmObject.Contact, [.. again], cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private void ObserveGone(Round round, CrmLink link, string? mergedInto)
+    {
+        bool wasThere = link.Hash.Length > 0;
+        if (link.IsDeleted && (mergedInto is null || !wasThere))
+        {
+            return;
+        }
+
+        bool isNews = !link.IsDeleted && (wasThere || mergedInto is not null);
+        link.IsDeleted = true;
+        round.Unsettled.Remove(link.Id);
+        if (!isNews)
+        {
+            return;
+        }
+
+        if (link.Kind == CrmObject.Contact)
+        {
+            _events.ContactGone(link, mergedInto);
+        }
+        else
+        {
+            _events.Record(link, new CrmRecord { Kind = link.Kind, Id = link.Id, IsDeleted = true });
+        }
+
+        Observed++;
+        round.HasEvents = true;
+        (link.Seen, link.ContactIds, link.Hash) = ([], [], "");
+    }
+
+    private IEnumerable<ChangeIdentifier> Identifiers(IReadOnlyDictionary<string, JsonElement> fields)
+    {
+        foreach (FieldRule rule in _settings.Fields.Where(rule => rule.Direction != SyncDirection.Out && rule.Value?.Root == PathRoot.Identifiers))
+        {
+            if (fields.TryGetValue(rule.Field, out JsonElement value) && value.ValueKind == JsonValueKind.String && value.GetString() is { Length: > 0 } text)
+            {
+                yield return new ChangeIdentifier(rule.Value!.Path[0], text);
+            }
+        }
+    }
+
+    // ---- The profiles' side --------------------------------------------------------------------------------------------------------
+
+    /// <summary>Adds the contacts of profiles, and makes those that are missing.</summary>
+    private async ValueTask AddProfilesAsync(Round round, IReadOnlyCollection<string> profileIds, CancellationToken cancellationToken)
+    {
+        List<ProfileView> without = [];
+        var unknown = new HashSet<string>(StringComparer.Ordinal);
+        foreach (string id in profileIds)
+        {
+            if (await _profiles.FindAsync("id", id, cancellationToken).ConfigureAwait(false) is not { MergedInto: null } view)
+            {
+                continue; // Merged away: the survivor has a change of its own.
+            }
+
+            bool hasContact = false;
+            foreach (string contact in ContactsOf(view))
+            {
+                hasContact = true;
+                CrmLink link = round.Link(CrmObject.Contact, contact);
+                if (link.IsDeleted)
+                {
+                    continue;
+                }
+
+                if (link.Hash.Length == 0)
+                {
+                    unknown.Add(contact); // Somebody named it before the CRM told us.
+                }
+                else
+                {
+                    round.Unsettled[contact] = link;
+                }
+            }
+
+            if (!hasContact && view.Segments.Any(_settings.CreateFor.Contains) && _links.OfProfile(CrmObject.Contact, view.Id).Count == 0)
+            {
+                without.Add(view);
+            }
+        }
+
+        foreach (string[] ids in unknown.Chunk(MaxWrites))
+        {
+            await ObserveAsync(round, await _crm.ReadAsync(CrmObject.Contact, ids, cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+        }
+
+        foreach (ProfileView[] views in without.DistinctBy(view => view.Id).Chunk(MaxWrites))
+        {
+            await CreateAsync(round, views, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Makes contacts, unless the CRM has them under our id or their e-mail.</summary>
+    private async ValueTask CreateAsync(Round round, IReadOnlyList<ProfileView> views, CancellationToken cancellationToken)
+    {
+        string[] emails = [.. views.SelectMany(view => Values(view, "email")).Take(MaxWrites)];
+        IReadOnlyList<CrmRecord> found = await _crm.FindContactsAsync([.. views.Select(view => view.Id)], emails, cancellationToken).ConfigureAwait(false);
+        var byExternalId = found.Where(record => record.ExternalId is not null).GroupBy(record => record.ExternalId!).ToDictionary(same => same.Key, same => same.First());
+        List<CrmRecord> observed = [];
+        List<(ProfileView View, CrmWrite Write)> writes = [];
+        foreach (ProfileView view in views)
+        {
+            string[] own = [.. Values(view, "email")];
+            CrmRecord? record = byExternalId.GetValueOrDefault(view.Id) ?? found.FirstOrDefault(one => Identifiers(one.Fields).Any(identifier => identifier.Type == "email" && own.Contains(identifier.Value, StringComparer.OrdinalIgnoreCase)));
+            if (record is null)
+            {
+                writes.Add((view, new CrmWrite { Kind = CrmObject.Contact, ExternalId = view.Id, Fields = OutFields(view, null) }));
+            }
+            else if (round.Link(CrmObject.Contact, record.Id) is var link && link.Profile != view.Id)
+            {
+                (link.Profile, link.Hash, link.IsOurs) = (view.Id, "", link.IsOurs || record.ExternalId == view.Id); // Observed anew, with what makes it this person's.
+                round.AddExtra(record.Id, Best(view));
+                observed.Add(record);
+            }
+        }
+
+        foreach (((ProfileView view, CrmWrite write), CrmOutcome outcome) in writes.Zip(await WriteAsync(writes.ConvertAll(one => one.Write), cancellationToken).ConfigureAwait(false)))
+        {
+            switch (outcome)
+            {
+                case { Kind: CrmOutcomeKind.Done, Record: { } record }:
+                    CrmLink link = round.Link(CrmObject.Contact, record.Id);
+                    (link.Profile, link.IsOurs) = (view.Id, true);
+                    foreach (FieldRule rule in _settings.Fields.Where(rule => write.Fields.ContainsKey(rule.Field)))
+                    {
+                        link.Agreed[rule.Field] = new AgreedPair(CanonicalValue.Of(write.Fields[rule.Field]), Theirs(record.Fields, rule.Field));
+                    }
+
+                    round.AddExtra(record.Id, Best(view));
+                    observed.Add(record);
+                    break;
+                case { Kind: CrmOutcomeKind.Refused }:
+                    await RefuseAsync(view, write.Fields, outcome.Reason, cancellationToken).ConfigureAwait(false);
+                    break;
+                default:
+                    throw new DestinationUnavailableException($"{_settings.Target} did not make a contact now ({outcome.Kind}).");
+            }
+        }
+
+        await ObserveAsync(round, observed, cancellationToken).ConfigureAwait(false);
+    }
+
+    // ---- Both sides together -------------------------------------------------------------------------------------------------------
+
+    private async ValueTask SettleAsync(Round round, CancellationToken cancellationToken)
+    {
+        List<Meeting> meetings = [];
+        List<CrmLink> unknown = [];
+        foreach (CrmLink link in round.Unsettled.Values)
+        {
+            ProfileView? view = await _profiles.FindAsync(_crm.ContactIdType, link.Id, cancellationToken).ConfigureAwait(false);
+            if (view is null)
+            {
+                unknown.Add(link);
+                continue;
+            }
+
+            link.Profile = view.Id;
+            meetings.Add(new Meeting(link, view));
+        }
+
+        if (unknown.Count > 0)
+        {
+            // A limit left the record's id out of its person: then it is a person of its own, rather than nobody's.
+            unknown.ForEach(link => _events.Contact(link, new CrmRecord { Kind = link.Kind, Id = link.Id, Fields = link.Seen, ModifiedAt = link.ModifiedAt }, []));
+            await _profiles.AppliedAsync(cancellationToken).ConfigureAwait(false);
+            foreach (CrmLink link in unknown)
+            {
+                if (await _profiles.FindAsync(_crm.ContactIdType, link.Id, cancellationToken).ConfigureAwait(false) is { } view)
+                {
+                    link.Profile = view.Id;
+                    meetings.Add(new Meeting(link, view));
+                }
+            }
+        }
+
+        round.Unsettled.Clear();
+        foreach (Meeting meeting in meetings)
+        {
+            Decide(round, meeting);
+        }
+
+        await ToProfilesAsync(round, meetings, cancellationToken).ConfigureAwait(false);
+        await MergeOwnAsync(round, meetings, cancellationToken).ConfigureAwait(false);
+        await ToCrmAsync(round, meetings, cancellationToken).ConfigureAwait(false);
+        await ToListsAsync(round, meetings, cancellationToken).ConfigureAwait(false);
+    }
+
+    private void Decide(Round round, Meeting meeting)
+    {
+        CrmLink link = meeting.Link;
+        foreach (FieldRule rule in _settings.Fields)
+        {
+            if (!link.Seen.ContainsKey(rule.Field) && rule.Direction == SyncDirection.In)
+            {
+                continue; // This account has no such field.
+            }
+
+            JsonElement value = Ours(meeting.View, rule, Theirs(link.Seen, rule.Field));
+            string? ours = CanonicalValue.Of(value);
+            string? theirs = Theirs(link.Seen, rule.Field);
+            AgreedPair? agreed = link.Agreed.GetValueOrDefault(rule.Field);
+            DateTimeOffset? oursAt = rule.Value?.Root == PathRoot.Traits ? meeting.View.TraitTime(rule.Value.Path[0]) : meeting.View.UpdatedAt;
+            (FieldStep step, bool isConflict) = FieldMerge.Decide(rule, ours, theirs, agreed, oursAt, link.ModifiedAt);
+            if (rule.Value?.Root == PathRoot.Identifiers && step == FieldStep.ToProfile)
+            {
+                step = FieldStep.Agree; // The observation brought it; a limit may have left it out.
+            }
+
+            if (isConflict)
+            {
+                Conflicts++;
+                round.Conflicts.Add(new CrmConflict(_time.GetUtcNow(), link.Kind, link.Id, rule.Field, step == FieldStep.ToCrm ? ours : theirs, step == FieldStep.ToCrm ? theirs : ours));
+            }
+
+            switch (step)
+            {
+                case FieldStep.Agree:
+                    link.Agreed[rule.Field] = new AgreedPair(ours, theirs);
+                    break;
+                case FieldStep.ToProfile:
+                    meeting.In[rule] = CanonicalValue.Parse(theirs);
+                    break;
+                case FieldStep.ToCrm:
+                    meeting.Out[rule] = CanonicalValue.Parse(ours);
+                    break;
+            }
+        }
+    }
+
+    private async ValueTask ToProfilesAsync(Round round, List<Meeting> meetings, CancellationToken cancellationToken)
+    {
+        List<(Meeting Meeting, DateTimeOffset At)> sent = [];
+        foreach (Meeting meeting in meetings.Where(meeting => meeting.In.Count > 0))
+        {
+            Dictionary<string, JsonElement> traits = meeting.In.ToDictionary(pair => pair.Key.Value!.Path[0], pair => pair.Value);
+            sent.Add((meeting, _events.Traits(meeting.Link, traits, traits.Keys.Max(meeting.View.TraitTime))));
+            round.HasEvents = true;
+        }
+
+        if (sent.Count == 0)
+        {
+            return;
+        }
+
+        await ApplyAsync(round, cancellationToken).ConfigureAwait(false);
+        foreach ((Meeting meeting, DateTimeOffset at) in sent)
+        {
+            if (await _profiles.FindAsync(_crm.ContactIdType, meeting.Link.Id, cancellationToken).ConfigureAwait(false) is not { } view)
+            {
+                continue;
+            }
+
+            foreach ((FieldRule rule, JsonElement value) in meeting.In)
+            {
+                string? theirs = CanonicalValue.Of(value);
+                string? ours = CanonicalValue.Of(Ours(view, rule, theirs));
+                bool isLater = view.TraitTime(rule.Value!.Path[0]) is not { } written || written > at;
+                // Refused by the trait's own rule (prefer, first, min): both stay as they are. Written meanwhile by somebody else: ours changed since, which is the next decision.
+                meeting.Link.Agreed[rule.Field] = new AgreedPair(ours == theirs || isLater ? theirs : ours, theirs);
+                if (ours != theirs && isLater)
+                {
+                    round.Unsettled[meeting.Link.Id] = meeting.Link;
+                }
+            }
+        }
+    }
+
+    private async ValueTask ToCrmAsync(Round round, List<Meeting> meetings, CancellationToken cancellationToken)
+    {
+        List<Meeting> outs = [.. meetings.Where(meeting => meeting.Out.Count > 0 && !meeting.Link.IsDeleted)];
+        foreach (Meeting[] part in outs.Chunk(MaxWrites))
+        {
+            CrmWrite[] writes = [.. part.Select(meeting => new CrmWrite
+            {
+                Kind = CrmObject.Contact,
+                Id = meeting.Link.Id,
+                Fields = meeting.Out.ToDictionary(pair => pair.Key.Field, pair => pair.Value),
+                Revision = meeting.Link.Revision,
+            })];
+            List<CrmRecord> stored = [];
+            List<string> again = [];
+            string? later = null;
+            foreach ((Meeting meeting, CrmOutcome outcome) in part.Zip(await WriteAsync(writes, cancellationToken).ConfigureAwait(false)))
+            {
+                switch (outcome.Kind)
+                {
+                    case CrmOutcomeKind.Done:
+                        foreach ((FieldRule rule, JsonElement value) in meeting.Out)
+                        {
+                            meeting.Link.Agreed[rule.Field] = new AgreedPair(CanonicalValue.Of(value), Theirs(outcome.Record!.Fields, rule.Field));
+                        }
+
+                        stored.Add(outcome.Record!);
+                        break;
+                    case CrmOutcomeKind.Refused:
+                        foreach ((FieldRule rule, JsonElement value) in meeting.Out.Where(pair => outcome.Field is null || pair.Key.Field == outcome.Field))
+                        {
+                            meeting.Link.Agreed[rule.Field] = new AgreedPair(CanonicalValue.Of(value), Theirs(meeting.Link.Seen, rule.Field), IsRefused: true);
+                        }
+
+                        await RefuseAsync(meeting.View, meeting.Out.Where(pair => outcome.Field is null || pair.Key.Field == outcome.Field).ToDictionary(pair => pair.Key.Field, pair => pair.Value), outcome.Reason, cancellationToken).ConfigureAwait(false);
+                        round.Unsettled[meeting.Link.Id] = meeting.Link; // The other fields, without this one.
+                        break;
+                    case CrmOutcomeKind.Stale or CrmOutcomeKind.Gone when outcome.Record is { } current:
+                        stored.Add(current);
+                        round.Unsettled[meeting.Link.Id] = meeting.Link;
+                        break;
+                    case CrmOutcomeKind.Stale or CrmOutcomeKind.Gone:
+                        again.Add(meeting.Link.Id);
+                        round.Unsettled[meeting.Link.Id] = meeting.Link;
+                        break;
+                    default:
+                        later = outcome.Reason;
+                        round.Unsettled[meeting.Link.Id] = meeting.Link;
+                        break;
+                }
+            }
+
+            if (again.Count > 0)
+            {
+                stored.AddRange(await _crm.ReadAsync(CrmObject.Contact, again, cancellationToken).ConfigureAwait(false));
+            }
+
+            await ObserveAsync(round, stored, cancellationToken).ConfigureAwait(false);
+            if (later is not null)
+            {
+                round.Fail(new DestinationUnavailableException($"{_settings.Target} did not take a write now."));
+            }
+        }
+
+        await round.SaveBeforeFailureAsync(_links).ConfigureAwait(false);
+    }
+
+    /// <summary>Contacts that StreamCdp made for persons who turned out to be one become one.</summary>
+    private async ValueTask MergeOwnAsync(Round round, List<Meeting> meetings, CancellationToken cancellationToken)
+    {
+        if (!_settings.MergesOwn)
+        {
+            return;
+        }
+
+        foreach (ProfileView view in meetings.Select(meeting => meeting.View).DistinctBy(view => view.Id).ToList())
+        {
+            CrmLink[] links = [.. ContactsOf(view).Select(id => round.Link(CrmObject.Contact, id)).Where(link => !link.IsDeleted && link.Hash.Length > 0)];
+            if (links.Length < 2)
+            {
+                continue;
+            }
+
+            CrmLink into = links.FirstOrDefault(link => !link.IsOurs) ?? links[0];
+            foreach (CrmLink from in links.Where(link => link.IsOurs && link != into))
+            {
+                if (await _crm.MergeContactsAsync(from.Id, into.Id, cancellationToken).ConfigureAwait(false) is { } stays)
+                {
+                    List<CrmRecord> records = [new CrmRecord { Kind = CrmObject.Contact, Id = from.Id, IsDeleted = true, MergedInto = stays }];
+                    if (stays != into.Id)
+                    {
+                        records.Add(new CrmRecord { Kind = CrmObject.Contact, Id = into.Id, IsDeleted = true, MergedInto = stays });
+                        round.Link(CrmObject.Contact, stays).IsOurs = into.IsOurs;
+                    }
+
+                    meetings.RemoveAll(meeting => meeting.Link == from || (stays != into.Id && meeting.Link == into));
+                    await ObserveAsync(round, records, cancellationToken).ConfigureAwait(false);
+                    break; // The next round sees what is left.
+                }
+            }
+        }
+    }
+
+    private async ValueTask ToListsAsync(Round round, List<Meeting> meetings, CancellationToken cancellationToken)
+    {
+        foreach (string list in _settings.Lists.Order(StringComparer.Ordinal))
+        {
+            List<CrmLink> add = [.. meetings.Where(meeting => !meeting.Link.IsDeleted && meeting.View.Segments.Contains(list) && !meeting.Link.Lists.Contains(list)).Select(meeting => meeting.Link)];
+            List<CrmLink> remove = [.. meetings.Where(meeting => !meeting.Link.IsDeleted && !meeting.View.Segments.Contains(list) && meeting.Link.Lists.Contains(list)).Select(meeting => meeting.Link)];
+            for (int i = 0; i < Math.Max(add.Count, remove.Count); i += MaxWrites)
+            {
+                CrmLink[] now = [.. add.Skip(i).Take(MaxWrites), .. remove.Skip(i).Take(MaxWrites)];
+                IReadOnlyList<string> gone = await _crm.ChangeListAsync(list, [.. add.Skip(i).Take(MaxWrites).Select(link => link.Id)], [.. remove.Skip(i).Take(MaxWrites).Select(link => link.Id)], cancellationToken).ConfigureAwait(false);
+                foreach (CrmLink link in now)
+                {
+                    if (!link.Lists.Remove(list))
+                    {
+                        link.Lists.Add(list);
+                    }
+                }
+
+                if (gone.Count > 0)
+                {
+                    await ObserveAsync(round, await _crm.ReadAsync(CrmObject.Contact, [.. gone], cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+                }
+            }
+        }
+    }
+
+    // ---- Parts ---------------------------------------------------------------------------------------------------------------------
+
+    private async ValueTask ApplyAsync(Round round, CancellationToken cancellationToken)
+    {
+        if (round.HasEvents)
+        {
+            await _profiles.AppliedAsync(cancellationToken).ConfigureAwait(false);
+            round.HasEvents = false;
+        }
+    }
+
+    private async ValueTask<IReadOnlyList<CrmOutcome>> WriteAsync(IReadOnlyList<CrmWrite> writes, CancellationToken cancellationToken)
+    {
+        if (writes.Count == 0)
+        {
+            return [];
+        }
+
+        IReadOnlyList<CrmOutcome> outcomes = await _crm.WriteAsync(writes, cancellationToken).ConfigureAwait(false);
+        if (outcomes.Count != writes.Count || outcomes.Any(outcome => outcome.Kind == CrmOutcomeKind.Done && outcome.Record is null))
+        {
+            throw new InvalidOperationException($"The connector answered {outcomes.Count} outcomes for {writes.Count} writes, or one without its record; needed is one for each.");
+        }
+
+        Written += outcomes.Count(outcome => outcome.Kind == CrmOutcomeKind.Done);
+        return outcomes;
+    }
+
+    private async ValueTask RefuseAsync(ProfileView view, IReadOnlyDictionary<string, JsonElement> fields, string reason, CancellationToken cancellationToken)
+    {
+        Refused++;
+        var change = new ProfileChange { Kind = ChangeKind.Profile, ProfileId = view.Id, Version = view.Version, At = view.UpdatedAt, Identifiers = view.Identifiers, Segments = view.Segments, Fields = fields };
+        await _refuse(change, reason, cancellationToken).ConfigureAwait(false);
+    }
+
+    private IEnumerable<string> ContactsOf(ProfileView view) => Values(view, _crm.ContactIdType);
+
+    private static IEnumerable<string> Values(ProfileView view, string type) => view.Identifiers.Where(identifier => identifier.Type == type).Select(identifier => identifier.Value);
+
+    /// <summary>An identifier that names a profile for good: one of a device only where there is no other.</summary>
+    private static IEnumerable<ChangeIdentifier> Best(ProfileView view) =>
+        view.Identifiers.OrderBy(identifier => identifier.Type switch { "user_id" => 0, "anonymous_id" => 2, _ => 1 }).Take(1);
+
+    private Dictionary<string, JsonElement> OutFields(ProfileView view, string? theirs) => _settings.Fields
+        .Where(rule => rule.Direction != SyncDirection.In)
+        .Select(rule => (rule.Field, Value: Ours(view, rule, theirs)))
+        .Where(field => CanonicalValue.Of(field.Value) is not null)
+        .ToDictionary(field => field.Field, field => field.Value);
+
+    /// <summary>What the profile has for a field. Of several identifiers the one that the CRM has, else the first.</summary>
+    private static JsonElement Ours(ProfileView view, FieldRule rule, string? theirs)
+    {
+        if (rule.Value is null)
+        {
+            return JsonSerializer.SerializeToElement(string.Join(", ", view.Segments.Order(StringComparer.Ordinal)));
+        }
+
+        if (rule.Value.Root != PathRoot.Identifiers)
+        {
+            return view.Value(rule.Value);
+        }
+
+        string[] values = [.. Values(view, rule.Value.Path[0])];
+        string? same = theirs is null ? null : values.FirstOrDefault(value => CanonicalValue.Of(JsonSerializer.SerializeToElement(value)) == theirs);
+        string? ours = same ?? (theirs is null ? values.FirstOrDefault() : null);
+        return theirs is not null && same is null ? CanonicalValue.Parse(theirs) : JsonSerializer.SerializeToElement(ours); // An identifier is never replaced: only an empty field is filled.
+    }
+
+    private static string? Theirs(IReadOnlyDictionary<string, JsonElement> fields, string name) => fields.TryGetValue(name, out JsonElement value) ? CanonicalValue.Of(value) : null;
+
+    private static string Hash(CrmRecord record)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        foreach ((string name, JsonElement value) in record.Fields.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+        {
+            hash.AppendData(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{name.Length}:{name}={CanonicalValue.Of(value)}\n")));
+        }
+
+        foreach (string contact in record.ContactIds)
+        {
+            hash.AppendData(Encoding.UTF8.GetBytes($"contact={contact}\n"));
+        }
+
+        return Convert.ToHexStringLower(hash.GetHashAndReset().AsSpan(0, 16));
+    }
+
+    /// <summary>A record and its profile.</summary>
+    private sealed record Meeting(CrmLink Link, ProfileView View)
+    {
+        public Dictionary<FieldRule, JsonElement> In { get; } = [];
+
+        public Dictionary<FieldRule, JsonElement> Out { get; } = [];
+    }
+
+    /// <summary>What one call works on.</summary>
+    private sealed class Round(CrmLinks links)
+    {
+        private readonly Dictionary<string, List<ChangeIdentifier>> _extra = [];
+        private Exception? _failure;
+
+        public Dictionary<(CrmObject Kind, string Id), CrmLink> Links { get; } = [];
+
+        /// <summary>Contacts to decide on, by id.</summary>
+        public Dictionary<string, CrmLink> Unsettled { get; } = new(StringComparer.Ordinal);
+
+        public List<CrmConflict> Conflicts { get; } = [];
+
+        /// <summary>Something was appended that is not applied yet.</summary>
+        public bool HasEvents { get; set; }
+
+        public CrmLink Link(CrmObject kind, string id)
+        {
+            if (!Links.TryGetValue((kind, id), out CrmLink? link))
+            {
+                link = links.Find(kind, id) ?? new CrmLink { Kind = kind, Id = id };
+                Links.Add((kind, id), link);
+            }
+
+            return link;
+        }
+
+        /// <summary>Identifiers that make a record this person's.</summary>
+        public void AddExtra(string id, IEnumerable<ChangeIdentifier> identifiers) => _extra[id] = [.. identifiers];
+
+        public List<ChangeIdentifier> Extra(string id) => _extra.GetValueOrDefault(id) ?? [];
+
+        public void Fail(Exception failure) => _failure ??= failure;
+
+        /// <summary>Throws what failed, after saving what did not.</summary>
+        public ValueTask SaveBeforeFailureAsync(CrmLinks table)
+        {
+            if (_failure is null)
+            {
+                return ValueTask.CompletedTask;
+            }
+
+            table.Save(Links.Values, [], Conflicts);
+            return ValueTask.FromException(_failure);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+using System.Globalization;
+using System.Text.Json;
+using StreamCdp.Connectors.Crm;
+
+namespace StreamCdp.Connectors.Tests.Crm;
+
+/// <summary>The smallest CRM that does everything which a real one does to a sync: late commits, lost answers, people who edit at the same time, merges with new ids, texts that are trimmed.</summary>
+internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
+{
+    private readonly SortedDictionary<long, Row> _rows = [];
+    private long _ids;
+
+    /// <summary>Asked before each request; set by the connection.</summary>
+    public IRequestGate? Gate { get; set; }
+
+    /// <summary>How many of a thousand requests fail, before or after they were done.</summary>
+    public int Faults { get; set; }
+
+    /// <summary>Tells before each write: somebody may be faster.</summary>
+    public Action BeforeWrite { get; set; } = () => { };
+
+    public int Requests { get; private set; }
+
+    public int Writes { get; private set; }
+
+    /// <summary>Values that the connector put over another one: what a person lost by it.</summary>
+    public List<(string Id, string Field, string? Was, string? Now)> Overwritten { get; } = [];
+
+    public IReadOnlyList<CrmObject> Objects { get; } = [CrmObject.Contact, CrmObject.Deal];
+
+    public string ContactIdType => "crm_contact_id";
+
+    public IEnumerable<CrmRecord> Living(CrmObject kind) => _rows.Values.Where(row => row.Record.Kind == kind && !row.Record.IsDeleted).Select(row => row.Record);
+
+    public CrmRecord? Find(string id) => _rows.GetValueOrDefault(long.Parse(id, CultureInfo.InvariantCulture))?.Record;
+
+    // ---- People -----------------------------------------------------------------------------------------------------------------
+
+    public string Make(CrmObject kind, params (string Field, object? Value)[] fields) => Put(new CrmRecord { Kind = kind, Id = "", Fields = fields.ToDictionary(field => field.Field, field => JsonSerializer.SerializeToElement(field.Value)), CreatedAt = time.GetUtcNow() }, late: TimeSpan.Zero).Id;
+
+    public string MakeDeal(string stage, double amount, params string[] contacts) =>
+        Put(new CrmRecord { Kind = CrmObject.Deal, Id = "", Fields = new Dictionary<string, JsonElement> { ["name"] = Text("D"), ["stage"] = Text(stage), ["amount"] = JsonSerializer.SerializeToElement(amount), ["currency"] = Text("EUR") }, ContactIds = contacts, CreatedAt = time.GetUtcNow() }, TimeSpan.Zero).Id;
+
+    /// <summary>Somebody types; with <paramref name="late"/> it is committed so long after its time.</summary>
+    public void Edit(string id, string field, object? value, TimeSpan late = default)
+    {
+        CrmRecord record = Find(id)!;
+        Put(record with { Fields = new Dictionary<string, JsonElement>(record.Fields) { [field] = JsonSerializer.SerializeToElement(value) } }, late);
+    }
+
+    public void Assign(string deal, params string[] contacts) => Put(Find(deal)! with { ContactIds = contacts }, TimeSpan.Zero);
+
+    public void Delete(string id) => Put(Find(id)! with { IsDeleted = true }, TimeSpan.Zero);
+
+    public string Merge(string from, string into, bool mints)
+    {
+        CrmRecord loser = Find(from)!;
+        CrmRecord winner = Find(into)!;
+        var fields = new Dictionary<string, JsonElement>(winner.Fields);
+        foreach ((string name, JsonElement value) in loser.Fields.Where(field => CanonicalValue.Of(fields.GetValueOrDefault(field.Key)) is null))
+        {
+            fields[name] = value;
+        }
+
+        string stays = Put(winner with { Id = mints ? "" : into, Fields = fields }, TimeSpan.Zero).Id;
+        foreach (string gone in mints ? (string[])[from, into] : [from])
+        {
+            Put(Find(gone)! with { IsDeleted = true, MergedInto = stays }, TimeSpan.Zero);
+        }
+
+        foreach (CrmRecord deal in Living(CrmObject.Deal).Where(deal => deal.ContactIds.Any(contact => contact == from || (mints && contact == into))).ToList())
+        {
+            Put(deal with { ContactIds = [.. deal.ContactIds.Select(contact => contact == from || (mints && contact == into) ? stays : contact).Distinct()] }, TimeSpan.Zero);
+        }
+
+        return stays;
+    }
+
+    // ---- The connector ----------------------------------------------------------------------------------------------------------
+
+    public ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken) => ValueTask.FromResult<IReadOnlyList<CrmField>>([]);
+
+    public async ValueTask<CrmPage> ChangesAsync(CrmObject kind, DateTimeOffset since, string? page, CancellationToken cancellationToken)
+    {
+        DateTimeOffset now = time.GetUtcNow();
+        return await RequestAsync(
+            () =>
+            {
+                long after = page is null ? 0 : long.Parse(page, CultureInfo.InvariantCulture);
+                CrmRecord[] records = [.. _rows.Where(pair => pair.Key > after && pair.Value.Record.Kind == kind && pair.Value.VisibleAt <= now && pair.Value.Record.ModifiedAt >= since).Take(3).Select(pair => pair.Value.Record)];
+                return new CrmPage(records, records.Length == 3 ? records[^1].Id : null, now);
+            },
+            cancellationToken);
+    }
+
+    public ValueTask<IReadOnlyList<CrmRecord>> ReadAsync(CrmObject kind, IReadOnlyList<string> ids, CancellationToken cancellationToken) =>
+        RequestAsync<IReadOnlyList<CrmRecord>>(() => [.. ids.Select(id => Find(id) is { } record && record.Kind == kind ? record : new CrmRecord { Kind = kind, Id = id, IsDeleted = true })], cancellationToken);
+
+    public ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(CrmObject kind, string? page, CancellationToken cancellationToken) =>
+        RequestAsync<(IReadOnlyList<string>, string?)>(() => ([.. Living(kind).Select(record => record.Id)], null), cancellationToken);
+
+    public ValueTask<IReadOnlyList<CrmRecord>> FindContactsAsync(IReadOnlyList<string> externalIds, IReadOnlyList<string> emails, CancellationToken cancellationToken) =>
+        RequestAsync<IReadOnlyList<CrmRecord>>(
+            () => [.. Living(CrmObject.Contact).Where(record => (record.ExternalId is not null && externalIds.Contains(record.ExternalId)) || (record.Fields.TryGetValue("email", out JsonElement email) && email.ValueKind == JsonValueKind.String && emails.Contains(email.GetString()!)))],
+            cancellationToken);
+
+    public ValueTask<IReadOnlyList<CrmOutcome>> WriteAsync(IReadOnlyList<CrmWrite> writes, CancellationToken cancellationToken)
+    {
+        BeforeWrite();
+        return RequestAsync<IReadOnlyList<CrmOutcome>>(() => [.. writes.Select(Write)], cancellationToken);
+    }
+
+    public ValueTask<IReadOnlyList<string>> ChangeListAsync(string list, IReadOnlyList<string> add, IReadOnlyList<string> remove, CancellationToken cancellationToken) =>
+        RequestAsync<IReadOnlyList<string>>(
+            () =>
+            {
+                HashSet<string> members = Lists.TryGetValue(list, out HashSet<string>? found) ? found : Lists[list] = [];
+                members.UnionWith(add);
+                members.ExceptWith(remove);
+                return [.. add.Where(id => Find(id)?.IsDeleted != false)];
+            },
+            cancellationToken);
+
+    public Dictionary<string, HashSet<string>> Lists { get; } = [];
+
+    public ValueTask<string?> MergeContactsAsync(string from, string into, CancellationToken cancellationToken) =>
+        RequestAsync(() => Find(from) is { IsDeleted: false } && Find(into) is { IsDeleted: false } ? Merge(from, into, mints: false) : Find(from)?.MergedInto ?? into, cancellationToken)!;
+
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+
+    private CrmOutcome Write(CrmWrite write)
+    {
+        CrmRecord? record = write.Id is not null ? Find(write.Id) : Living(write.Kind).FirstOrDefault(one => write.ExternalId is not null && one.ExternalId == write.ExternalId);
+        if (write.Id is not null && record?.IsDeleted != false)
+        {
+            return new CrmOutcome(CrmOutcomeKind.Gone, record);
+        }
+
+        if (write.Revision is not null && record!.Revision != write.Revision)
+        {
+            return new CrmOutcome(CrmOutcomeKind.Stale);
+        }
+
+        if (write.Fields.Any(field => field.Value.ValueKind == JsonValueKind.String && field.Value.GetString()!.Contains('!', StringComparison.Ordinal)))
+        {
+            return new CrmOutcome(CrmOutcomeKind.Refused, Reason: "no exclamation marks", Field: write.Fields.First(field => field.Value.ToString().Contains('!', StringComparison.Ordinal)).Key);
+        }
+
+        var fields = new Dictionary<string, JsonElement>(record?.Fields ?? new Dictionary<string, JsonElement>());
+        foreach ((string name, JsonElement value) in write.Fields)
+        {
+            if (record is not null && CanonicalValue.Of(fields.GetValueOrDefault(name)) is { } was && was != CanonicalValue.Of(value))
+            {
+                Overwritten.Add((record.Id, name, was, CanonicalValue.Of(value)));
+            }
+
+            fields[name] = value.ValueKind == JsonValueKind.String ? Text(value.GetString()!.Trim()) : value;
+        }
+
+        Writes++;
+        return new CrmOutcome(CrmOutcomeKind.Done, Put((record ?? new CrmRecord { Kind = write.Kind, Id = "", CreatedAt = time.GetUtcNow() }) with { Fields = fields, ExternalId = write.ExternalId ?? record?.ExternalId }, TimeSpan.Zero));
+    }
+
+    private CrmRecord Put(CrmRecord record, TimeSpan late)
+    {
+        long id = record.Id.Length == 0 ? ++_ids : long.Parse(record.Id, CultureInfo.InvariantCulture);
+        long revision = (_rows.GetValueOrDefault(id)?.Number ?? 0) + 1;
+        CrmRecord stored = record with { Id = id.ToString(CultureInfo.InvariantCulture), ModifiedAt = time.GetUtcNow() - late, Revision = revision.ToString(CultureInfo.InvariantCulture) };
+        _rows[id] = new Row(stored, revision, time.GetUtcNow());
+        return stored;
+    }
+
+    private async ValueTask<T> RequestAsync<T>(Func<T> work, CancellationToken cancellationToken)
+    {
+        await Gate!.WaitAsync(cancellationToken);
+        Requests++;
+        int fate = random.Next(1000);
+        if (fate < Faults / 2)
+        {
+            throw new DestinationUnavailableException("away", fate % 3 == 0 ? TimeSpan.FromSeconds(10) : null, isRateLimit: fate % 3 == 0);
+        }
+
+        T answer = work();
+        return fate < Faults ? throw new DestinationUnavailableException("the answer was lost") : answer;
+    }
+
+    private static JsonElement Text(string text) => JsonSerializer.SerializeToElement(text);
+
+    private sealed record Row(CrmRecord Record, long Number, DateTimeOffset VisibleAt);
+}
