@@ -65,6 +65,22 @@ public class CrmRulesTests
         """{"deals":[{"id":"12","source":"hubspot","n":2}]}""",
         new CrmPerson().Event("""{"crm":{"object":"deal","id":12,"fields":{"n":1}}}""", 1).Event("""{"crm":{"\u006fbject":"d\u0065al","id":"\u0031\u0032","fields":{"n":2}}}""", 2).Document());
 
+    [Fact]
+    public void Text_that_is_no_UTF_8_stops_nothing()
+    {
+        var person = new CrmPerson();
+        byte[] context = [.. """{"crm":{"object":"deal","fields":{"na"""u8, 0xFF, .. """me":"x"""u8, 0xC3, .. """y"},"id":"1"""u8, 0xFF, .. "\"}}"u8];
+        new CrmRules(CrmPerson.Model, person.Skipped).Apply(person.Profile, context, "hubspot"u8, new Pipeline.EventOrder(1, 1, 0));
+        var document = new MemoryStream();
+        using (var writer = new System.Text.Json.Utf8JsonWriter(document))
+        {
+            ProfileDocument.WriteCrm(writer, person.Profile);
+        }
+
+        Assert.Equal(1, person.Profile.Crm.Length);
+        Assert.NotEqual(0, document.Length);
+    }
+
     [Theory]
     [InlineData("forms")]
     [InlineData("shop")]

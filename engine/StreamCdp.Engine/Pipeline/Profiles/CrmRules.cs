@@ -32,8 +32,8 @@ internal sealed class CrmRules
     /// <summary>Longest fields of a record, bytes of JSON without white space: a quarter of what an event may have.</summary>
     public const int MaxFieldsBytes = 8_192;
 
-    /// <summary>All records of a profile, bytes: with a quarter of room to grow and all else they fit a page of the store, which is 1 MiB or more from 32 MiB a shard on.</summary>
-    public const int MaxBytes = 512 << 10;
+    /// <summary>All records of a profile, bytes: with a quarter of room to grow they fit a page of the store (<see cref="State.FasterStore"/>), which has 512 KiB or more from 16 MiB of pages a shard on.</summary>
+    public const int MaxBytes = 384 << 10;
 
     /// <summary>Longest id, characters (Unicode code points).</summary>
     public const int MaxIdCharacters = 100;

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 
 namespace StreamCdp.Engine.Pipeline.Profiles;
 
@@ -187,8 +188,8 @@ internal sealed class ProfileState
     /// <summary>Bytes of the arena that are in use, with those that values which grew left behind.</summary>
     public int ArenaUsed => _used;
 
-    /// <summary>Size of the arena.</summary>
-    public int ArenaBytes => _arena.Length;
+    /// <summary>Size of what can grow large: the arena and the list of CRM records.</summary>
+    public int HeldBytes => _arena.Length + (_crm.Length * Unsafe.SizeOf<CrmEntry>());
 
     /// <summary>The bytes of a slice; valid until the next change of this profile.</summary>
     public ReadOnlySpan<byte> Bytes(Slice slice) => _arena.AsSpan(slice.Offset, slice.Length);
