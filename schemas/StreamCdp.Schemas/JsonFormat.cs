@@ -10,7 +10,7 @@ public static class JsonFormat
 {
     /// <summary>Writes a profile; <c>state</c> is base64, so that nothing is lost against Avro.</summary>
     /// <param name="json">Gets one object.</param>
-    /// <param name="profile">Its traits, provenance and computed traits are taken as the JSON that they are, unchecked.</param>
+    /// <param name="profile">Its traits, provenance, computed traits and CRM records are taken as the JSON that they are, unchecked.</param>
     public static void WriteProfile(Utf8JsonWriter json, scoped in Profile profile)
     {
         ArgumentNullException.ThrowIfNull(json);
@@ -56,6 +56,7 @@ public static class JsonFormat
         }
 
         json.WriteEndArray();
+        WriteObject(json, "crm"u8, profile.Crm);
         json.WriteStartObject("activity"u8);
         WriteTime(json, "first_seen"u8, profile.FirstSeen);
         WriteTime(json, "last_seen"u8, profile.LastSeen);

@@ -52,7 +52,10 @@ public ref struct Profile
     /// <summary>Profiles that it took over, oldest first.</summary>
     public AvroList<ProfileReference> MergedFrom { get; set; }
 
-    /// <summary>Reads an Avro body (without the wire format's header).</summary>
+    /// <summary>JSON object of the CRM records: <c>{"deals":[{"id","source",…}]}</c>.</summary>
+    public ReadOnlySpan<byte> Crm { get; set; }
+
+    /// <summary>Reads an Avro body (without the wire format's header). One of before version 0.2, without CRM records, has none.</summary>
     /// <returns>False where the bytes are not exactly one record; then the record is empty.</returns>
     public static bool TryRead(ReadOnlySpan<byte> avroBody, out Profile record)
     {
@@ -73,6 +76,7 @@ public ref struct Profile
         record.LastSeen = reader.ReadLong();
         record.Events = reader.ReadLong();
         record.MergedFrom = reader.ReadList<ProfileReference>();
+        record.Crm = reader.Remaining == 0 && !reader.Failed ? "{}"u8 : reader.ReadBytes();
         if (reader.IsCompleteAndValid)
         {
             return true;

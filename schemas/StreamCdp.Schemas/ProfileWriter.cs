@@ -13,6 +13,7 @@ namespace StreamCdp.Schemas;
 /// writer.Segments(0);
 /// writer.Activity(firstSeen, lastSeen, events);
 /// writer.MergedFrom(0);
+/// writer.Crm(crm);
 /// int end = writer.End();
 /// </code></example>
 /// <param name="buffer">Replaced by a larger copy where it is too small.</param>
@@ -31,6 +32,7 @@ public ref struct ProfileWriter(ref byte[] buffer, int position)
         Segments,
         Activity,
         MergedFrom,
+        Crm,
         Done,
     }
 
@@ -120,15 +122,27 @@ public ref struct ProfileWriter(ref byte[] buffer, int position)
     /// <summary>One profile that this one took over; oldest first.</summary>
     public void MergedProfile(UInt128 id)
     {
-        Debug.Assert(_next == Part.Done && _left > 0, "No merged profile is due here.");
+        Debug.Assert(_next == Part.Crm && _left > 0, "No merged profile is due here.");
         _writer.WriteTextId(id);
         EndItem();
     }
 
+    /// <summary>The CRM records, a JSON object; an empty span is written as <c>{}</c>, and so is one that is not said.</summary>
+    public void Crm(scoped ReadOnlySpan<byte> crm)
+    {
+        Go(Part.Crm);
+        _writer.WriteBytes(crm.IsEmpty ? "{}"u8 : crm);
+    }
+
     /// <summary>Last.</summary>
     /// <returns>The position behind the last byte.</returns>
-    public readonly int End()
+    public int End()
     {
+        if (_next == Part.Crm)
+        {
+            Crm(default);
+        }
+
         Debug.Assert(_next == Part.Done && _left == 0, "A part of the profile is missing.");
         return _writer.Position;
     }

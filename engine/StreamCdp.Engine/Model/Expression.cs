@@ -251,11 +251,11 @@ public sealed record InSegmentExpression(string SegmentId) : Expression
     public override string ToString() => ExpressionText.Of(this);
 }
 
-/// <summary>A function over a collection of the profile: <c>count(deals, …)</c>, <c>sum(deals, amount, …)</c>, <c>exists(deals, …)</c>. Parsed now, evaluated with the CRM work.</summary>
+/// <summary>A function over a collection of the profile: <c>count(deals, …)</c>, <c>sum(deals, amount, …)</c>, <c>exists(deals, …)</c>. Its records are the profile's CRM records of now.</summary>
 /// <param name="Function">count, sum or exists.</param>
-/// <param name="Collection">deals or contacts.</param>
+/// <param name="Collection">deals, contacts, leads, companies or activities.</param>
 /// <param name="Field">For sum.</param>
-/// <param name="Where">Predicate over the item's fields (root Properties), or null.</param>
+/// <param name="Where">Predicate over the record's fields (root Properties), or null; <c>source</c> and <c>id</c> are those of the record.</param>
 public sealed record CollectionExpression(string Function, string Collection, EquatableList<string>? Field, Expression? Where) : Expression
 {
     /// <inheritdoc/>

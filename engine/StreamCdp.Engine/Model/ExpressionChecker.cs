@@ -8,6 +8,7 @@ internal sealed class ExpressionChecker
     private readonly ParsedExpression _parsed;
     private readonly Func<string, ExpressionType> _computedType;
     private readonly List<ExpressionError> _errors;
+    private bool _inItem;
 
     private ExpressionChecker(ParsedExpression parsed, Func<string, ExpressionType> computedType, List<ExpressionError> errors) =>
         (_parsed, _computedType, _errors) = (parsed, computedType, errors);
@@ -23,7 +24,7 @@ internal sealed class ExpressionChecker
         ExpressionType type = checker.Check(parsed.Root);
         if (parsed.Root is ListExpression or NowExpression)
         {
-            checker.Report(parsed.Root, $"a computed trait is a function, a path or a condition, not {Name(parsed.Root, type)}");
+            checker.Report(parsed.Root, $"a computed trait is a function, a path or a condition, not {checker.Name(parsed.Root, type)}");
         }
 
         return type;
@@ -32,21 +33,23 @@ internal sealed class ExpressionChecker
     private static bool IsDate(Expression expression) =>
         expression is LiteralExpression { Value: string text } && DateText.IsDate(text);
 
-    private static string Name(Expression expression, ExpressionType type) => expression switch
+    private string Name(Expression expression, ExpressionType type) => expression switch
     {
         LiteralExpression { Value: string value } => $"the text {Short(ExpressionText.Quoted(value))}",
         LiteralExpression { Value: double value } => $"the number {value.ToString("R", CultureInfo.InvariantCulture)}",
         LiteralExpression literal => literal.ToString(),
         NowExpression => "now",
         ListExpression => "a list",
-        PathExpression { Root: PathRoot.Identifiers } path => $"the list {Short(path.ToString())}",
+        PathExpression { Root: PathRoot.Identifiers } path => $"the list {Short(Text(path))}",
         FunctionExpression function => $"{ExpressionWords.Of(function.Kind)}(…) ({Article(type)})",
         CollectionExpression collection => $"{collection.Function}({collection.Collection}, …) ({Article(type)})",
         InSegmentExpression => "in_segment(…) (true or false)",
-        PathExpression path when type != ExpressionType.Any => $"{Short(path.ToString())} ({Article(type)})",
-        PathExpression path => Short(path.ToString()),
+        PathExpression path when type != ExpressionType.Any => $"{Short(Text(path))} ({Article(type)})",
+        PathExpression path => Short(Text(path)),
         _ => Article(type),
     };
+
+    private string Text(Expression expression) => _inItem ? ExpressionText.OfItem(expression) : ExpressionText.Of(expression);
 
     private static string Article(ExpressionType type) => type switch
     {
@@ -68,7 +71,7 @@ internal sealed class ExpressionChecker
             return;
         }
 
-        string advice = type is ExpressionType.Any && expression is PathExpression ? $"; compare it, such as {Short(expression.ToString())} == true"
+        string advice = type is ExpressionType.Any && expression is PathExpression ? $"; compare it, such as {Short(Text(expression))} == true"
             : type is ExpressionType.Number && expression is not LiteralExpression ? "; compare it, such as … > 0"
             : expression is FunctionExpression ? "; compare it, such as … == \"x\""
             : "";
@@ -81,6 +84,8 @@ internal sealed class ExpressionChecker
         {
             case PathExpression { Root: PathRoot.Computed } path:
                 return _computedType(path.Path[0]);
+            case PathExpression { Root: PathRoot.Properties, Path: [ExpressionWords.RecordSource or ExpressionWords.RecordId] } when _inItem:
+                return ExpressionType.Text;
             case LogicExpression logic:
                 foreach (Expression operand in logic.Operands)
                 {
@@ -106,7 +111,9 @@ internal sealed class ExpressionChecker
                 Condition(where, "where:");
                 break;
             case CollectionExpression { Where: { } where }:
+                _inItem = true;
                 Condition(where, "the condition of a collection");
+                _inItem = false;
                 break;
             case CompareExpression compare:
                 CheckCompare(compare);
@@ -169,7 +176,7 @@ internal sealed class ExpressionChecker
             return false;
         }
 
-        string advice = side is PathExpression ? $"{Short(side.ToString())} contains \"x\"" : "traits.x in […]";
+        string advice = side is PathExpression ? $"{Short(Text(side))} contains \"x\"" : "traits.x in […]";
         Report(side, $"{ExpressionWords.Of(compare.Operator)} does not compare lists; use {advice}");
         return true;
     }
@@ -208,7 +215,7 @@ internal sealed class ExpressionChecker
     {
         if (compare.Right is not ListExpression list)
         {
-            string advice = compare.Right is PathExpression path ? $"; use {Short(path.ToString())} contains …" : "";
+            string advice = compare.Right is PathExpression path ? $"; use {Short(Text(path))} contains …" : "";
             Report(compare.Right, $"in needs a list such as [\"DE\", \"FR\"] on its right, found {Name(compare.Right, right)}{advice}");
             return;
         }

@@ -214,7 +214,7 @@ internal sealed class ExpressionParser
             return null;
         }
 
-        if (_scope != Scope.Profile)
+        if (_scope == Scope.Event)
         {
             Report(at, "where: sees only the event itself, not the time; use within: of the function");
         }
@@ -345,7 +345,7 @@ internal sealed class ExpressionParser
         if (token.Value == "now")
         {
             _next++;
-            if (_scope != Scope.Profile)
+            if (_scope == Scope.Event)
             {
                 Report(token.Start, "where: sees only the event itself, not now; use within: of the function");
             }
@@ -497,7 +497,9 @@ internal sealed class ExpressionParser
 
         if (_scope != Scope.Profile)
         {
-            Report(name.Start, $"where: sees only the event itself, not {name.Value}(…)");
+            Report(name.Start, _scope == Scope.Event
+                ? $"where: sees only the event itself, not {name.Value}(…)"
+                : $"a condition on a collection sees only the fields of its items, not {name.Value}(…)");
         }
 
         if (!Enter())
@@ -508,7 +510,7 @@ internal sealed class ExpressionParser
         Expression? call = name.Value == "in_segment" ? InSegment(name)
             : Current.Kind == ExpressionTokenKind.Word && name.Value is "count" or "sum" or "exists" ? Collection(name)
             : isFunction ? Function(name, function)
-            : Fail(Current.Start, $"expected deals or contacts, {Current.Found}; of a path it is written traits.x exists");
+            : Fail(Current.Start, $"expected {ExpressionWords.CollectionList}, {Current.Found}; of a path it is written traits.x exists");
         _depth--;
         return call;
     }
@@ -537,14 +539,14 @@ internal sealed class ExpressionParser
         ExpressionToken collection = Current;
         if (!ExpressionWords.Collections.Contains(collection.Value))
         {
-            string what = name.Value == "exists" ? "deals or contacts" : "an event's name in quotes, deals or contacts";
-            Fail(collection.Start, $"expected {what}, {collection.Found}{Suggest(ExpressionWords.Collections)}");
+            string orEvent = name.Value == "exists" ? "" : "an event's name in quotes, ";
+            Fail(collection.Start, $"expected {orEvent}{ExpressionWords.CollectionList}, {collection.Found}{Suggest(ExpressionWords.Collections)}");
             return null;
         }
 
         _next++;
         EquatableList<string>? field = null;
-        if (name.Value == "sum")
+        if (name.Value == "sum" && !IsWindow())
         {
             if (!Current.Is(",") || _tokens[_next + 1].Kind != ExpressionTokenKind.Word || _tokens[_next + 2].Is(":"))
             {
@@ -562,9 +564,21 @@ internal sealed class ExpressionParser
         }
 
         Expression? where = null;
-        if (Current.Is(","))
+        while (Current.Is(","))
         {
+            if (IsWindow())
+            {
+                Fail(_tokens[_next + 1].Start, $"{name.Value}({collection.Value}, …) takes no within:, because {collection.Value} are those of now; a date is part of the condition, such as created within last 30d");
+                return null;
+            }
+
             _next++;
+            if (where is not null)
+            {
+                Fail(Current.Start, $"{name.Value}({collection.Value}, …) takes one condition; join several by and");
+                return null;
+            }
+
             if (Current.Is("where") && _tokens[_next + 1].Is(":"))
             {
                 _next += 2;
@@ -577,18 +591,11 @@ internal sealed class ExpressionParser
             }
         }
 
-        if (!Close(name))
-        {
-            return null;
-        }
-
-        if (ExpressionWords.CollectionsNotYet.Contains(collection.Value))
-        {
-            Report(name.Start, $"{name.Value}({collection.Value}, …) is not yet evaluated by this version");
-        }
-
-        return At(name.Start, new CollectionExpression(name.Value, collection.Value, field, where));
+        return Close(name) ? At(name.Start, new CollectionExpression(name.Value, collection.Value, field, where)) : null;
     }
+
+    /// <summary>Next comes <c>, within:</c>.</summary>
+    private bool IsWindow() => Current.Is(",") && _tokens[_next + 1].Is("within") && _tokens[_next + 2].Is(":");
 
     private string[]? FieldPath()
     {

@@ -14,6 +14,14 @@ internal static class ExpressionText
         return text.ToString();
     }
 
+    /// <summary>As it stands in the condition of a collection: its fields are bare names.</summary>
+    public static string OfItem(Expression expression)
+    {
+        StringBuilder text = new();
+        Write(text, expression, inItem: true);
+        return text.ToString();
+    }
+
     /// <summary>Text in double quotes; signs that an editor would not show are written \uXXXX.</summary>
     public static string Quoted(string value)
     {

@@ -20,10 +20,17 @@ internal static class ExpressionWords
     /// <summary>Parsed and checked, but refused as "not yet evaluated by this version". Delete an entry when its evaluation is there.</summary>
     public static readonly IReadOnlySet<EventFunction> FunctionsNotYet = new HashSet<EventFunction> { EventFunction.UniqueCount, EventFunction.MostFrequent, EventFunction.Sequence };
 
-    /// <summary>Collections that are parsed and checked, but refused as "not yet evaluated by this version".</summary>
-    public static readonly IReadOnlySet<string> CollectionsNotYet = new HashSet<string> { "deals", "contacts" };
+    /// <summary>CRM records of a profile, by what they are.</summary>
+    public static readonly string[] Collections = ["deals", "contacts", "leads", "companies", "activities"];
 
-    public static readonly string[] Collections = ["deals", "contacts"];
+    /// <summary><see cref="Collections"/> as a sentence has them.</summary>
+    public static readonly string CollectionList = $"{string.Join(", ", Collections[..^1])} or {Collections[^1]}";
+
+    /// <summary>In a collection: id of the event's source. It hides a field of that name.</summary>
+    public const string RecordSource = "source";
+
+    /// <summary>In a collection: id of the record in its source. It hides a field of that name.</summary>
+    public const string RecordId = "id";
 
     public static readonly IReadOnlyDictionary<string, EventFunction> Functions = new Dictionary<string, EventFunction>
     {

@@ -1,6 +1,6 @@
 namespace StreamCdp.Engine.Model;
 
-/// <summary>The event functions of a model.</summary>
+/// <summary>The event functions of a model. Functions of collections are none: they look at records that are in the profile, and so need no backfill.</summary>
 internal static class ModelFunctions
 {
     /// <summary>Normal texts of all event functions in computed traits and segments, each once.</summary>

@@ -130,6 +130,11 @@ public static class ModelReport
             writer.WriteLine($"    - {function}: {window}");
         }
 
+        foreach (CollectionExpression collection in ExpressionWalk.Nodes(expression).OfType<CollectionExpression>().Distinct())
+        {
+            writer.WriteLine($"    - {collection}: CRM records of now; needs no history");
+        }
+
         string[] uses = [.. ExpressionWalk.Nodes(expression).Select(node => node switch
         {
             InSegmentExpression segment => $"segment {segment.SegmentId}",

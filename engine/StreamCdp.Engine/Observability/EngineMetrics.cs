@@ -25,6 +25,7 @@ public sealed class EngineMetrics
     private readonly Histogram _stageLatency;
     private readonly Gauge _logLag;
     private readonly Counter _identityRejections;
+    private readonly Counter _crmSkipped;
     private readonly Gauge _segmentMembers;
     private readonly Counter _segmentChanges;
     private readonly Gauge _checkpointAge;
@@ -48,6 +49,7 @@ public sealed class EngineMetrics
         _logLag = factory.CreateGauge("streamcdp_log_lag_records", "Records of a log's partition that its stage has not read yet.", ["log", "partition"]);
         IdentityMerges = factory.CreateCounter("streamcdp_identity_merges_total", "Profiles that were merged into another.");
         _identityRejections = factory.CreateCounter("streamcdp_identity_rejections_total", "Identifiers that were not linked, by the rule that refused.", ["rule"]);
+        _crmSkipped = factory.CreateCounter("streamcdp_crm_records_skipped_total", "CRM records of events that were not kept, by reason (malformed, too_long, too_many).", ["reason"]);
         IdentityWaiting = factory.CreateGauge("streamcdp_identity_waiting", "Events that wait for a decision of the resolver.");
         Profiles = factory.CreateGauge("streamcdp_profiles", "Profiles in the shards of this process.");
         _segmentMembers = factory.CreateGauge("streamcdp_segment_members", "Members of a segment in the shards of this process.", ["segment"]);
@@ -95,6 +97,9 @@ public sealed class EngineMetrics
 
     /// <summary>The counter of one rule (limit, blocked, merge_by, cap, …); take it once.</summary>
     public Counter.Child IdentityRejections(string rule) => _identityRejections.WithLabels(rule);
+
+    /// <summary>The counter of one reason (malformed, too_long, too_many); take it once.</summary>
+    public Counter.Child CrmSkipped(string reason) => _crmSkipped.WithLabels(reason);
 
     /// <summary>Members of one segment; a sum over shards, so add differences. Take it once.</summary>
     public Gauge.Child SegmentMembers(string segment) => _segmentMembers.WithLabels(segment);

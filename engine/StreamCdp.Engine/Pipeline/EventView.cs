@@ -31,6 +31,9 @@ internal enum EventType : byte
 /// <param name="Partition">Breaks the tie between partitions, so that the order is total.</param>
 internal readonly record struct EventOrder(long TimeMs, long Offset, int Partition) : IComparable<EventOrder>
 {
+    /// <summary>Before every event.</summary>
+    public static readonly EventOrder None = new(long.MinValue, -1, -1);
+
     /// <inheritdoc/>
     public int CompareTo(EventOrder other) =>
         TimeMs != other.TimeMs ? TimeMs.CompareTo(other.TimeMs) :

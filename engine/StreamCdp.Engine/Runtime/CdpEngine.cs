@@ -759,7 +759,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 Prometheus.Histogram.Child profileLatency = _metrics.StageLatency("profile");
                 (long Entered, long Exited)[] changes = [];
                 CdpModel? model = null;
+                Prometheus.Counter.Child malformed = _metrics.CrmSkipped("malformed");
+                Prometheus.Counter.Child tooLong = _metrics.CrmSkipped("too_long");
+                Prometheus.Counter.Child tooMany = _metrics.CrmSkipped("too_many");
                 long applied = 0;
+                var skipped = new CrmSkipped();
                 return () =>
                 {
                     Add(_metrics.EventsProcessed, shard.Profiler.Applied, ref applied);
@@ -772,6 +776,9 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                         }
 
                         shard.StageLatency.PublishTo(profileLatency);
+                        Add(malformed, shard.Profiler.CrmSkipped.Malformed, ref skipped.Malformed);
+                        Add(tooLong, shard.Profiler.CrmSkipped.TooLong, ref skipped.TooLong);
+                        Add(tooMany, shard.Profiler.CrmSkipped.TooMany, ref skipped.TooMany);
                         if (model != shard.Profiler.Model)
                         {
                             model = shard.Profiler.Model;
@@ -843,7 +850,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             }
         }
 
-        static void Add(Prometheus.Counter counter, long value, ref long published)
+        static void Add(Prometheus.ICounter counter, long value, ref long published)
         {
             if (value != published)
             {

@@ -50,6 +50,7 @@ public sealed class ExpressionTextTests
     [InlineData("count(\"A\", where: properties.x == 1, within: 60m) > 1e2", "count(\"A\", within: 1h, where: properties.x == 1) > 100")]
     [InlineData("exists(deals, stage != \"won\")", "exists(deals, where: stage != \"won\")")]
     [InlineData("sum(deals, amount, amount > 3) > 1", "sum(deals, amount, where: amount > 3) > 1")]
+    [InlineData("count(activities) >= 1 and exists(leads,a.b==\"x\" and due within next 24h)", "count(activities) >= 1 and exists(leads, where: a.b == \"x\" and due within next 1d)")]
     [InlineData("traits.d within next 48h", "traits.d within next 2d")]
     public void The_normal_text_is_one_for_all_spellings(string text, string normal)
     {
@@ -99,8 +100,8 @@ public sealed class ExpressionTextTests
 
     private static Gen<Expression> Collection()
     {
-        Gen<Expression> where = Condition(1, Operand(Path(PathRoot.Properties, 2), withCalls: false), dates: false);
-        return Gen.Select(Gen.OneOf<string>("count", "sum", "exists"), Gen.OneOf<string>("deals", "contacts"), Key.Array[1, 2], Optional(where))
+        Gen<Expression> where = Condition(1, Operand(Gen.OneOf<Expression>(Path(PathRoot.Properties, 2), Gen.Const<Expression>(new NowExpression())), withCalls: false), dates: true);
+        return Gen.Select(Gen.OneOf<string>("count", "sum", "exists"), Gen.OneOf(ExpressionWords.Collections), Key.Array[1, 2], Optional(where))
             .Select(parts => (Expression)new CollectionExpression(parts.Item1, parts.Item2, parts.Item1 == "sum" ? new EquatableList<string>(parts.Item3) : null, parts.Item4));
     }
 }

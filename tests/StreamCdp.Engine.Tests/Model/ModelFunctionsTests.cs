@@ -14,9 +14,11 @@ public class ModelFunctionsTests
           ever:     { value: 'count("A")' }
           counted:  { value: 'count("A", within: 1h)' }
           happened: { value: 'happened("A", within: 1h)' }
+          worth:    { value: 'sum(deals, amount)' }
         segments:
           direct:   { when: 'computed.counted > 1 and happened("B")' }
-          indirect: { when: 'in_segment("direct")' }
+          indirect: { when: 'in_segment("direct") and computed.worth > 1' }
+          buyers:   { when: 'exists(deals, stage == "won") and computed.worth > 1' }
         """, _ => null).Model!;
 
     [Theory]
@@ -42,6 +44,10 @@ public class ModelFunctionsTests
         Assert.False(ModelFunctions.IsComplete(function, Since, Since + Hour - Minute));
         Assert.True(ModelFunctions.IsComplete(function, Since, Since + Hour - Minute + 1)); // Its bucket left with the minute.
     }
+
+    [Fact]
+    public void A_function_of_a_collection_needs_no_backfill() =>
+        Assert.Empty(ModelFunctions.Of(s_model.Segments.Single(segment => segment.Id == "buyers").When, s_model));
 
     [Fact]
     public void A_segment_depends_on_the_functions_of_what_it_uses() =>

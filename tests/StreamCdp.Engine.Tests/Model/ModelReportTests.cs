@@ -17,8 +17,9 @@ public sealed class ModelReportTests
             traits: { plan: { prefer: [crm, web] }, campaign: { merge: first, from: context.campaign.name } }
             computed:
               orders: { value: 'count("Order Completed", within: 90d)' }
+              won: { value: 'sum(deals, amount, stage == "won")' }
             segments:
-              big: { name: Big ones, when: 'in_segment("known") and computed.orders > 3' }
+              big: { name: Big ones, when: 'in_segment("known") and computed.orders > 3 and exists(leads) and exists(leads)' }
               known: { when: 'happened("Login", within: 36h) or sum("Paid", properties.amount) > 1 or count("Paid", within: 90m) > 1' }
             privacy: {}
             """, _ => null);
@@ -45,9 +46,11 @@ public sealed class ModelReportTests
               plan: latest, prefer crm over web
               campaign: first, from context.campaign.name of every event
 
-            computed traits (1)
+            computed traits (2)
               orders = count("Order Completed", within: 90d)
                 - count("Order Completed", within: 90d): buckets of 1d; needs history: complete 90d after the model knows it, or by a backfill
+              won = sum(deals, amount, where: stage == "won")
+                - sum(deals, amount, where: stage == "won"): CRM records of now; needs no history
 
             segments (2), in the order of evaluation
               known, version {result.Model.Segments[0].Version:x16}
@@ -56,11 +59,12 @@ public sealed class ModelReportTests
                 - sum("Paid", properties.amount): ever; needs history: events before the model knew it count only after a backfill
                 - count("Paid", within: 90m): buckets of 1m; needs history: complete 90m after the model knows it, or by a backfill
               big (Big ones), version {result.Model.Segments[1].Version:x16}
-                when in_segment("known") and computed.orders > 3
+                when in_segment("known") and computed.orders > 3 and exists(leads) and exists(leads)
+                - exists(leads): CRM records of now; needs no history
                 - uses segment known, computed orders
 
             notes (1)
-              cdp.yaml:13:1: note: privacy is not yet used by this version
+              cdp.yaml:14:1: note: privacy is not yet used by this version
 
             """.ReplaceLineEndings(), writer.ToString());
     }

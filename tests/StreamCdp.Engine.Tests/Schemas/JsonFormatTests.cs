@@ -20,7 +20,7 @@ public sealed class JsonFormatTests
             """{"id":"00112233445566778899aabbccddeeff","version":17,"created_at":"2026-11-24T03:00:00.000Z","updated_at":"2026-11-24T03:00:00.001Z","source_offset":99,"merged_into":null"""
             + ""","identifiers":[{"type":"email","value":"a@b.c","first_seen":"1970-01-01T00:00:00.000Z","last_seen":null,"source":"web"}]"""
             + ""","traits":{"plan":"pro","address":{"city":"Köln"}},"provenance":{},"computed":{"orders_90d":3}"""
-            + ""","segments":[{"id":"big_spenders","since":"2026-11-24T03:00:00.000Z"}],"activity":{"first_seen":"1970-01-01T00:00:00.000Z","last_seen":"1970-01-01T00:00:00.001Z","events":120}"""
+            + ""","segments":[{"id":"big_spenders","since":"2026-11-24T03:00:00.000Z"}],"crm":{"deals":[{"id":"12","source":"hubspot"}]},"activity":{"first_seen":"1970-01-01T00:00:00.000Z","last_seen":"1970-01-01T00:00:00.001Z","events":120}"""
             + ""","merged_from":["00000000000000000000000000000001"]}""",
             Encoding.UTF8.GetString(bytes.WrittenSpan));
     }
@@ -108,6 +108,7 @@ public sealed class JsonFormatTests
         writer.Activity(firstSeen: 0, lastSeen: 1, events: 120);
         writer.MergedFrom(1);
         writer.MergedProfile(UInt128.One);
+        writer.Crm("""{"deals":[{"id":"12","source":"hubspot"}]}"""u8);
         return buffer[..writer.End()];
     }
 }

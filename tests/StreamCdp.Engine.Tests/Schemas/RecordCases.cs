@@ -237,6 +237,7 @@ internal static class RecordCases
             writer.MergedProfile(merged.Id);
         }
 
+        writer.Crm(profile.Crm);
         return writer.End();
     }
 
@@ -287,6 +288,7 @@ internal static class RecordCases
                 ["events"] = profile.Events,
             },
             ["merged_from"] = mergedFrom,
+            ["crm"] = Text(profile.Crm),
         };
     }
 

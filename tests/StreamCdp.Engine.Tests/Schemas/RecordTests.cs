@@ -50,7 +50,11 @@ public sealed class RecordTests
             byte[] buffer = [];
             for (int length = 0; length < body.Length; length++)
             {
-                Assert.False(RecordCases.TryRewrite(type, body.AsSpan(0, length), ref buffer, 0, out _), $"{length} of {body.Length} bytes");
+                if (RecordCases.TryRewrite(type, body.AsSpan(0, length), ref buffer, 0, out int end))
+                {
+                    // A profile of version 0.1.0 ends before the CRM records: that alone is read, as one without any.
+                    Assert.True(type == RecordType.Profile && buffer.AsSpan(0, end).SequenceEqual((ReadOnlySpan<byte>)[.. body.AsSpan(0, length), 4, (byte)'{', (byte)'}']), $"{length} of {body.Length} bytes");
+                }
             }
 
             Assert.False(RecordCases.TryRewrite(type, [.. body, 0], ref buffer, 0, out _));

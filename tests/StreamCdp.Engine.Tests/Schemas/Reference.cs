@@ -77,7 +77,7 @@ internal static class Reference
     private static Gen<object?> Primitive(Schema.Type tag, string field, string name) => tag switch
     {
         Schema.Type.String when field is "Profile.id" or "SegmentMembership.profile_id" or "Profile.merged_into" or "Profile.merged_from" => _id.Select(id => (object?)id),
-        Schema.Type.String when field is "Profile.traits" or "Profile.provenance" or "Profile.computed" => _text.Select(text => (object?)$"{{{text}}}"), // Never empty.
+        Schema.Type.String when field is "Profile.traits" or "Profile.provenance" or "Profile.computed" or "Profile.crm" => _text.Select(text => (object?)$"{{{text}}}"), // Never empty.
         Schema.Type.String => _text.Select(text => (object?)text),
         Schema.Type.Bytes => Gen.Byte.Array[0, 200].Select(bytes => (object?)bytes),
         Schema.Type.Long => Gen.OneOf(Gen.Long, Gen.Int.Select(value => (long)value), Gen.OneOf(0, -1, 63, 64, -64, -65, long.MinValue, long.MaxValue)).Select(value => (object?)value),

@@ -19,9 +19,10 @@ internal sealed record GeneratedCase(ulong Seed, CdpModel Model, OracleClock Clo
         var choice = new Choice(seed);
         CdpModel model = new ModelGenerator(choice, without ?? new HashSet<EventFunction>()).Generate();
         TimeSpan dedupWindow = TimeSpan.FromMilliseconds(choice.Of(1_000, 60_000, 3_600_000, 86_400_000));
+        var crm = new CrmGenerator(new Choice(seed ^ 0xC12));
         long[] windows = [.. ModelGenerator.Windows.Where(_ => choice.Percent(25)), (long)dedupWindow.TotalMilliseconds, .. WindowsOf(model)];
-        List<HistoryStep> steps = new HistoryGenerator(choice, windows, clock == OracleClock.Wall).Generate(5 + choice.Below(60));
-        return new GeneratedCase(seed, model, clock, dedupWindow, steps);
+        List<HistoryStep> steps = new HistoryGenerator(choice, crm, windows, clock == OracleClock.Wall).Generate(5 + choice.Below(60));
+        return new GeneratedCase(seed, crm.Extend(model), clock, dedupWindow, steps);
     }
 
     /// <summary>The oracle's answer.</summary>

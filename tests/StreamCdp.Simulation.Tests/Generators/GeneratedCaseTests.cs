@@ -75,11 +75,15 @@ public class GeneratedCaseTests
             See("dead letters", world.Outcomes.Count(outcome => outcome.Verdict == OracleVerdict.DeadLetter));
             See("by event", world.Everybody.Sum(person => person.Changes.Count(change => change.Reason == OracleReason.Event)));
             See("by time", world.Everybody.Sum(person => person.Changes.Count(change => change.Reason == OracleReason.Time)));
+            See("CRM records", world.People.Sum(person => OracleCrm.Of(world.Model, person).Count));
+            See("CRM records gone", world.People.Sum(person => person.Events.Count(e => OracleCrm.Read(world.Model, e) is { Fields.ValueKind: System.Text.Json.JsonValueKind.Null })));
+            See("by CRM records", world.Everybody.Sum(person => person.Changes.Count(change => change.Segment[0] == 't')));
+            See("by CRM records and time", world.Everybody.Sum(person => person.Changes.Count(change => change.Segment[0] == 't' && change.Reason == OracleReason.Time)));
             See("late", world.Everybody.Sum(person => person.Events.Zip(person.Events.Skip(1)).Count(pair => pair.First.Log > pair.Second.Log)));
         }
 
         string all = string.Join(", ", seen.Select(pair => $"{pair.Key} {pair.Value}"));
-        foreach (string what in (string[])["limit", "merge_by", "invalid", "blocked", "merges", "repeats", "dead letters", "by event", "by time", "late"])
+        foreach (string what in (string[])["limit", "merge_by", "invalid", "blocked", "merges", "repeats", "dead letters", "by event", "by time", "late", "CRM records", "CRM records gone", "by CRM records", "by CRM records and time"])
         {
             Assert.True(seen.GetValueOrDefault(what) >= 40, $"Too little of {what}: {all}");
         }

@@ -8,9 +8,10 @@ internal sealed record HistoryStep(OracleEvent? Event, long AtMs);
 
 /// <summary>Random histories of few people and devices, so that nearly everything collides: links, limits, alias, late, repeated, equal times, blocked, invalid, null.</summary>
 /// <param name="choice">Seeded.</param>
+/// <param name="crm">Puts CRM records into contexts.</param>
 /// <param name="windows">Windows of the model and the dedup window: time likes to jump to their edges.</param>
 /// <param name="hasTicks">Wall clock.</param>
-internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> windows, bool hasTicks)
+internal sealed class HistoryGenerator(Choice choice, CrmGenerator crm, IReadOnlyList<long> windows, bool hasTicks)
 {
     /// <summary>2026-01-01T00:00:00Z.</summary>
     private const long Base = 1_767_225_600_000;
@@ -81,26 +82,36 @@ internal sealed class HistoryGenerator(Choice choice, IReadOnlyList<long> window
         What(json, type);
         long? batchSentAt = When(json);
         Break(json);
-        JsonNode? batchContext = choice.Percent(5) ? new JsonObject { ["campaign"] = new JsonObject { ["name"] = "batch" } } : null;
+        JsonObject? batchContext = choice.Percent(5) ? new JsonObject { ["campaign"] = new JsonObject { ["name"] = "batch" } } : null;
+        int odd = choice.Below(20);
+        bool isImport = choice.Percent(5);
+        string source = crm.Source(choice.Of("web", "web", "app", "shop", "crm"));
+        crm.Write(source, _now, () => ContextOf(json, batchContext));
         return new OracleEvent
         {
-            Json = Odd(json.ToJsonString()),
+            Json = Odd(json.ToJsonString(), odd),
             ReceivedAtMs = _now,
             BatchSentAtMs = batchSentAt,
-            Import = choice.Percent(5),
-            SourceId = choice.Of("web", "web", "app", "shop", "crm"),
+            Import = isImport,
+            SourceId = source,
             BatchContextJson = batchContext?.ToJsonString(),
         };
     }
 
     /// <summary>The same text otherwise written: escapes, and keys that come twice, of which the last one counts.</summary>
-    private string Odd(string json) => choice.Below(20) switch
+    private static string Odd(string json, int odd) => odd switch
     {
         0 => json.Replace("\"x\"", "\"\\u0078\"", StringComparison.Ordinal),
         1 => json.Replace("\"traits\":{\"", "\"traits\":{\"plan\":\"first\",\"tags\":[\"first\"],\"country\":null,\"campaign\":1,\"score\":9,\"email\":\"e9@x.de\",\"", StringComparison.Ordinal),
         2 => json.Replace("\"properties\":{\"", "\"properties\":{\"amount\":99,\"cat\":\"z\",\"", StringComparison.Ordinal),
+        3 => json.Replace("\"fields\":{\"", "\"fields\":{ \"amount\" : 99,\"st\\u0061ge\":\"won\",\"close\":null,\"", StringComparison.Ordinal),
+        4 => json.Replace("\"crm\":{\"", "\"crm\":{\"id\":\"2\",\"fields\":{},\"", StringComparison.Ordinal),
         _ => json,
     };
+
+    /// <summary>The context that counts for an event; null where it is broken.</summary>
+    private static JsonObject? ContextOf(JsonObject json, JsonObject? ofBatch) =>
+        json.TryGetPropertyValue("context", out JsonNode? context) ? context as JsonObject : ofBatch ?? Context(json);
 
     private void Who(JsonObject json, string type)
     {

@@ -14,7 +14,7 @@ internal static class ModelText
         yaml.AppendLine("sources:");
         foreach (SourceDefinition source in model.Sources)
         {
-            yaml.AppendLine($"  - {{ id: {source.Id}, kind: {source.Kind} }}");
+            yaml.AppendLine($"  - {{ id: {source.Id}, kind: {source.Kind}{(source is { Kind: "crm", Trusted: false } ? ", trust: public" : "")} }}");
         }
 
         yaml.AppendLine("identifiers:");
@@ -89,6 +89,7 @@ internal static class ModelText
         ExistsExpression exists => $"{Of(exists.Operand)} exists",
         DateWithinExpression within => $"{Of(within.Operand)} within {(within.IsNext ? "next" : "last")} {Duration(within.WindowMs)}",
         FunctionExpression function => Function(function),
+        CollectionExpression collection => Collection(collection),
         InSegmentExpression inSegment => $"in_segment(\"{inSegment.SegmentId}\")",
         _ => throw new NotSupportedException(expression.GetType().Name),
     };
@@ -104,7 +105,7 @@ internal static class ModelText
     }
 
     private static string Operand(Expression operand) =>
-        operand is FunctionExpression or InSegmentExpression ? Of(operand) : $"({Of(operand)})";
+        operand is FunctionExpression or CollectionExpression or InSegmentExpression ? Of(operand) : $"({Of(operand)})";
 
     private static string Path(PathExpression path)
     {
@@ -137,6 +138,22 @@ internal static class ModelText
         }
 
         return $"{name}({string.Join(", ", arguments)})";
+    }
+
+    private static string Collection(CollectionExpression collection)
+    {
+        List<string> arguments = [collection.Collection];
+        if (collection.Field is not null)
+        {
+            arguments.Add(string.Join('.', collection.Field));
+        }
+
+        if (collection.Where is not null)
+        {
+            arguments.Add(Of(collection.Where).Replace("properties.", "", StringComparison.Ordinal)); // Fields are bare names; no generated text has it.
+        }
+
+        return $"{collection.Function}({string.Join(", ", arguments)})";
     }
 
     private static string Operator(CompareOperator op) => op switch

@@ -4,7 +4,7 @@ using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Simulation.Tests.Oracle;
 
-/// <summary>A person as the profile JSON of DESIGN §5.3, without id, version, updated_at, merged_from and crm.</summary>
+/// <summary>A person as the profile JSON of DESIGN §5.3, without id, version, updated_at and merged_from.</summary>
 /// <remarks>A union is an array in order of adding: compare it as a set. Numbers compare as numbers.</remarks>
 internal static class OracleDocument
 {
@@ -31,6 +31,7 @@ internal static class OracleDocument
                 ["id"] = segment.Id,
                 ["since"] = OracleTime.Format(person.Memberships[segment.Id]),
             })]),
+            ["crm"] = new JsonObject(OracleCrm.Of(world.Model, person).GroupBy(record => record.Collection).Select(collection => KeyValuePair.Create(collection.Key, (JsonNode?)new JsonArray([.. collection.Select(Crm)])))),
             ["activity"] = new JsonObject
             {
                 ["first_seen"] = OracleTime.Format(person.CreatedAtMs),
@@ -67,6 +68,17 @@ internal static class OracleDocument
             ["last_seen"] = OracleTime.Format(last),
             ["source"] = source,
         };
+    }
+
+    private static JsonObject Crm(OracleCrmRecord record)
+    {
+        var json = new JsonObject { ["id"] = record.Id, ["source"] = record.Source };
+        foreach (JsonProperty field in record.Fields.EnumerateObject().Where(field => field.Name is not ("id" or "source")))
+        {
+            json[field.Name] = JsonNode.Parse(field.Value.GetRawText());
+        }
+
+        return json;
     }
 
     private static JsonNode? Json(OracleTrait trait) =>
@@ -108,6 +120,11 @@ internal static class OracleDocument
             {
                 notes.Add(definition.Name, "approximate");
             }
+        }
+
+        if (OracleCrm.IsLimited(model, person))
+        {
+            notes.Add("crm", "limited");
         }
 
         return notes;

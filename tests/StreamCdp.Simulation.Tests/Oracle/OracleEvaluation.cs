@@ -10,6 +10,9 @@ internal sealed partial class OracleEvaluation(CdpModel model, OraclePerson pers
     private const decimal SumLimit = 1_000_000_000_000_000m;
     private const int UniqueCountLimit = 256;
 
+    /// <summary>Inside the condition of a collection.</summary>
+    private OracleCrmRecord? _record;
+
     public bool IsTrue(Expression expression) => Value(expression, null) is true;
 
     /// <summary>Of a segment, by its rule.</summary>
@@ -19,6 +22,7 @@ internal sealed partial class OracleEvaluation(CdpModel model, OraclePerson pers
     public object? Raw(Expression expression) => expression switch
     {
         FunctionExpression function => Function(function),
+        CollectionExpression collection => Collection(collection),
         PathExpression path => Path(path, null),
         _ => Value(expression, null),
     };
@@ -37,7 +41,7 @@ internal sealed partial class OracleEvaluation(CdpModel model, OraclePerson pers
         DateWithinExpression within => IsWithin(within, OracleValue.Instant(Value(within.Operand, e))),
         FunctionExpression function => OracleValue.Plain(Function(function)),
         InSegmentExpression inSegment => IsMember(inSegment.SegmentId),
-        CollectionExpression collection => collection.Function == "exists" ? false : 0d, // The oracle has no CRM records.
+        CollectionExpression collection => OracleValue.Plain(Collection(collection)),
         _ => throw new NotSupportedException(expression.GetType().Name),
     };
 
@@ -45,6 +49,8 @@ internal sealed partial class OracleEvaluation(CdpModel model, OraclePerson pers
     {
         switch (path.Root)
         {
+            case PathRoot.Properties when _record is not null:
+                return _record.Field(path.Path);
             case PathRoot.Properties:
                 return e!.At(["properties", .. path.Path]);
             case PathRoot.Context:
@@ -104,6 +110,29 @@ internal sealed partial class OracleEvaluation(CdpModel model, OraclePerson pers
 
     private bool IsWithin(DateWithinExpression within, long? date) =>
         date is { } d && (within.IsNext ? now <= d && d < now + within.WindowMs : now - within.WindowMs < d && d <= now);
+
+    /// <summary>RULES.md §8.3.</summary>
+    private object Collection(CollectionExpression collection)
+    {
+        List<OracleCrmRecord> records = [];
+        foreach (OracleCrmRecord record in OracleCrm.Of(model, person).Where(record => record.Collection == collection.Collection))
+        {
+            _record = record;
+            if (collection.Where is null || Value(collection.Where, null) is true)
+            {
+                records.Add(record);
+            }
+        }
+
+        _record = null;
+        return collection.Function switch
+        {
+            "exists" => records.Count > 0,
+            "count" => (double)records.Count,
+            "sum" => records.Select(record => record.Field(collection.Field!) switch { JsonElement json => Exact(json), string text => Exact(JsonSerializer.SerializeToElement(text)), _ => null }).Sum(number => number ?? 0),
+            _ => throw new NotSupportedException(collection.Function),
+        };
+    }
 
     private object? Function(FunctionExpression function)
     {

@@ -57,6 +57,7 @@ internal static class OracleInstants
             ExistsExpression exists => [exists.Operand],
             DateWithinExpression within => [within.Operand],
             FunctionExpression function => [function.Where],
+            CollectionExpression collection => [collection.Where],
             ListExpression list => list.Items,
             _ => [],
         };

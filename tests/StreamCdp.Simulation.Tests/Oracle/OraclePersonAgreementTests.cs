@@ -87,7 +87,8 @@ public class OraclePersonAgreementTests
         CdpModel model = generated.Model;
         var segments = new SegmentEngine(model);
         var traits = new TraitRules(model, segments.EventPaths.Count);
-        List<IReadOnlyList<string>> paths = [.. segments.EventPaths, .. traits.Paths, ["traits"], ["context", "traits"]];
+        var crm = new CrmRules(model, new CrmSkipped());
+        List<IReadOnlyList<string>> paths = [.. segments.EventPaths, .. traits.Paths, ["context"], ["traits"], ["context", "traits"]];
         var scanner = new JsonPathScanner(paths);
         var slots = new JsonSlice[paths.Count];
         var profile = new ProfileState();
@@ -152,6 +153,12 @@ public class OraclePersonAgreementTests
             };
             ReadOnlySpan<byte> Object(int slot) => slots[slot].Kind == JsonTokenType.StartObject ? slots[slot].In(payload) : default;
             traits.Apply(profile, view, Object(paths.Count - 2), Object(paths.Count - 1), Encoding.UTF8.GetBytes(e.SourceId));
+            byte[] source = Encoding.UTF8.GetBytes(e.SourceId);
+            if (crm.IsCrm(source) && slots[paths.Count - 3].Kind == JsonTokenType.StartObject)
+            {
+                crm.Apply(profile, Object(paths.Count - 3), source, view.Order);
+            }
+
             segments.Apply(profile, view);
             exists = true;
             Evaluate(now);

@@ -27,7 +27,8 @@ namespace StreamCdp.Simulation.Tests.Oracle;
 /// 16. Different values (unique_count, most_frequent) are different JSON texts, or different texts: 1 and 1.0 are two.
 /// 17. A boolean operand that is not true counts as false. Booleans and lists have no order. <c>in</c> and <c>contains</c> compare dates as texts.
 /// 18. A tick at N evaluates d ≤ N, also where now is already later than N.
-/// Not here: split, erase, backfill, suppression, shared: latest, CRM collections, forgetting beyond 256 and 64 different values.
+/// 19. CRM: <c>context.crm</c> null is none; an id is not trimmed; of a field that comes twice the last one counts. Fields called id and source are no fields.
+/// Not here: split, erase, backfill, suppression, shared: latest, more than 1,000 CRM records, forgetting beyond 256 and 64 different values.
 /// </remarks>
 internal sealed class OracleWorld(CdpModel model, OracleClock clock, TimeSpan dedupWindow, int maxIdentifiers = 1000)
 {

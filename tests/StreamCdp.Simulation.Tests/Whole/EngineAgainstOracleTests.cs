@@ -133,7 +133,6 @@ public class EngineAgainstOracleTests
             document.Remove("version");
             document.Remove("updated_at");
             document.Remove("merged_from");
-            document.Remove("crm");
             JsonObject expected = OracleDocument.Of(oracle, person);
             foreach ((string part, JsonNode? value) in expected)
             {

@@ -111,6 +111,27 @@ public class RuleCaseTests
         Assert.Equal([OracleVerdict.Applied, OracleVerdict.Repeat, OracleVerdict.Applied, OracleVerdict.Repeat], oracle.Outcomes.Select(outcome => outcome.Verdict));
     }
 
+    [Theory]
+    [InlineData(3_000, 4_000, """[{"id":"12","source":"crm","stage":"lead"}]""")]
+    [InlineData(4_000, 3_000, null)] // What is gone for one is gone for both when they are one person: the later write says so.
+    public void A_record_that_moves_to_another_person_is_there_once_whoever_they_are_later(long goneAt, long cameAt, string? deals)
+    {
+        string Deal(string user, string fields, long atMs) => $$$"""{"type":"identify","userId":"{{{user}}}","timestamp":{{{T0 + atMs}}},"context":{"crm":{"object":"deal","id":12,"fields":{{{fields}}} } } }""";
+        CdpModel model = Model(User with { Limit = 2 }, Device)
+            .With("open", new CollectionExpression("exists", "deals", null, Is(new PathExpression(PathRoot.Properties, ["stage"]), CompareOperator.Equal, "lead")))
+            .With("none", Is(new CollectionExpression("count", "deals", null, null), CompareOperator.Equal, 0.0));
+        OracleWorld oracle = CheckAt(
+            model,
+            (1_000, Deal("u1", "{\"stage\":\"lead\"}", 1_000)),
+            (5_000, Deal("u1", "null", goneAt)),
+            (6_000, Deal("u2", "{\"stage\":\"lead\"}", cameAt)),
+            (7_000, """{"type":"identify","userId":"u1","anonymousId":"d1"}"""),
+            (8_000, """{"type":"identify","userId":"u2","anonymousId":"d1"}"""),
+            (9_000, Deal("u2", "{\"stage\":\"late\"}", 2_000)));
+
+        Assert.Equal(deals, OracleDocument.Of(oracle, Assert.Single(oracle.People))["crm"]!["deals"]?.ToJsonString());
+    }
+
     /// <summary>Events a second apart, with each clock and 1 to 3 shards.</summary>
     private static OracleWorld Check(CdpModel model, params IReadOnlyList<string> events) => CheckAt(model, [.. events.Select((json, i) => (i * Second, json))]);
 

@@ -47,7 +47,7 @@ internal sealed class ProfileCache(IStateStore store, int places)
     public void Keep(ProfileState profile)
     {
         ref Place place = ref Of(profile);
-        place.IsLive = profile.ArenaBytes <= MostKeptBytes;
+        place.IsLive = profile.HeldBytes <= MostKeptBytes;
         place.EncodedBytes = profile.ArenaUsed;
         if (!place.IsLive)
         {
@@ -67,7 +67,7 @@ internal sealed class ProfileCache(IStateStore store, int places)
             return true;
         }
 
-        if (profile.ArenaUsed > (2 * place.EncodedBytes) + WasteBytes || profile.ArenaBytes > MostKeptBytes)
+        if (profile.ArenaUsed > (2 * place.EncodedBytes) + WasteBytes || profile.HeldBytes > MostKeptBytes)
         {
             // Values that grew left their old bytes behind: encoding leaves those out.
             int length = Write(profile);

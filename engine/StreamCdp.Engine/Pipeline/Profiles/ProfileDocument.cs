@@ -7,6 +7,8 @@ namespace StreamCdp.Engine.Pipeline.Profiles;
 /// <summary>Writes a profile as the JSON of DESIGN §5.3.</summary>
 internal static class ProfileDocument
 {
+    private const int MaxStackName = 256;
+
     /// <summary>The whole document.</summary>
     /// <param name="writer">Receives one object.</param>
     /// <param name="profile">The profile.</param>
@@ -50,12 +52,8 @@ internal static class ProfileDocument
 
         if (parts.HasFlag(ProfileParts.Crm))
         {
-            writer.WriteStartObject("crm"u8);
-            writer.WriteStartArray("contacts"u8);
-            writer.WriteEndArray();
-            writer.WriteStartArray("deals"u8);
-            writer.WriteEndArray();
-            writer.WriteEndObject();
+            writer.WritePropertyName("crm"u8);
+            WriteCrm(writer, profile);
         }
 
         writer.WriteStartObject("activity"u8);
@@ -127,6 +125,66 @@ internal static class ProfileDocument
         }
 
         writer.WriteEndObject();
+    }
+
+    /// <summary>The CRM records, an object: for each collection that has some an array in order of source and id, of records with their fields beside <c>id</c> and <c>source</c>.</summary>
+    public static void WriteCrm(Utf8JsonWriter writer, ProfileState profile)
+    {
+        writer.WriteStartObject();
+        CrmObject? open = null;
+        foreach (ref CrmEntry entry in profile.Crm)
+        {
+            if (entry.Fields.Length == 0)
+            {
+                continue; // Gone.
+            }
+
+            if (open != entry.Object)
+            {
+                if (open is not null)
+                {
+                    writer.WriteEndArray();
+                }
+
+                writer.WriteStartArray(CrmObjects.Collection(entry.Object));
+                open = entry.Object;
+            }
+
+            writer.WriteStartObject();
+            writer.WriteString("id"u8, profile.Bytes(entry.Id));
+            writer.WriteString("source"u8, profile.Bytes(entry.Source));
+            WriteFields(writer, profile.Bytes(entry.Fields));
+            writer.WriteEndObject();
+        }
+
+        if (open is not null)
+        {
+            writer.WriteEndArray();
+        }
+
+        writer.WriteEndObject();
+    }
+
+    private static void WriteFields(Utf8JsonWriter writer, ReadOnlySpan<byte> fields)
+    {
+        Span<byte> name = stackalloc byte[MaxStackName];
+        var reader = new Utf8JsonReader(fields);
+        reader.Read();
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            scoped ReadOnlySpan<byte> key = reader.ValueSpan;
+            if (reader.ValueIsEscaped)
+            {
+                Span<byte> unescaped = key.Length <= MaxStackName ? name : new byte[key.Length];
+                key = unescaped[..Pipeline.JsonText.Unescape(key, unescaped)]; // Not the reader's own: it throws on half a surrogate pair.
+            }
+
+            writer.WritePropertyName(key);
+            reader.Read();
+            int start = (int)reader.TokenStartIndex;
+            reader.Skip();
+            writer.WriteRawValue(fields[start..(int)reader.BytesConsumed], skipInputValidation: true); // A JSON reader accepted it when it came.
+        }
     }
 
     /// <summary>An instant as text: <c>2026-01-31T12:00:00.000Z</c>.</summary>

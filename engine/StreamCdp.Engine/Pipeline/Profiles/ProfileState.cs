@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 
 namespace StreamCdp.Engine.Pipeline.Profiles;
 
@@ -63,12 +64,32 @@ internal struct MembershipEntry
     public long Since;
 }
 
+/// <summary>A record of a CRM, with the write that gave it.</summary>
+internal struct CrmEntry
+{
+    /// <summary>What it is.</summary>
+    public CrmObject Object;
+
+    /// <summary>Id of the source of the write; part of the record's key.</summary>
+    public Slice Source;
+
+    /// <summary>Id in the CRM, UTF-8.</summary>
+    public Slice Id;
+
+    /// <summary>JSON object of its fields as <see cref="CrmRules"/> keeps them; empty: gone (kept so that an older write does not bring it back).</summary>
+    public Slice Fields;
+
+    /// <summary>Order of the write.</summary>
+    public EventOrder Order;
+}
+
 /// <summary>An event of the profile, by its place in the log <c>events</c>.</summary>
 internal readonly record struct RecentEvent(int Partition, long Offset);
 
 /// <summary>One profile, decoded for a change: a worker has a few and uses them again for each event.</summary>
 /// <remarks>
-/// Layout of the record: one format byte, then variable-length integers and length-prefixed bytes, in the order of <see cref="Write"/>.
+/// Layout of the record: one format byte, then variable-length integers and length-prefixed bytes, in the order of <see cref="Write"/>. A profile
+/// without CRM records is written without their part, in the format of the first version.
 /// Decoding copies the record once into the arena and keeps slices; values that change are appended to the arena and the old bytes are left
 /// behind, until encoding writes what is live. Cost: no allocation once the arrays have grown.
 /// </remarks>
@@ -77,7 +98,11 @@ internal sealed class ProfileState
     /// <summary>Events kept by place for <c>GET …/events</c>: enough for a support screen, 6 to 8 bytes each.</summary>
     public const int MaxRecent = 32;
 
+    /// <summary>Bytes that a CRM record takes beyond its texts, about.</summary>
+    public const int CrmEntryBytes = 32;
+
     private const byte Format = 1;
+    private const byte CrmFormat = 3; // 2 is a redirect.
 
     private byte[] _arena = new byte[4096];
     private int _used;
@@ -86,6 +111,8 @@ internal sealed class ProfileState
     private FunctionEntry[] _functions = new FunctionEntry[32];
     private MembershipEntry[] _memberships = new MembershipEntry[16];
     private UInt128[] _mergedFrom = new UInt128[4];
+    private CrmEntry[] _crm = [];
+    private readonly EventOrder[] _crmFloors = new EventOrder[CrmObjects.Count];
     private readonly RecentEvent[] _recent = new RecentEvent[MaxRecent];
     private int _identifierCount;
     private int _traitCount;
@@ -93,6 +120,7 @@ internal sealed class ProfileState
     private int _membershipCount;
     private int _mergedFromCount;
     private int _recentCount;
+    private int _crmCount;
 
     /// <summary>Canonical id.</summary>
     public UInt128 Id { get; set; }
@@ -142,11 +170,26 @@ internal sealed class ProfileState
     /// <summary>The latest events, oldest first, at most <see cref="MaxRecent"/>.</summary>
     public ReadOnlySpan<RecentEvent> Recent => _recent.AsSpan(0, _recentCount);
 
+    /// <summary>CRM records, sorted by object, source and id; gone ones have no fields.</summary>
+    public Span<CrmEntry> Crm => _crm.AsSpan(0, _crmCount);
+
+    /// <summary>What the CRM records take, about; at most <see cref="CrmRules.MaxBytes"/> once a change is done.</summary>
+    public int CrmBytes { get; private set; }
+
+    /// <summary>A CRM record came whose fields were too long to keep.</summary>
+    public bool HasSkippedCrm { get; set; }
+
+    /// <summary>By object: no write up to and with this one is kept, because there were too many; <see cref="EventOrder.None"/> where there never were.</summary>
+    public Span<EventOrder> CrmFloors => _crmFloors;
+
+    /// <summary>Whether something of the CRM's is not in <see cref="Crm"/>.</summary>
+    public bool IsCrmLimited => HasSkippedCrm || CrmFloors.ContainsAnyExcept(EventOrder.None);
+
     /// <summary>Bytes of the arena that are in use, with those that values which grew left behind.</summary>
     public int ArenaUsed => _used;
 
-    /// <summary>Size of the arena.</summary>
-    public int ArenaBytes => _arena.Length;
+    /// <summary>Size of what can grow large: the arena and the list of CRM records.</summary>
+    public int HeldBytes => _arena.Length + (_crm.Length * Unsafe.SizeOf<CrmEntry>());
 
     /// <summary>The bytes of a slice; valid until the next change of this profile.</summary>
     public ReadOnlySpan<byte> Bytes(Slice slice) => _arena.AsSpan(slice.Offset, slice.Length);
@@ -159,7 +202,9 @@ internal sealed class ProfileState
         AdvancedTo = long.MinValue;
         ArmedDeadline = long.MaxValue;
         LastLink = SourceOffset = -1;
-        _used = _identifierCount = _traitCount = _functionCount = _membershipCount = _mergedFromCount = _recentCount = 0;
+        _used = _identifierCount = _traitCount = _functionCount = _membershipCount = _mergedFromCount = _recentCount = _crmCount = CrmBytes = 0;
+        HasSkippedCrm = false;
+        CrmFloors.Fill(EventOrder.None);
     }
 
     /// <summary>Copies bytes into the arena.</summary>
@@ -310,6 +355,81 @@ internal sealed class ProfileState
         return true;
     }
 
+    /// <summary>Position of a CRM record in <see cref="Crm"/>; of one that the profile lacks, the complement of where it belongs.</summary>
+    public int IndexOfCrm(CrmObject type, ReadOnlySpan<byte> source, ReadOnlySpan<byte> id)
+    {
+        int low = 0;
+        int high = _crmCount - 1;
+        while (low <= high)
+        {
+            int middle = (low + high) >>> 1;
+            ref CrmEntry entry = ref _crm[middle];
+            int order = (byte)entry.Object - (byte)type; // CompareTo of an enum would allocate.
+            order = order != 0 ? order : Bytes(entry.Source).SequenceCompareTo(source);
+            order = order != 0 ? order : Bytes(entry.Id).SequenceCompareTo(id);
+            if (order == 0)
+            {
+                return middle;
+            }
+
+            if (order < 0)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle - 1;
+            }
+        }
+
+        return ~low;
+    }
+
+    /// <summary>The records of one collection, gone ones too, sorted by source and id.</summary>
+    public ReadOnlySpan<CrmEntry> CrmOf(CrmObject type)
+    {
+        if (_crmCount == 0)
+        {
+            return default;
+        }
+
+        int start = ~IndexOfCrm(type, default, default); // No source is empty: this is where the first one is, or would be.
+        int end = ~IndexOfCrm(type + 1, default, default);
+        return _crm.AsSpan(start..end);
+    }
+
+    /// <summary>Adds a CRM record that the profile lacks, without fields.</summary>
+    /// <param name="index">Where it belongs (<see cref="IndexOfCrm"/>).</param>
+    /// <param name="type">What it is.</param>
+    /// <param name="source">Id of the source.</param>
+    /// <param name="id">Id in the CRM.</param>
+    public void AddCrm(int index, CrmObject type, ReadOnlySpan<byte> source, ReadOnlySpan<byte> id)
+    {
+        Grow(ref _crm, _crmCount);
+        _crm.AsSpan(index, _crmCount - index).CopyTo(_crm.AsSpan(index + 1));
+        _crmCount++;
+        _crm[index] = new CrmEntry { Object = type, Source = Add(source), Id = Add(id) };
+        CrmBytes += CrmEntryBytes + source.Length + id.Length;
+    }
+
+    /// <summary>Replaces the fields of a CRM record; empty: gone.</summary>
+    public void SetCrm(int index, ReadOnlySpan<byte> fields, EventOrder order)
+    {
+        ref CrmEntry entry = ref _crm[index];
+        CrmBytes += fields.Length - entry.Fields.Length;
+        entry.Fields = fields.SequenceEqual(Bytes(entry.Fields)) ? entry.Fields : Add(fields);
+        entry.Order = order;
+    }
+
+    /// <summary>Forgets a CRM record.</summary>
+    public void RemoveCrm(int index)
+    {
+        ref CrmEntry entry = ref _crm[index];
+        CrmBytes -= CrmEntryBytes + entry.Source.Length + entry.Id.Length + entry.Fields.Length;
+        _crm.AsSpan(index + 1, _crmCount - index - 1).CopyTo(_crm.AsSpan(index));
+        _crmCount--;
+    }
+
     /// <summary>Notes a profile that this one took over.</summary>
     public void AddMergedFrom(UInt128 id)
     {
@@ -349,9 +469,10 @@ internal sealed class ProfileState
         record.CopyTo(_arena);
         _used = record.Length;
         var reader = new RecordReader(_arena.AsSpan(0, _used));
-        if (reader.Byte() != Format)
+        byte format = reader.Byte();
+        if (format is not (Format or CrmFormat))
         {
-            throw new InvalidDataException($"A profile record has format {record[0]}, this version reads {Format}.");
+            throw new InvalidDataException($"A profile record has format {format}, this version reads {Format} and {CrmFormat}.");
         }
 
         Version = reader.Unsigned();
@@ -412,6 +533,11 @@ internal sealed class ProfileState
         {
             _recent[_recentCount] = new RecentEvent((int)reader.Unsigned(), reader.Unsigned());
         }
+
+        if (format == CrmFormat)
+        {
+            ReadCrm(ref reader);
+        }
     }
 
     /// <summary>Encodes the profile.</summary>
@@ -419,14 +545,15 @@ internal sealed class ProfileState
     /// <returns>Bytes written.</returns>
     public int Write(ref byte[] buffer)
     {
-        int most = _used + 160 + (_identifierCount * 40) + (_traitCount * 56) + (_functionCount * 12) + (_membershipCount * 16) + (_mergedFromCount * 16) + (_recentCount * 20);
+        bool hasCrm = _crmCount > 0 || IsCrmLimited;
+        int most = _used + 320 + (_crmCount * 48) + (_identifierCount * 40) + (_traitCount * 56) + (_functionCount * 12) + (_membershipCount * 16) + (_mergedFromCount * 16) + (_recentCount * 20);
         if (buffer.Length < most)
         {
             buffer = new byte[most * 2];
         }
 
         var writer = new RecordWriter(buffer);
-        writer.Byte(Format);
+        writer.Byte(hasCrm ? CrmFormat : Format);
         writer.Unsigned(Version);
         writer.Unsigned(EventCount);
         writer.Signed(FirstSeen);
@@ -486,7 +613,73 @@ internal sealed class ProfileState
             writer.Unsigned(recent.Offset);
         }
 
+        if (hasCrm)
+        {
+            WriteCrm(ref writer);
+        }
+
         return writer.Position;
+    }
+
+    private void ReadCrm(ref RecordReader reader)
+    {
+        int flags = reader.Byte(); // Bit 0: skipped; bit 1 + n: object n has a floor.
+        HasSkippedCrm = (flags & 1) != 0;
+        for (int i = 0; i < _crmFloors.Length; i++)
+        {
+            if ((flags & (2 << i)) != 0)
+            {
+                _crmFloors[i] = new EventOrder(reader.Signed(), reader.Signed(), (int)reader.Signed());
+            }
+        }
+
+        int count = (int)reader.Unsigned();
+        Grow(ref _crm, count);
+        for (_crmCount = 0; _crmCount < count; _crmCount++)
+        {
+            var entry = new CrmEntry
+            {
+                Object = (CrmObject)reader.Byte(),
+                Order = new EventOrder(reader.Signed(), reader.Signed(), (int)reader.Signed()),
+                Source = reader.Slice(),
+                Id = reader.Slice(),
+                Fields = reader.Slice(),
+            };
+            _crm[_crmCount] = entry;
+            CrmBytes += CrmEntryBytes + entry.Source.Length + entry.Id.Length + entry.Fields.Length;
+        }
+    }
+
+    private void WriteCrm(ref RecordWriter writer)
+    {
+        int flags = HasSkippedCrm ? 1 : 0;
+        for (int i = 0; i < _crmFloors.Length; i++)
+        {
+            flags |= _crmFloors[i] == EventOrder.None ? 0 : 2 << i;
+        }
+
+        writer.Byte((byte)flags);
+        foreach (EventOrder floor in _crmFloors)
+        {
+            if (floor != EventOrder.None)
+            {
+                writer.Signed(floor.TimeMs);
+                writer.Signed(floor.Offset);
+                writer.Signed(floor.Partition);
+            }
+        }
+
+        writer.Unsigned(_crmCount);
+        foreach (ref CrmEntry entry in Crm)
+        {
+            writer.Byte((byte)entry.Object);
+            writer.Signed(entry.Order.TimeMs);
+            writer.Signed(entry.Order.Offset);
+            writer.Signed(entry.Order.Partition);
+            writer.Bytes(Bytes(entry.Source));
+            writer.Bytes(Bytes(entry.Id));
+            writer.Bytes(Bytes(entry.Fields));
+        }
     }
 
     private int IndexOfFunction(uint key)

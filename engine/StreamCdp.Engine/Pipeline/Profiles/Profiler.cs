@@ -54,6 +54,7 @@ internal sealed class Profiler : IDisposable
     private CdpModel _model;
     private SegmentEngine _segments = null!;
     private TraitRules _traits = null!;
+    private CrmRules _crm = null!;
     private JsonPathScanner _scanner = null!;
     private JsonPathScanner _contextScanner = null!;
     private int[] _contextSlotOf = [];
@@ -125,6 +126,9 @@ internal sealed class Profiler : IDisposable
 
     /// <summary>Late events sent on to a survivor, and records of merged profiles sent to theirs.</summary>
     public long SentOn { get; private set; }
+
+    /// <summary>CRM records that were not kept since the start.</summary>
+    public CrmSkipped CrmSkipped { get; } = new();
 
     /// <summary>Entered and exited since the start, by segment index of the model.</summary>
     public (long Entered, long Exited)[] ChangeCounts { get; private set; } = [];
@@ -630,10 +634,12 @@ internal sealed class Profiler : IDisposable
 
         _scanner.ScanAccepted(e.Payload, _slots); // The router passes on only what a scanner has accepted.
         ReadOnlySpan<byte> context = e.Payload;
+        bool isOfBatch = false;
         if (!e.Context.IsEmpty && _slots[_first + ContextSlot].Kind == JsonTokenType.None && _contextScanner.Scan(e.Context, _contextSlots))
         {
             // The batch's context stands in for the event's own.
             context = e.Context;
+            isOfBatch = true;
             for (int i = 0; i < _contextSlotOf.Length; i++)
             {
                 _slots[_contextSlotOf[i]] = _contextSlots[i];
@@ -659,6 +665,11 @@ internal sealed class Profiler : IDisposable
             traits.Kind == JsonTokenType.StartObject ? traits.In(e.Payload) : default,
             contextTraits.Kind == JsonTokenType.StartObject ? contextTraits.In(context) : default,
             e.Source);
+        if (_crm.IsCrm(e.Source) && (isOfBatch || _slots[_first + ContextSlot].Kind == JsonTokenType.StartObject))
+        {
+            _crm.Apply(_profile, isOfBatch ? e.Context : _slots[_first + ContextSlot].In(e.Payload), e.Source, order);
+        }
+
         _segments.Apply(_profile, view);
         if (_profile.EventCount == 0)
         {
@@ -819,6 +830,7 @@ internal sealed class Profiler : IDisposable
         }
 
         _traits.Merge(_profile, _loser);
+        _crm.Merge(_profile, _loser);
         _segments.Merge(_profile, _loser);
         if (_loser.EventCount > 0)
         {
@@ -1100,6 +1112,14 @@ internal sealed class Profiler : IDisposable
         _jsonWriter.Reset();
         _segments.WriteComputed(_jsonWriter, _profile, Now);
         _jsonWriter.Flush();
+        int computed = _json.WrittenCount;
+        if (_profile.Crm.Length > 0)
+        {
+            _jsonWriter.Reset();
+            ProfileDocument.WriteCrm(_jsonWriter, _profile);
+            _jsonWriter.Flush();
+        }
+
         ReadOnlySpan<byte> json = _json.WrittenSpan;
         var writer = new ProfileWriter(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.Profile]));
         writer.Head(_profile.Id, _profile.Version, _profile.FirstSeen, _profile.UpdatedAt, _profile.SourceOffset, null);
@@ -1109,7 +1129,7 @@ internal sealed class Profiler : IDisposable
             writer.Identifier(_profile.Bytes(identifier.Type), _profile.Bytes(identifier.Value), identifier.FirstSeen, identifier.LastSeen, _profile.Bytes(identifier.Source));
         }
 
-        writer.Json(json[..traits], json[traits..provenance], json[provenance..]);
+        writer.Json(json[..traits], json[traits..provenance], json[provenance..computed]);
         int memberships = 0;
         foreach (ref MembershipEntry membership in _profile.Memberships)
         {
@@ -1132,6 +1152,7 @@ internal sealed class Profiler : IDisposable
             writer.MergedProfile(id);
         }
 
+        writer.Crm(json[computed..]);
         int end = writer.End();
         AppendProfile(end);
     }
@@ -1162,6 +1183,7 @@ internal sealed class Profiler : IDisposable
         List<IReadOnlyList<string>> paths = [.. _segments.EventPaths]; // First, because their slots begin at 0.
         _first = paths.Count;
         _traits = new TraitRules(model, _first + FixedSlots);
+        _crm = new CrmRules(model, CrmSkipped);
         paths.AddRange([["traits"], ["context", "traits"], ["context"], ["event"], ["name"]]);
         paths.AddRange(_traits.Paths);
         _scanner = new JsonPathScanner(paths);

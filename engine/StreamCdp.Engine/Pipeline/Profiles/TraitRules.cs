@@ -11,10 +11,8 @@ internal sealed class TraitRules
     private readonly Declared[] _declared;
     private readonly Dictionary<string, string> _kinds = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string>.AlternateLookup<ReadOnlySpan<char>> _kindsByText;
-    private byte[] _name = new byte[256];
+    private readonly JsonMembers _members = new();
     private readonly List<Element> _elements = [];
-    private Member[] _members = new Member[32];
-    private int _memberCount;
     private byte[] _union = new byte[1024];
     private byte[] _left = new byte[256];
     private byte[] _right = new byte[256];
@@ -98,11 +96,10 @@ internal sealed class TraitRules
             return;
         }
 
-        FindMembers(traits);
-        for (int i = 0; i < _memberCount; i++)
+        _members.Find(traits);
+        foreach (JsonMember member in _members.Found)
         {
-            Member member = _members[i];
-            ReadOnlySpan<byte> name = Unescape(traits[member.Name], member.NameIsEscaped);
+            ReadOnlySpan<byte> name = _members.Name(traits, member);
             Declared? declared = Find(name);
             if (declared?.From is not null)
             {
@@ -116,54 +113,6 @@ internal sealed class TraitRules
 
             Write(profile, name, member.IsNull ? default : traits[member.Value], source, order, declared);
         }
-    }
-
-    /// <summary>Lists the keys of an object with their values; of a key that comes twice the last one counts, as in JSON.parse.</summary>
-    private void FindMembers(ReadOnlySpan<byte> json)
-    {
-        _memberCount = 0;
-        var reader = new Utf8JsonReader(json);
-        reader.Read();
-        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
-        {
-            int nameStart = (int)reader.TokenStartIndex + 1;
-            var member = new Member { Name = nameStart..(nameStart + reader.ValueSpan.Length), NameIsEscaped = reader.ValueIsEscaped };
-            UInt128 hash = Hash128.Of(Unescape(json[member.Name], member.NameIsEscaped));
-            reader.Read();
-            int start = (int)reader.TokenStartIndex;
-            member.Hash = hash;
-            member.IsNull = reader.TokenType == JsonTokenType.Null;
-            reader.Skip();
-            member.Value = start..(int)reader.BytesConsumed;
-            int place = 0;
-            while (place < _memberCount && _members[place].Hash != hash)
-            {
-                place++;
-            }
-
-            if (place == _members.Length)
-            {
-                Array.Resize(ref _members, place * 2);
-            }
-
-            _members[place] = member;
-            _memberCount = Math.Max(_memberCount, place + 1);
-        }
-    }
-
-    private ReadOnlySpan<byte> Unescape(ReadOnlySpan<byte> name, bool isEscaped)
-    {
-        if (!isEscaped)
-        {
-            return name;
-        }
-
-        if (_name.Length < name.Length)
-        {
-            _name = new byte[name.Length * 2];
-        }
-
-        return _name.AsSpan(0, JsonText.Unescape(name, _name));
     }
 
     private static bool Has(ReadOnlySpan<byte> json, ReadOnlySpan<byte> name)
@@ -440,16 +389,6 @@ internal sealed class TraitRules
         }
 
         return elements;
-    }
-
-    /// <summary>A key of a JSON object with its value, by their places.</summary>
-    private struct Member
-    {
-        public UInt128 Hash;
-        public Range Name;
-        public Range Value;
-        public bool NameIsEscaped;
-        public bool IsNull;
     }
 
     private readonly record struct Element(byte[] Json, byte[] Source, EventOrder Order);

@@ -5,10 +5,10 @@ using StreamCdp.Engine.Pipeline.Profiles;
 
 namespace StreamCdp.Engine.Pipeline.Segments;
 
-/// <summary>What an expression is evaluated over: a profile at an instant, or (inside <c>where:</c>) one event.</summary>
+/// <summary>What an expression is evaluated over: a profile at an instant, inside <c>where:</c> one event, or in the condition of a collection one CRM record at an instant.</summary>
 internal ref struct EvaluationContext
 {
-    /// <summary>The profile; null inside <c>where:</c>.</summary>
+    /// <summary>The profile; null inside <c>where:</c> and in the condition of a collection.</summary>
     public ProfileState? Profile;
 
     /// <summary>The instant, Unix ms.</summary>
@@ -17,8 +17,14 @@ internal ref struct EvaluationContext
     /// <summary>Number of the evaluation: function values are kept for one.</summary>
     public long Stamp;
 
-    /// <summary>The event; only inside <c>where:</c>.</summary>
+    /// <summary>The event; only inside <c>where:</c>. Of a CRM record its payload are the fields.</summary>
     public EventView Event;
+
+    /// <summary>Source of the CRM record; only in the condition of a collection.</summary>
+    public ReadOnlySpan<byte> RecordSource;
+
+    /// <summary>Id of the CRM record; only in the condition of a collection.</summary>
+    public ReadOnlySpan<byte> RecordId;
 }
 
 /// <summary>A compiled expression. Nodes keep buffers, so a tree belongs to one thread.</summary>
@@ -151,7 +157,7 @@ internal sealed class IdentifiersNode(byte[] type) : Node
     }
 }
 
-/// <summary><c>properties.x</c>, <c>context.x</c> inside <c>where:</c>.</summary>
+/// <summary><c>properties.x</c>, <c>context.x</c> inside <c>where:</c>, and a field in the condition of a collection.</summary>
 /// <param name="slot">Slot in <see cref="EventView.Slots"/>.</param>
 /// <param name="inContext">The slot refers to <see cref="EventView.ContextPayload"/>.</param>
 internal sealed class SlotNode(int slot, bool inContext) : Node

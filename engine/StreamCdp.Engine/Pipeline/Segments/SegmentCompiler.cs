@@ -1,5 +1,6 @@
 using System.Text;
 using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Pipeline.Profiles;
 
 namespace StreamCdp.Engine.Pipeline.Segments;
 
@@ -10,11 +11,12 @@ internal sealed class SegmentCompiler
     private readonly Dictionary<string, uint> _segmentKeys;
     private readonly Dictionary<string, uint> _functionKeys;
     private readonly Dictionary<uint, FunctionNode> _functionNodes = [];
+    private readonly Dictionary<string, CollectionNode> _collectionNodes = new(StringComparer.Ordinal);
     private readonly Dictionary<string, int> _slots = new(StringComparer.Ordinal);
     private readonly List<IReadOnlyList<string>> _paths = [];
     private readonly List<CompiledFunction> _functions = [];
     private readonly Dictionary<uint, FunctionNode> _timedFunctions = [];
-    private readonly List<IDateNode> _dateNodes = [];
+    private readonly HashSet<IDateNode> _dateNodes = [];
     private readonly HashSet<string> _openComputed = new(StringComparer.Ordinal);
     private bool _inSegment;
 
@@ -48,7 +50,7 @@ internal sealed class SegmentCompiler
     public IReadOnlyCollection<FunctionNode> TimedFunctions => _timedFunctions.Values;
 
     /// <summary>Comparisons of a date with now that a segment uses.</summary>
-    public IReadOnlyList<IDateNode> DateNodes => _dateNodes;
+    public IReadOnlyCollection<IDateNode> DateNodes => _dateNodes;
 
     /// <summary>By slot.</summary>
     public IReadOnlyList<IReadOnlyList<string>> EventPaths => _paths;
@@ -116,8 +118,8 @@ internal sealed class SegmentCompiler
                 return _segmentKeys.TryGetValue(inSegment.SegmentId, out uint key) ? new InSegmentNode(key) : throw Unchecked($"in_segment(\"{inSegment.SegmentId}\") names no segment");
             case FunctionExpression function:
                 return CompileFunction(function);
-            case CollectionExpression collection: // No profile has deals or contacts yet: of nothing, count and sum are 0.
-                return new ConstantNode(Constant.Of(collection.Type == ExpressionType.Boolean ? false : 0.0));
+            case CollectionExpression collection:
+                return CompileCollection(collection);
             case CompareExpression { Operator: <= CompareOperator.GreaterOrEqual, Right: LiteralExpression { Value: double number } } compare:
                 return new CompareNumberNode(compare.Operator, Compile(compare.Left), number);
             case CompareExpression compare:
@@ -201,6 +203,33 @@ internal sealed class SegmentCompiler
         _ => throw Unchecked($"where: cannot see {expression}"),
     };
 
+    private CollectionNode CompileCollection(CollectionExpression collection)
+    {
+        string text = collection.ToString();
+        if (!_collectionNodes.TryGetValue(text, out CollectionNode? node))
+        {
+            var item = new ItemCompiler(this);
+            CollectionFunction function = collection.Function switch
+            {
+                "count" => CollectionFunction.Count,
+                "sum" => CollectionFunction.Sum,
+                "exists" => CollectionFunction.Exists,
+                _ => throw Unchecked($"there is no function {collection.Function} of a collection"),
+            };
+            IRecordValue? field = collection.Field is null ? null : item.Field(collection.Field);
+            Node? where = collection.Where is null ? null : item.Compile(collection.Where);
+            node = new CollectionNode(function, CrmObjects.OfCollection(collection.Collection), new JsonPathScanner(item.Paths), field, where, item.Dates);
+            _collectionNodes.Add(text, node);
+        }
+
+        if (_inSegment && node.HasDates)
+        {
+            _dateNodes.Add(node);
+        }
+
+        return node;
+    }
+
     private int Slot(PathExpression path)
     {
         string root = path.Root switch
@@ -221,4 +250,62 @@ internal sealed class SegmentCompiler
     }
 
     private static InvalidOperationException Unchecked(string what) => new($"The model was not checked: {what}.");
+
+    /// <summary>Compiles the condition of a collection: paths are fields of a CRM record.</summary>
+    private sealed class ItemCompiler(SegmentCompiler model)
+    {
+        private readonly List<IReadOnlyList<string>> _paths = [];
+        private readonly List<IDateNode> _dates = [];
+
+        /// <summary>Fields by slot.</summary>
+        public IReadOnlyList<IReadOnlyList<string>> Paths => _paths;
+
+        /// <summary>Nodes that now changes.</summary>
+        public IDateNode[] Dates => [.. _dates];
+
+        public IRecordValue Field(IReadOnlyList<string> path) => Key(path) ?? (IRecordValue)new RecordField(Slot(path));
+
+        public Node Compile(Expression expression)
+        {
+            switch (expression)
+            {
+                case LiteralExpression or ListExpression or NowExpression:
+                    return model.Compile(expression);
+                case PathExpression { Root: PathRoot.Properties } path:
+                    return Key(path.Path) ?? (Node)new SlotNode(Slot(path.Path), inContext: false);
+                case LogicExpression logic:
+                    return new LogicNode(logic.IsAnd, [.. logic.Operands.Select(Compile)]);
+                case NotExpression not:
+                    return new NotNode(Compile(not.Operand));
+                case ExistsExpression exists:
+                    return new ExistsNode(Compile(exists.Operand));
+                case CompareExpression { Operator: <= CompareOperator.GreaterOrEqual, Right: LiteralExpression { Value: double number } } compare:
+                    return new CompareNumberNode(compare.Operator, Compile(compare.Left), number);
+                case CompareExpression compare:
+                    var compareNode = new CompareNode(compare.Operator, Compile(compare.Left), Compile(compare.Right));
+                    if (compareNode.HasNow)
+                    {
+                        _dates.Add(compareNode);
+                    }
+
+                    return compareNode;
+                case DateWithinExpression within:
+                    var withinNode = new DateWithinNode(Compile(within.Operand), within.IsNext, within.WindowMs);
+                    _dates.Add(withinNode);
+                    return withinNode;
+                default:
+                    throw Unchecked($"the condition of a collection cannot see {expression}");
+            }
+        }
+
+        /// <summary>Null where the path is a field.</summary>
+        private static RecordKeyNode? Key(IReadOnlyList<string> path) =>
+            path is [ExpressionWords.RecordId or ExpressionWords.RecordSource] ? new RecordKeyNode(path[0] == ExpressionWords.RecordId) : null;
+
+        private int Slot(IReadOnlyList<string> path)
+        {
+            _paths.Add(path);
+            return _paths.Count - 1;
+        }
+    }
 }

@@ -213,11 +213,16 @@ internal sealed class SegmentEngine
         writer.WriteEndObject();
     }
 
-    /// <summary>Writes an object with the notes of the computed traits. No function of this version is approximate, so it is empty.</summary>
+    /// <summary>Writes an object with the notes: <c>"crm": "limited"</c> where something of the CRM's was not kept. No function of this version is approximate.</summary>
     public void WriteNotes(Utf8JsonWriter writer, ProfileState profile)
     {
         Debug.Assert(profile is not null && _computed is not null, "No profile.");
         writer.WriteStartObject();
+        if (profile.IsCrmLimited)
+        {
+            writer.WriteString("crm"u8, "limited"u8);
+        }
+
         writer.WriteEndObject();
     }
 
