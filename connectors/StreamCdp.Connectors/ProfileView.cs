@@ -54,6 +54,13 @@ internal sealed record ProfileView
         return id == asked ? Of(root, id) : new ProfileView { Id = asked, Version = 0, MergedInto = id };
     }
 
+    /// <summary>From the document of the query API, whoever was asked for.</summary>
+    public static ProfileView FromDocument(ReadOnlyMemory<byte> document)
+    {
+        JsonElement root = JsonElement.Parse(document.Span);
+        return Of(root, root.GetProperty("id"u8).GetString()!);
+    }
+
     /// <summary>From a value of the log <c>profiles</c>, Avro or JSON; null where it is neither.</summary>
     public static ProfileView? FromLog(ReadOnlySpan<byte> value)
     {

@@ -8,14 +8,17 @@ public sealed record DestinationDefinition
     /// <summary>Name, also in metrics and dead letters.</summary>
     public required string Id { get; init; }
 
-    /// <summary>webhook.</summary>
+    /// <summary>webhook, or a CRM: tryton.</summary>
     public required string Kind { get; init; }
 
     /// <summary>Where it sends; its path may be a secret.</summary>
     public required Uri Url { get; init; }
 
-    /// <summary>What its requests are signed with.</summary>
+    /// <summary>What its requests are signed with; of a CRM the password or token.</summary>
     public required string Secret { get; init; }
+
+    /// <summary>What goes both ways; null: no CRM.</summary>
+    public CrmDefinition? Crm { get; init; }
 
     /// <summary>http is allowed beyond this machine.</summary>
     public bool AllowsHttp { get; init; }
@@ -68,3 +71,32 @@ public sealed record DestinationDefinition
 /// <param name="Name">Key of the mapping.</param>
 /// <param name="Path">traits.…, computed.x or identifiers.x (a list).</param>
 public sealed record FieldDefinition(string Name, PathExpression Path);
+
+/// <summary>What goes both ways between the profiles and a CRM.</summary>
+public sealed record CrmDefinition
+{
+    /// <summary>Login; empty where the secret alone says who it is.</summary>
+    public string User { get; init; } = "";
+
+    /// <summary>Mapped fields of contacts, in the file's order.</summary>
+    public IReadOnlyList<CrmFieldDefinition> Fields { get; init; } = [];
+
+    /// <summary>Members of these segments get a contact where they have none; empty: none is made.</summary>
+    public IReadOnlyList<string> Create { get; init; } = [];
+
+    /// <summary>Segments that are lists in the CRM.</summary>
+    public IReadOnlyList<string> Lists { get; init; } = [];
+
+    /// <summary>How often it is asked for what is new, ms.</summary>
+    public long PollMs { get; init; } = 5_000;
+
+    /// <summary>How often everything is read again, ms.</summary>
+    public long ReconcileMs { get; init; } = 24L * 3600 * 1000;
+}
+
+/// <summary>A mapped field of a CRM's contacts.</summary>
+/// <param name="Field">The CRM's name.</param>
+/// <param name="Value">traits.x, identifiers.x or computed.x; null: the segments.</param>
+/// <param name="Direction">Which way changes go.</param>
+/// <param name="Policy">Who wins where both sides changed.</param>
+public sealed record CrmFieldDefinition(string Field, PathExpression? Value, SyncDirection Direction, SyncPolicy Policy);

@@ -74,7 +74,7 @@ public static class ModelReader
         expressions.ReadComputed(sections.GetValueOrDefault("computed"));
         expressions.ReadSegments(sections.GetValueOrDefault("segments"));
         (IReadOnlyList<ComputedDefinition> computed, IReadOnlyList<SegmentDefinition> segments) = expressions.Check();
-        IReadOnlyList<DestinationDefinition> destinations = withDestinations ? new ModelDestinations(draft, reader, expressions.Names).Read(sections.GetValueOrDefault("destinations")) : [];
+        IReadOnlyList<DestinationDefinition> destinations = withDestinations ? new ModelDestinations(draft, reader, expressions.Names, sources, identifiers, traits).Read(sections.GetValueOrDefault("destinations")) : [];
         if (draft.HasErrors)
         {
             return draft.Result(null);

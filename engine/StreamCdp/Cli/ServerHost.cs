@@ -2,6 +2,8 @@ using System.Net.Sockets;
 using System.Security.Cryptography;
 using StreamCdp.Api;
 using StreamCdp.Connectors;
+using StreamCdp.Connectors.Crm;
+using StreamCdp.Connectors.Tryton;
 using StreamCdp.Connectors.Webhook;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
@@ -184,8 +186,46 @@ internal sealed class ServerHost : IAsyncDisposable
             OnDeadLetters = count => metrics.DeadLetters(Delivery.RefusedReason).Inc(count),
             Logger = loggers.CreateLogger<ConnectorHost>(),
         };
-        _connectors = ConnectorHost.Start([.. Model.Destinations.Select(destination => (Settings(destination), (IDestination)Webhook(destination)))], parts, metrics.Registry);
+        _connectors = ConnectorHost.Start(
+            [.. Model.Destinations.Select<DestinationDefinition, IConnection>(destination => destination.Crm is null ? new Delivery(Settings(destination), Webhook(destination), parts) : Crm(destination, destination.Crm, Model, engine, schemas, parts))],
+            parts.Metrics,
+            metrics.Registry);
         _closings.Push(_connectors.DisposeAsync);
+    }
+
+    private static CrmConnection Crm(DestinationDefinition destination, CrmDefinition crm, CdpModel model, CdpEngine engine, SchemaIds schemas, DeliveryParts parts)
+    {
+        var settings = new CrmSettings
+        {
+            Id = destination.Id,
+            Kind = destination.Kind,
+            Target = destination.Url.GetLeftPart(UriPartial.Authority),
+            Fields = [.. crm.Fields.Select(field => new FieldRule(field.Field, field.Value, field.Direction, field.Policy))],
+            CreateFor = crm.Create.ToHashSet(StringComparer.Ordinal),
+            Lists = crm.Lists.ToHashSet(StringComparer.Ordinal),
+            Poll = TimeSpan.FromMilliseconds(crm.PollMs),
+            Reconcile = TimeSpan.FromMilliseconds(crm.ReconcileMs),
+            RequestsPerSecond = destination.RequestsPerSecond,
+        };
+        var profiles = new EngineProfiles(
+            model,
+            destination.Id,
+            engine.Events,
+            schemas,
+            cancellationToken => engine.WaitAppliedAsync(settings.ApplyWait, cancellationToken),
+            async (type, value, cancellationToken) => await engine.ProfileAsync(type, value, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, cancellationToken).ConfigureAwait(false) is { } document ? ProfileView.FromDocument(document) : null);
+        var options = new TrytonOptions { Url = destination.Url, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
+        ThrowIfWrong(destination, options.Errors());
+        return new CrmConnection(settings, gate => new TrytonCrm(options, gate, TimeProvider.System), profiles, parts);
+    }
+
+    private static void ThrowIfWrong(DestinationDefinition destination, IEnumerable<string> errors)
+    {
+        string[] wrong = [.. errors];
+        if (wrong.Length > 0)
+        {
+            throw new CliException($"Destination {destination.Id}: {string.Join("; ", wrong)}.");
+        }
     }
 
     private static DestinationSettings Settings(DestinationDefinition destination) => new()
@@ -204,8 +244,8 @@ internal sealed class ServerHost : IAsyncDisposable
     private static WebhookDestination Webhook(DestinationDefinition destination)
     {
         var options = new WebhookOptions { Url = destination.Url, Secret = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
-        string[] errors = [.. options.Errors()];
-        return errors.Length == 0 ? new WebhookDestination(options, TimeProvider.System) : throw new CliException($"Destination {destination.Id}: {string.Join("; ", errors)}.");
+        ThrowIfWrong(destination, options.Errors());
+        return new WebhookDestination(options, TimeProvider.System);
     }
 
     private ILogStore OpenLogs(ServerSettings settings, ServerParts parts, ILoggerFactory loggers)

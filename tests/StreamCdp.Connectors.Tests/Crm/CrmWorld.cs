@@ -217,5 +217,5 @@ internal sealed class CrmWorld : IAsyncDisposable
         _engine.Events,
         _schemas,
         token => _engine.WaitAppliedAsync(TimeSpan.FromSeconds(30), token),
-        async (type, value, token) => await _engine.ProfileAsync(type, value, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, token) is { } document ? ProfileView.FromDocument(document, type == "id" ? value : JsonElement.Parse(document).GetProperty("id").GetString()!) : null);
+        async (type, value, token) => await _engine.ProfileAsync(type, value, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, token) is { } document ? ProfileView.FromDocument(document) : null);
 }
