@@ -185,8 +185,16 @@ public sealed partial class EmulatedHubSpot
             }
             else
             {
-                Account.Apply(record, values, "INTEGRATION");
-                results.Add(Traced(Json(record, [.. values.Keys]), input));
+                try
+                {
+                    Account.MustBeFree(values, record);
+                    Account.Apply(record, values, "INTEGRATION");
+                    results.Add(Traced(Json(record, [.. values.Keys]), input));
+                }
+                catch (HubSpotErrorException exception) when (exception.Status == 409)
+                {
+                    errors.Add(RowError(exception.Category, exception.Message, ("objectWriteTraceId", Trace(input))));
+                }
             }
         }
 
@@ -223,6 +231,7 @@ public sealed partial class EmulatedHubSpot
                 HubSpotRecord written = record ?? Account.Create(kind, values, "INTEGRATION");
                 if (record is not null)
                 {
+                    Account.MustBeFree(values, record);
                     Account.Apply(record, values, "INTEGRATION");
                 }
 
@@ -255,6 +264,7 @@ public sealed partial class EmulatedHubSpot
     private (int, JsonNode?) Patch(string kind, HubSpotRecord record, JsonObject body)
     {
         Dictionary<string, string> values = Account.Validated(kind, Values(body), record);
+        Account.MustBeFree(values, record);
         Account.Apply(record, values, "INTEGRATION");
         return (200, Json(record, [.. values.Keys]));
     }

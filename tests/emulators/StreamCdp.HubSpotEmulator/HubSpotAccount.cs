@@ -237,14 +237,19 @@ public sealed partial class HubSpotAccount
         return All(kind).FirstOrDefault(record => record.ArchivedAt is null && record[property] == wanted);
     }
 
-    internal HubSpotRecord Create(string kind, IReadOnlyDictionary<string, string> values, string source)
+    /// <summary>Refuses an address that another contact has.</summary>
+    internal void MustBeFree(IReadOnlyDictionary<string, string> values, HubSpotRecord? record)
     {
-        Dictionary<string, string> clean = Validated(kind, values, null);
-        if (clean.TryGetValue("email", out string? email) && email.Length > 0 && HolderOf(email) is { } holder)
+        if (values.TryGetValue("email", out string? email) && email.Length > 0 && HolderOf(email) is { } holder && holder != record)
         {
             throw new HubSpotErrorException(409, "CONFLICT", $"Contact already exists. Existing ID: {holder.Id}");
         }
+    }
 
+    internal HubSpotRecord Create(string kind, IReadOnlyDictionary<string, string> values, string source)
+    {
+        Dictionary<string, string> clean = Validated(kind, values, null);
+        MustBeFree(clean, null);
         var record = new HubSpotRecord(kind, _nextId++, Now());
         _records[kind].Add(record.Id, record);
         record.Values["hs_object_id"] = record.IdText;
