@@ -151,6 +151,15 @@ public sealed partial class HubSpotAccount
         }
     }
 
+    /// <summary>An administrator deletes a property.</summary>
+    public void Undefine(string kind, string name)
+    {
+        lock (Lock)
+        {
+            _properties[kind].Remove(name);
+        }
+    }
+
     /// <summary>A record as HubSpot has it, also an archived one; null: there never was one.</summary>
     public HubSpotRecord? Find(string kind, string id)
     {
