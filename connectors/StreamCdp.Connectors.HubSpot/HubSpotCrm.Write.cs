@@ -282,9 +282,24 @@ public sealed partial class HubSpotCrm
         ];
         foreach (JsonObject[] chunk in inputs.Chunk(BatchLimit))
         {
-            // What is refused here is a contact that is gone: the record that is read back tells which are linked.
-            HubSpotAnswer answer = await _requests.PostAsync(_requests.Associations("/deals/contacts/batch/associate/default"), new JsonObject { ["inputs"] = new JsonArray([.. chunk]) }, cancellationToken).ConfigureAwait(false);
-            answer.MustBeDone("link deals with contacts");
+            await LinkAsync(chunk, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>What is refused is a contact that is gone, and costs no other: the record that is read back tells which are linked.</summary>
+    private async ValueTask LinkAsync(JsonObject[] inputs, CancellationToken cancellationToken)
+    {
+        var body = new JsonObject { ["inputs"] = new JsonArray([.. inputs.Select(input => input.DeepClone())]) };
+        HubSpotAnswer answer = await _requests.PostAsync(_requests.Associations("/deals/contacts/batch/associate/default"), body, cancellationToken).ConfigureAwait(false);
+        if (!answer.IsDone && inputs.Length > 1)
+        {
+            int half = inputs.Length / 2;
+            await LinkAsync([.. inputs.Take(half)], cancellationToken).ConfigureAwait(false);
+            await LinkAsync([.. inputs.Skip(half)], cancellationToken).ConfigureAwait(false);
+        }
+        else if (answer.IsDone && !answer.Array("results").Any())
+        {
+            answer.MustHave("errors");
         }
     }
 

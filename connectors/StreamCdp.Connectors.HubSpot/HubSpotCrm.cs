@@ -112,8 +112,22 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
     /// <inheritdoc/>
     public async ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(CrmObject kind, string? page, CancellationToken cancellationToken)
     {
-        HubSpotAnswer answer = await ListAsync(HubSpotRecords.NameOf(kind), isArchived: false, page, cancellationToken).ConfigureAwait(false);
-        return ([.. answer.Array("results").Select(HubSpotRecords.Id)], answer.After);
+        string kindName = HubSpotRecords.NameOf(kind);
+        HubSpotAnswer answer = await ListAsync(kindName, isArchived: false, page, cancellationToken).ConfigureAwait(false);
+        List<string> ids = [.. answer.Array("results").Select(HubSpotRecords.Id)];
+        if (ids.Count == 0 && page is null)
+        {
+            // What is missing here counts as deleted: so nothing at all is believed only when it is said twice.
+            HubSpotAnswer search = await _requests.PostAsync(_requests.Path("objects", $"/{kindName}/search"), new JsonObject { ["limit"] = 1 }, cancellationToken).ConfigureAwait(false);
+            search.MustBeDone("search " + kindName);
+            search.MustHave("total");
+            if (search.Body.GetProperty("total").GetInt64() > 0)
+            {
+                throw new DestinationUnavailableException($"HubSpot listed no {kindName}, but search finds some.");
+            }
+        }
+
+        return (ids, answer.After);
     }
 
     /// <inheritdoc/>
@@ -256,7 +270,15 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
     private async ValueTask<string?> WinnerAsync(string kindName, string id, CancellationToken cancellationToken)
     {
         HubSpotAnswer answer = await _requests.GetAsync(_requests.Path("objects", $"/{kindName}/{Uri.EscapeDataString(id)}?properties=hs_object_id"), cancellationToken).ConfigureAwait(false);
-        return answer.IsDone && HubSpotRecords.Id(answer.Body) is string winner && winner != id ? winner : null;
+        if (answer.Status == 404)
+        {
+            return null;
+        }
+
+        answer.MustBeDone("read " + kindName);
+        answer.MustHave("id");
+        string winner = HubSpotRecords.Id(answer.Body);
+        return winner != id ? winner : throw new DestinationUnavailableException("HubSpot told two things of one record: that it is there, and that it is not.");
     }
 
     private static CrmRecord Gone(CrmObject kind, string id, string? mergedInto) => new() { Kind = kind, Id = id, IsDeleted = true, MergedInto = mergedInto };

@@ -128,6 +128,8 @@ internal sealed class HubSpotRequests : IDisposable
             throw new DestinationMustPauseException($"{Host} gave no access token ({answer.Status}). Check the client's id and secret, and connect the app with the account again.");
         }
 
+        answer.MustHave("access_token");
+
         // A minute early, so that it does not end on its way.
         _token = answer.Body.GetProperty("access_token").GetString()!;
         _tokenEnds = _time.GetUtcNow() + TimeSpan.FromSeconds(Math.Max(60, answer.Body.GetProperty("expires_in").GetInt32() - 60));
@@ -271,11 +273,11 @@ internal sealed class HubSpotRequests : IDisposable
     private static string Text(JsonElement body, string name) =>
         body.ValueKind == JsonValueKind.Object && body.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : "";
 
-    /// <summary>A path without what may be personal: ids stay, names of lists do not.</summary>
+    /// <summary>A path without ids and names.</summary>
     private static string Shape(string path)
     {
         string bare = path.Split('?')[0];
         int name = bare.IndexOf("/name/", StringComparison.Ordinal);
-        return name < 0 ? bare : bare[..name];
+        return string.Join('/', (name < 0 ? bare : bare[..name]).Split('/').Select(segment => segment.Length > 0 && segment.All(char.IsAsciiDigit) ? "*" : segment));
     }
 }

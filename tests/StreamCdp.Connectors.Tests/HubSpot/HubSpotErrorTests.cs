@@ -46,6 +46,22 @@ public sealed class HubSpotErrorTests
     }
 
     [Fact]
+    public async Task The_sixth_search_of_a_second_waits_for_the_next()
+    {
+        await using HubSpotWorld world = await StartAsync();
+        world.HubSpot.SearchesPerSecond = 5;
+        for (int number = 0; number < 5; number++)
+        {
+            await world.ChangesAsync(CrmObject.Contact, DateTimeOffset.MinValue);
+        }
+
+        DestinationUnavailableException exception = await Assert.ThrowsAsync<DestinationUnavailableException>(() => world.ChangesAsync(CrmObject.Contact, DateTimeOffset.MinValue));
+        world.Time.Advance(exception.RetryAfter!.Value);
+
+        Assert.Empty(await world.ChangesAsync(CrmObject.Contact, DateTimeOffset.MinValue));
+    }
+
+    [Fact]
     public async Task An_answer_that_does_not_come_is_a_timeout()
     {
         await using HubSpotWorld world = await StartAsync(options => options with { Timeout = TimeSpan.FromSeconds(1) });

@@ -253,6 +253,18 @@ public sealed class HubSpotReadTests
     }
 
     [Fact]
+    public async Task A_list_of_ids_that_is_empty_is_believed_only_when_search_finds_nothing_either()
+    {
+        await using HubSpotWorld world = await HubSpotWorld.StartAsync();
+        (IReadOnlyList<string> none, _) = await world.Crm.IdsAsync(CrmObject.Contact, null, HubSpotWorld.Cancelled);
+        world.Account.Create(HubSpotAccount.Contacts, ("email", "ann@example.com"));
+        world.HubSpot.Faults.Next(HubSpotFault.NoOp, "GET objects/contacts");
+
+        await Assert.ThrowsAsync<DestinationUnavailableException>(async () => await world.Crm.IdsAsync(CrmObject.Contact, null, HubSpotWorld.Cancelled));
+        Assert.Empty(none);
+    }
+
+    [Fact]
     public async Task A_contact_is_found_by_our_id_its_address_and_an_address_besides()
     {
         await using HubSpotWorld world = await HubSpotWorld.StartAsync();
