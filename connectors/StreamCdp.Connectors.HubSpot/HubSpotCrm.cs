@@ -204,7 +204,7 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
         var query = new JsonObject
         {
             ["filterGroups"] = new JsonArray(new JsonObject { ["filters"] = filters }),
-            ["sorts"] = new JsonArray(new JsonObject { ["propertyName"] = afterId is null ? modified : "hs_object_id", ["direction"] = "ASCENDING" }),
+            ["sorts"] = Json([afterId is null ? modified : "hs_object_id"]), // Ascending; HubSpot takes one.
             ["properties"] = Json(records.Read),
             ["limit"] = _options.PageRecords,
         };

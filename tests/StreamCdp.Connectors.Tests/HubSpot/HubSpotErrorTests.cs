@@ -73,6 +73,15 @@ public sealed class HubSpotErrorTests
     }
 
     [Fact]
+    public async Task An_answer_that_is_slow_is_an_answer()
+    {
+        await using HubSpotWorld world = await StartAsync();
+        world.HubSpot.Faults.Next(HubSpotFault.SlowAnswer);
+
+        Assert.NotEmpty(await world.Crm.DescribeAsync(CrmObject.Contact, Cancelled));
+    }
+
+    [Fact]
     public async Task Giving_up_is_no_timeout()
     {
         await using HubSpotWorld world = await StartAsync();

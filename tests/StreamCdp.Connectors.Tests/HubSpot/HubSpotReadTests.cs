@@ -183,10 +183,12 @@ public sealed class HubSpotReadTests
         string survivor = world.Account.Merge(HubSpotAccount.Contacts, winner, loser, mintsNewId);
 
         IReadOnlyList<CrmRecord> together = await world.Crm.ReadAsync(CrmObject.Contact, [loser, survivor, other], HubSpotWorld.Cancelled);
+        int singly = world.HubSpot.CountOf("GET objects/contacts/*");
         CrmRecord alone = await world.ReadAsync(CrmObject.Contact, loser);
 
         Assert.Equal(mintsNewId, survivor != winner);
         Assert.Equal([(loser, true, survivor), (survivor, false, null), (other, false, null)], together.Select(record => (record.Id, record.IsDeleted, record.MergedInto)));
+        Assert.Equal(0, singly); // The survivor names its losers.
         Assert.Equal((loser, true, survivor), (alone.Id, alone.IsDeleted, alone.MergedInto));
     }
 

@@ -50,6 +50,9 @@ public sealed partial class EmulatedHubSpot : IAsyncDisposable
     /// <summary>Requests that ten seconds take, then 429, searches left out; null: any number.</summary>
     public int? RequestsPerTenSeconds { get; set; }
 
+    /// <summary>How long a slow answer takes, by the machine's clock.</summary>
+    public TimeSpan SlowAnswer { get; set; } = TimeSpan.FromMilliseconds(300);
+
     /// <summary>Requests so far, by method and path, with * for ids and without the version: <c>POST objects/contacts/batch/upsert</c>.</summary>
     public IReadOnlyDictionary<string, int> Requests => _requests;
 
@@ -142,6 +145,9 @@ public sealed partial class EmulatedHubSpot : IAsyncDisposable
 
                 context.Abort();
                 return;
+            case HubSpotFault.SlowAnswer:
+                await Task.Delay(SlowAnswer, context.RequestAborted);
+                break;
             case HubSpotFault.CutAnswer:
                 context.Response.ContentType = "application/json;charset=utf-8";
                 context.Response.ContentLength = bytes.Length;

@@ -24,6 +24,9 @@ public enum HubSpotFault
     /// <summary>Done, but the connection is reset instead of an answer.</summary>
     LostAnswer,
 
+    /// <summary>Done, and answered after <see cref="EmulatedHubSpot.SlowAnswer"/>.</summary>
+    SlowAnswer,
+
     /// <summary>Done, but the answer does not come until the other side gives up.</summary>
     NoAnswer,
 }
