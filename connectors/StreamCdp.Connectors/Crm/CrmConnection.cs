@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
 using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Connectors.Crm;
 
@@ -36,6 +37,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private List<Pass> _passes = [];
     private string? _paused;
     private bool _pauseChanged;
+    private bool _isPrepared;
     private string? _stopped;
     private string? _waiting;
     private string? _lastError;
@@ -265,6 +267,15 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     /// <summary>Does the next thing; false: there is nothing to do now.</summary>
     private async Task<bool> StepAsync(CancellationToken cancellationToken)
     {
+        if (!_isPrepared && _crm is ICrmPreparation preparation)
+        {
+            foreach (CrmObject kind in _crm.Objects)
+            {
+                await preparation.PrepareAsync(kind, kind == CrmObject.Contact ? [.. _settings.Fields.Where(rule => rule.Direction != SyncDirection.In).Select(rule => new CrmField(rule.Field, rule.Type, IsReadOnly: false))] : [], cancellationToken).ConfigureAwait(false);
+            }
+        }
+
+        _isPrepared = true;
         bool hasWorked = false;
         while (_replays.Reader.TryRead(out string? profileId))
         {

@@ -7,7 +7,8 @@ namespace StreamCdp.Connectors.Crm;
 /// <param name="Value">What it holds: traits.x, identifiers.x or computed.x; null: the ids of the segments, as one text.</param>
 /// <param name="Direction">Which way changes go.</param>
 /// <param name="Policy">Who wins where both sides changed.</param>
-internal sealed record FieldRule(string Field, PathExpression? Value, SyncDirection Direction, SyncPolicy Policy);
+/// <param name="Type">What the field is made as, where the CRM has none of this name.</param>
+internal sealed record FieldRule(string Field, PathExpression? Value, SyncDirection Direction, SyncPolicy Policy, CrmFieldType Type = CrmFieldType.Text);
 
 /// <summary>What both sides had when they last agreed, each in its own form: what a CRM stores need not be what it was sent, and a trait's rules need not take what the CRM has.</summary>
 /// <param name="Ours">Canonical text of the profile's value; null: none.</param>

@@ -8,7 +8,7 @@ public sealed record DestinationDefinition
     /// <summary>Name, also in metrics and dead letters.</summary>
     public required string Id { get; init; }
 
-    /// <summary>webhook, or a CRM: tryton.</summary>
+    /// <summary>webhook, or a CRM: hubspot, tryton.</summary>
     public required string Kind { get; init; }
 
     /// <summary>Where it sends; its path may be a secret.</summary>
@@ -77,6 +77,9 @@ public sealed record CrmDefinition
 {
     /// <summary>Login; empty where the secret alone says who it is.</summary>
     public string User { get; init; } = "";
+
+    /// <summary>Of HubSpot: v3, or a date such as 2026-03.</summary>
+    public string ApiVersion { get; init; } = "v3";
 
     /// <summary>Mapped fields of contacts, in the file's order.</summary>
     public IReadOnlyList<CrmFieldDefinition> Fields { get; init; } = [];

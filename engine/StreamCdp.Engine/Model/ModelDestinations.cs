@@ -6,13 +6,14 @@ namespace StreamCdp.Engine.Model;
 internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections, ExpressionNames names, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits)
 {
     private const int ShortSecret = 16;
+    private const string HubSpot = "https://api.hubapi.com";
 
     private static readonly string[] Known = ["id", "kind", "url", "secret", "segments", "send", "fields", "allow_http", "batch", "rate", "timeout", "purpose"];
 
-    private static readonly string[] CrmKnown = ["id", "kind", "url", "user", "secret", "contacts", "poll", "reconcile", "allow_http", "rate", "timeout", "purpose"];
+    private static readonly string[] CrmKnown = ["id", "kind", "url", "user", "secret", "contacts", "poll", "reconcile", "api_version", "allow_http", "rate", "timeout", "purpose"];
     private static readonly string[] ContactsKnown = ["create", "lists", "fields"];
     private static readonly string[] FieldKnown = ["value", "direction", "policy"];
-    private static readonly string[] Kinds = ["webhook", "tryton"];
+    private static readonly string[] Kinds = ["webhook", "hubspot", "tryton"];
     private static readonly Dictionary<string, SyncDirection> Directions = new() { ["both"] = SyncDirection.Both, ["in"] = SyncDirection.In, ["out"] = SyncDirection.Out };
     private static readonly Dictionary<string, SyncPolicy> Policies = new() { ["crm_wins"] = SyncPolicy.CrmWins, ["streamcdp_wins"] = SyncPolicy.StreamCdpWins, ["newest"] = SyncPolicy.Newest, ["fill_empty"] = SyncPolicy.FillEmpty };
 
@@ -58,7 +59,7 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
         }
 
         bool allowsHttp = draft.OneOf(keys, "allow_http", new Dictionary<string, bool> { ["true"] = true, ["false"] = false }, false);
-        Uri? url = Url(item, keys, allowsHttp);
+        Uri? url = kind?.Value == "hubspot" && !keys.ContainsKey("url") ? new Uri(HubSpot) : Url(item, keys, allowsHttp);
         if (IsCrm(item))
         {
             return Crm(keys, id ?? "", idScalar?.Offset ?? item.Offset, kind!.Value, item, url, allowsHttp);
@@ -83,7 +84,7 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
         };
     }
 
-    private static bool IsCrm(YamlNode item) => item is YamlMap map && map.Entries.Any(entry => entry.Key.Value == "kind" && entry.Value is YamlScalar { Value: "tryton" });
+    private static bool IsCrm(YamlNode item) => item is YamlMap map && map.Entries.Any(entry => entry.Key.Value == "kind" && entry.Value is YamlScalar { Value: "hubspot" or "tryton" });
 
     private DestinationDefinition Crm(IReadOnlyDictionary<string, YamlNode> keys, string id, int offset, string kind, YamlNode item, Uri? url, bool allowsHttp)
     {
@@ -108,6 +109,19 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
             draft.Error(unused.Offset, $"{kind} has no user: its secret says who it is");
         }
 
+        string apiVersion = "v3";
+        if (keys.TryGetValue("api_version", out YamlNode? version))
+        {
+            if (kind != "hubspot")
+            {
+                draft.Error(version.Offset, $"{kind} has no api_version");
+            }
+            else if (draft.Text(version, "api_version") is { } text)
+            {
+                apiVersion = text.Value;
+            }
+        }
+
         IReadOnlyDictionary<string, YamlNode> contacts = keys.TryGetValue("contacts", out YamlNode? node) ? draft.Item(node, "contacts", "{ fields: { name: traits.name } }", ContactsKnown) ?? new Dictionary<string, YamlNode>() : new Dictionary<string, YamlNode>();
         return new DestinationDefinition
         {
@@ -121,6 +135,7 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
             Crm = new CrmDefinition
             {
                 User = user,
+                ApiVersion = apiVersion,
                 Fields = CrmFields(contacts),
                 Create = Segments(contacts, "create"),
                 Lists = Segments(contacts, "lists"),
@@ -193,7 +208,7 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
 
     private Uri? Url(YamlNode item, IReadOnlyDictionary<string, YamlNode> keys, bool allowsHttp)
     {
-        if (draft.Required(keys, item, "url", "a webhook") is not { } scalar || sections.FromEnvironment(scalar, "url") is not { } text)
+        if (draft.Required(keys, item, "url", "a destination") is not { } scalar || sections.FromEnvironment(scalar, "url") is not { } text)
         {
             return null;
         }

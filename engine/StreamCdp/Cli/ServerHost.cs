@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using StreamCdp.Api;
 using StreamCdp.Connectors;
 using StreamCdp.Connectors.Crm;
+using StreamCdp.Connectors.HubSpot;
 using StreamCdp.Connectors.Tryton;
 using StreamCdp.Connectors.Webhook;
 using StreamCdp.Engine.Logs;
@@ -200,7 +201,7 @@ internal sealed class ServerHost : IAsyncDisposable
             Id = destination.Id,
             Kind = destination.Kind,
             Target = destination.Url.GetLeftPart(UriPartial.Authority),
-            Fields = [.. crm.Fields.Select(field => new FieldRule(field.Field, field.Value, field.Direction, field.Policy))],
+            Fields = [.. crm.Fields.Select(field => new FieldRule(field.Field, field.Value, field.Direction, field.Policy, TypeOf(field.Value, model)))],
             CreateFor = crm.Create.ToHashSet(StringComparer.Ordinal),
             Lists = crm.Lists.ToHashSet(StringComparer.Ordinal),
             Poll = TimeSpan.FromMilliseconds(crm.PollMs),
@@ -214,10 +215,29 @@ internal sealed class ServerHost : IAsyncDisposable
             schemas,
             cancellationToken => engine.WaitAppliedAsync(settings.ApplyWait, cancellationToken),
             async (type, value, cancellationToken) => await engine.ProfileAsync(type, value, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, cancellationToken).ConfigureAwait(false) is { } document ? ProfileView.FromDocument(document) : null);
-        var options = new TrytonOptions { Url = destination.Url, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
-        ThrowIfWrong(destination, options.Errors());
-        return new CrmConnection(settings, gate => new TrytonCrm(options, gate, TimeProvider.System), profiles, parts);
+        if (destination.Kind == "hubspot")
+        {
+            string[] properties = [.. crm.Fields.Select(field => field.Field)];
+            var hubspot = new HubSpotOptions
+            {
+                BaseUrl = destination.Url,
+                AccessToken = destination.Secret,
+                ApiVersion = crm.ApiVersion,
+                AllowsHttp = destination.AllowsHttp,
+                Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs),
+                Properties = new Dictionary<CrmObject, IReadOnlyList<string>> { [CrmObject.Contact] = properties, [CrmObject.Company] = [], [CrmObject.Deal] = [] }, // Not all: many change by themselves.
+            };
+            ThrowIfWrong(destination, hubspot.Errors());
+            return new CrmConnection(settings, gate => new HubSpotCrm(hubspot, gate, TimeProvider.System), profiles, parts);
+        }
+
+        var tryton = new TrytonOptions { Url = destination.Url, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
+        ThrowIfWrong(destination, tryton.Errors());
+        return new CrmConnection(settings, gate => new TrytonCrm(tryton, gate, TimeProvider.System), profiles, parts);
     }
+
+    private static CrmFieldType TypeOf(PathExpression? value, CdpModel model) =>
+        value?.Root == PathRoot.Computed && model.Computed.FirstOrDefault(computed => computed.Name == value.Path[0])?.Value is { } expression && expression is CollectionExpression { Function: not "exists" } or FunctionExpression { Kind: EventFunction.Count or EventFunction.Sum or EventFunction.Min or EventFunction.Max or EventFunction.Avg } ? CrmFieldType.Number : CrmFieldType.Text;
 
     private static void ThrowIfWrong(DestinationDefinition destination, IEnumerable<string> errors)
     {

@@ -1,0 +1,379 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using StreamCdp.Connectors.Crm;
+
+namespace StreamCdp.Connectors.HubSpot;
+
+/// <summary>Reads and writes contacts, companies and deals of one HubSpot account.</summary>
+public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
+{
+    private const int BatchLimit = 100;
+    private const int AssociationBatchLimit = 1000;
+
+    private readonly HubSpotOptions _options;
+    private readonly HubSpotRequests _requests;
+    private readonly HubSpotDefinitions _definitions;
+    private readonly TimeProvider _time;
+
+    /// <summary>Makes it; nothing is asked yet.</summary>
+    /// <param name="options">Checked: <see cref="HubSpotOptions.Errors"/> is empty.</param>
+    /// <param name="gate">Of the account: asked before each request.</param>
+    /// <param name="time">For tokens, limits and timeouts.</param>
+    /// <param name="http">Null: one of its own, which it disposes. Another should follow no redirects and have no timeout.</param>
+    public HubSpotCrm(HubSpotOptions options, IRequestGate gate, TimeProvider time, HttpClient? http = null)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(gate);
+        ArgumentNullException.ThrowIfNull(time);
+        _options = options;
+        _time = time;
+        _requests = new HubSpotRequests(options, gate, time, http);
+        _definitions = new HubSpotDefinitions(_requests, time);
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<CrmObject> Objects { get; } = [CrmObject.Contact, CrmObject.Company, CrmObject.Deal];
+
+    /// <inheritdoc/>
+    public string ContactIdType => "hubspot_contact_id";
+
+    /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken)
+    {
+        _definitions.Forget(HubSpotRecords.NameOf(kind));
+        HubSpotRecords records = await RecordsAsync(kind, [], cancellationToken).ConfigureAwait(false);
+        var fields = records.Definitions.Values.ToDictionary(definition => definition.Name, definition => new CrmField(definition.Name, definition.Type, definition.IsReadOnly, definition.Options), StringComparer.Ordinal);
+        if (kind == CrmObject.Deal)
+        {
+            foreach ((string shared, string own) in HubSpotRecords.DealNames.Where(names => records.Definitions.ContainsKey(names.Own)))
+            {
+                fields[shared] = fields[own] with { Name = shared };
+            }
+
+            fields["stage"] = new CrmField("stage", CrmFieldType.Text, IsReadOnly: false, [.. records.Stages.Select(stage => stage.Label).Distinct(StringComparer.Ordinal)]);
+            fields["pipeline"] = new CrmField("pipeline", CrmFieldType.Text, IsReadOnly: false, [.. records.Stages.Select(stage => stage.PipelineLabel).Distinct(StringComparer.Ordinal)]);
+            fields["status"] = new CrmField("status", CrmFieldType.Text, IsReadOnly: true, ["open", "won", "lost"]);
+        }
+
+        return [.. fields.Values.OrderBy(field => field.Name, StringComparer.Ordinal)];
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// HubSpot's search sorts by one property, gives 10,000 results of a query, and any number of records can have the same millisecond: its own nightly jobs make them. So a page begins at an instant
+    /// (<c>t:ms</c>); where all of a page have one instant, that instant is read by id (<c>e:ms:id</c>). No query is paged, so no cap is met, and nothing but the position is kept.
+    /// </remarks>
+    public async ValueTask<CrmPage> ChangesAsync(CrmObject kind, DateTimeOffset since, string? page, CancellationToken cancellationToken)
+    {
+        HubSpotRecords records = await RecordsAsync(kind, [], cancellationToken).ConfigureAwait(false);
+        string[] position = (page ?? $"t:{Math.Max(0, since.ToUnixTimeMilliseconds())}").Split(':', 3);
+        if (position[0] == "a")
+        {
+            return await ArchivedAsync(records, since, position[1], cancellationToken).ConfigureAwait(false);
+        }
+
+        long ms = long.Parse(position[1], CultureInfo.InvariantCulture);
+        if (position[0] == "t")
+        {
+            HubSpotAnswer answer = await SearchAsync(records, "GTE", ms, null, cancellationToken).ConfigureAwait(false);
+            List<JsonElement> found = [.. answer.Array("results")];
+            if (IsLast(answer, found.Count))
+            {
+                return await PageAsync(records, found, _options.ListsArchived ? "a:" : null, answer.Date, cancellationToken).ConfigureAwait(false);
+            }
+
+            long last = found.Max(records.ModifiedMs);
+            List<JsonElement> whole = [.. found.Where(json => records.ModifiedMs(json) < last)];
+            if (whole.Count > 0)
+            {
+                return await PageAsync(records, whole, $"t:{last}", answer.Date, cancellationToken).ConfigureAwait(false); // The last instant may go on.
+            }
+
+            position = ["e", "", "0"];
+            ms = last;
+        }
+
+        HubSpotAnswer equal = await SearchAsync(records, "EQ", ms, position[2], cancellationToken).ConfigureAwait(false);
+        List<JsonElement> ofInstant = [.. equal.Array("results")];
+        string next = IsLast(equal, ofInstant.Count) ? $"t:{ms + 1}" : $"e:{ms}:{HubSpotRecords.Id(ofInstant[^1])}";
+        return await PageAsync(records, ofInstant, next, equal.Date, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<CrmRecord>> ReadAsync(CrmObject kind, IReadOnlyList<string> ids, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(ids);
+        HubSpotRecords records = await RecordsAsync(kind, [], cancellationToken).ConfigureAwait(false);
+        Dictionary<string, CrmRecord> read = await ResolveAsync(records, ids, cancellationToken).ConfigureAwait(false);
+        return [.. ids.Distinct(StringComparer.Ordinal).Select(id => read[id])];
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(CrmObject kind, string? page, CancellationToken cancellationToken)
+    {
+        string kindName = HubSpotRecords.NameOf(kind);
+        HubSpotAnswer answer = await ListAsync(kindName, isArchived: false, page, cancellationToken).ConfigureAwait(false);
+        List<string> ids = [.. answer.Array("results").Select(HubSpotRecords.Id)];
+        if (ids.Count == 0 && page is null)
+        {
+            // What is missing here counts as deleted: so nothing at all is believed only when it is said twice.
+            HubSpotAnswer search = await _requests.PostAsync(_requests.Path("objects", $"/{kindName}/search"), new JsonObject { ["limit"] = 1 }, cancellationToken).ConfigureAwait(false);
+            search.MustBeDone("search " + kindName);
+            search.MustHave("total");
+            if (search.Body.GetProperty("total").GetInt64() > 0)
+            {
+                throw new DestinationUnavailableException($"HubSpot listed no {kindName}, but search finds some.");
+            }
+        }
+
+        return (ids, answer.After);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Ids and main addresses are read, which is exact at once; addresses besides the main one only search can find, up to <see cref="HubSpotOptions.SearchLag"/> late.</remarks>
+    public async ValueTask<IReadOnlyList<CrmRecord>> FindContactsAsync(IReadOnlyList<string> externalIds, IReadOnlyList<string> emails, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(externalIds);
+        ArgumentNullException.ThrowIfNull(emails);
+        HubSpotRecords records = await RecordsAsync(CrmObject.Contact, [], cancellationToken).ConfigureAwait(false);
+        var found = new Dictionary<string, CrmRecord>(StringComparer.Ordinal);
+        if (records.Definitions.TryGetValue(_options.IdProperty, out HubSpotDefinition? link) && link.HasUniqueValue)
+        {
+            await AddAsync(externalIds, _options.IdProperty).ConfigureAwait(false);
+        }
+
+        string[] wanted = [.. emails.Select(email => email.ToLowerInvariant()).Distinct(StringComparer.Ordinal)];
+        await AddAsync(wanted, "email").ConfigureAwait(false);
+        string[] missing = [.. wanted.Except(found.Values.Select(record => Text(record, "email")), StringComparer.Ordinal)];
+        if (missing.Length > 0 && records.Definitions.ContainsKey("hs_additional_emails"))
+        {
+            var query = new JsonObject
+            {
+                ["filterGroups"] = new JsonArray(new JsonObject { ["filters"] = new JsonArray(new JsonObject { ["propertyName"] = "hs_additional_emails", ["operator"] = "IN", ["values"] = Json(missing) }) }),
+                ["properties"] = Json(["hs_additional_emails"]),
+                ["limit"] = BatchLimit,
+            };
+            HubSpotAnswer answer = await _requests.PostAsync(_requests.Path("objects", "/contacts/search"), query, cancellationToken).ConfigureAwait(false);
+            answer.MustBeDone("search contacts");
+            answer.MustHave("total");
+            string[] ids = [.. answer.Array("results").Where(json => HubSpotRecords.Split(HubSpotRecords.Value(json, "hs_additional_emails")).Any(email => missing.Contains(email, StringComparer.OrdinalIgnoreCase)))
+                .Select(HubSpotRecords.Id).Where(id => !found.ContainsKey(id))];
+            await AddAsync(ids, null).ConfigureAwait(false);
+        }
+
+        return [.. found.Values];
+
+        async ValueTask AddAsync(IReadOnlyList<string> keys, string? property)
+        {
+            foreach (JsonElement json in await BatchReadAsync(records, keys, property, cancellationToken).ConfigureAwait(false))
+            {
+                CrmRecord record = records.Record(json, []);
+                if (!record.IsDeleted)
+                {
+                    found[record.Id] = record;
+                }
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync()
+    {
+        _requests.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    private async ValueTask<HubSpotRecords> RecordsAsync(CrmObject kind, IReadOnlyCollection<string> mustHave, CancellationToken cancellationToken, IEnumerable<string>? stages = null)
+    {
+        string name = HubSpotRecords.NameOf(kind);
+        SortedDictionary<string, HubSpotDefinition> definitions = await _definitions.PropertiesAsync(name, mustHave, cancellationToken).ConfigureAwait(false);
+        return new HubSpotRecords(name, kind, _options.IdProperty, definitions, _options.Properties?.GetValueOrDefault(kind), mustHave, kind == CrmObject.Deal ? await _definitions.StagesAsync(stages ?? [], cancellationToken).ConfigureAwait(false) : []);
+    }
+
+    /// <summary>Records from an instant on in its order (GTE), or of an instant by their ids (EQ).</summary>
+    private async ValueTask<HubSpotAnswer> SearchAsync(HubSpotRecords records, string comparison, long ms, string? afterId, CancellationToken cancellationToken)
+    {
+        string modified = HubSpotRecords.ModifiedName(records.Kind);
+        var filters = new JsonArray(new JsonObject { ["propertyName"] = modified, ["operator"] = comparison, ["value"] = ms.ToString(CultureInfo.InvariantCulture) });
+        if (afterId is not null)
+        {
+            filters.Add(new JsonObject { ["propertyName"] = "hs_object_id", ["operator"] = "GT", ["value"] = afterId });
+        }
+
+        var query = new JsonObject
+        {
+            ["filterGroups"] = new JsonArray(new JsonObject { ["filters"] = filters }),
+            ["sorts"] = Json([afterId is null ? modified : "hs_object_id"]), // Ascending; HubSpot takes one.
+            ["properties"] = Json(records.Read),
+            ["limit"] = _options.PageRecords,
+        };
+        HubSpotAnswer answer = await _requests.PostAsync(_requests.Path("objects", $"/{records.KindName}/search"), query, cancellationToken).ConfigureAwait(false);
+        answer.MustBeDone("search " + records.KindName);
+        answer.MustHave("total");
+        return answer;
+    }
+
+    private bool IsLast(HubSpotAnswer answer, int found) => found == 0 || (found < _options.PageRecords && answer.After is null);
+
+    private async ValueTask<CrmPage> PageAsync(HubSpotRecords records, IReadOnlyList<JsonElement> found, string? next, DateTimeOffset date, CancellationToken cancellationToken) =>
+        new(await WholeAsync(records, found, cancellationToken).ConfigureAwait(false), next, date - _options.SearchLag);
+
+    /// <summary>Archived records: those that were archived since are told, as deleted or merged.</summary>
+    private async ValueTask<CrmPage> ArchivedAsync(HubSpotRecords records, DateTimeOffset since, string after, CancellationToken cancellationToken)
+    {
+        HubSpotAnswer answer = await ListAsync(records.KindName, isArchived: true, after.Length == 0 ? null : after, cancellationToken).ConfigureAwait(false);
+        string[] ids = [.. answer.Array("results").Where(json => !json.TryGetProperty("archivedAt", out JsonElement at) || at.ValueKind != JsonValueKind.String || HubSpotDefinition.Instant(at.GetString()!) >= since).Select(HubSpotRecords.Id)];
+        IReadOnlyList<CrmRecord> gone = ids.Length == 0 ? [] : [.. (await ResolveAsync(records, ids, cancellationToken).ConfigureAwait(false)).Values.Where(record => record.IsDeleted)];
+        return new CrmPage(gone, answer.After is { } next ? "a:" + next : null, answer.Date - _options.SearchLag);
+    }
+
+    private async ValueTask<HubSpotAnswer> ListAsync(string kindName, bool isArchived, string? after, CancellationToken cancellationToken)
+    {
+        string query = $"/{kindName}?limit={BatchLimit}&properties=hs_object_id&archived={(isArchived ? "true" : "false")}{(after is null ? "" : "&after=" + Uri.EscapeDataString(after))}";
+        HubSpotAnswer answer = await _requests.GetAsync(_requests.Path("objects", query), cancellationToken).ConfigureAwait(false);
+        answer.MustBeDone("list " + kindName);
+        return answer;
+    }
+
+    /// <summary>What each id is now: the record, or that it is deleted or merged.</summary>
+    private async ValueTask<Dictionary<string, CrmRecord>> ResolveAsync(HubSpotRecords records, IReadOnlyList<string> ids, CancellationToken cancellationToken)
+    {
+        IReadOnlyList<JsonElement> found = await BatchReadAsync(records, ids, null, cancellationToken).ConfigureAwait(false);
+        var read = (await WholeAsync(records, found, cancellationToken).ConfigureAwait(false)).ToDictionary(record => record.Id, StringComparer.Ordinal);
+        var winners = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (JsonElement json in found)
+        {
+            foreach (string loser in HubSpotRecords.MergedIds(json))
+            {
+                winners[loser] = HubSpotRecords.Id(json);
+            }
+        }
+
+        var resolved = new Dictionary<string, CrmRecord>(StringComparer.Ordinal);
+        foreach (string id in ids)
+        {
+            if (resolved.ContainsKey(id))
+            {
+                continue;
+            }
+
+            resolved[id] = read.TryGetValue(id, out CrmRecord? record) ? record
+                : winners.TryGetValue(id, out string? winner) ? Gone(records.Kind, id, winner)
+                : Gone(records.Kind, id, await WinnerAsync(records.KindName, id, cancellationToken).ConfigureAwait(false));
+        }
+
+        return resolved;
+    }
+
+    /// <summary>Reading the id of a loser answers the winner, with the winner's id. Null: it is deleted.</summary>
+    private async ValueTask<string?> WinnerAsync(string kindName, string id, CancellationToken cancellationToken)
+    {
+        HubSpotAnswer answer = await _requests.GetAsync(_requests.Path("objects", $"/{kindName}/{Uri.EscapeDataString(id)}?properties=hs_object_id"), cancellationToken).ConfigureAwait(false);
+        if (answer.Status == 404)
+        {
+            return null;
+        }
+
+        answer.MustBeDone("read " + kindName);
+        answer.MustHave("id");
+        string winner = HubSpotRecords.Id(answer.Body);
+        return winner != id ? winner : throw new DestinationUnavailableException("HubSpot told two things of one record: that it is there, and that it is not.");
+    }
+
+    private static CrmRecord Gone(CrmObject kind, string id, string? mergedInto) => new() { Kind = kind, Id = id, IsDeleted = true, MergedInto = mergedInto };
+
+    /// <summary>Objects with their contacts.</summary>
+    private async ValueTask<IReadOnlyList<CrmRecord>> WholeAsync(HubSpotRecords records, IReadOnlyList<JsonElement> found, CancellationToken cancellationToken)
+    {
+        if (records.Kind != CrmObject.Deal || found.Count == 0)
+        {
+            return [.. found.Select(json => records.Record(json, []))];
+        }
+
+        HubSpotRecords known = await RecordsAsync(CrmObject.Deal, [], cancellationToken, found.Select(json => HubSpotRecords.Value(json, "dealstage")).OfType<string>()).ConfigureAwait(false);
+        Dictionary<string, List<string>> contacts = await ContactsOfDealsAsync([.. found.Select(HubSpotRecords.Id)], cancellationToken).ConfigureAwait(false);
+        return [.. found.Select(json => known.Record(json, contacts.GetValueOrDefault(HubSpotRecords.Id(json)) ?? []))];
+    }
+
+    /// <summary>Search and batch/read do not tell of associations.</summary>
+    private async ValueTask<Dictionary<string, List<string>>> ContactsOfDealsAsync(IReadOnlyList<string> ids, CancellationToken cancellationToken)
+    {
+        var contacts = new Dictionary<string, List<string>>(StringComparer.Ordinal);
+        Queue<(string Id, string? After)> open = new(ids.Select(id => (id, (string?)null)));
+        while (open.Count > 0)
+        {
+            var inputs = new JsonArray();
+            while (inputs.Count < AssociationBatchLimit && open.TryDequeue(out (string Id, string? After) next))
+            {
+                JsonObject input = new() { ["id"] = next.Id };
+                if (next.After is not null)
+                {
+                    input["after"] = next.After;
+                }
+
+                inputs.Add(input);
+            }
+
+            HubSpotAnswer answer = await _requests.PostAsync(_requests.Associations("/deals/contacts/batch/read"), new JsonObject { ["inputs"] = inputs }, cancellationToken).ConfigureAwait(false);
+            answer.MustBeDone("read the contacts of deals");
+            if (!answer.Array("results").Any())
+            {
+                answer.MustHave("errors");
+            }
+
+            foreach (JsonElement result in answer.Array("results"))
+            {
+                string deal = result.GetProperty("from").GetProperty("id").ToString();
+                if (!contacts.TryGetValue(deal, out List<string>? of))
+                {
+                    contacts.Add(deal, of = []);
+                }
+
+                of.AddRange(result.GetProperty("to").EnumerateArray().Select(to => to.GetProperty("toObjectId").ToString()).Except(of));
+                if (new HubSpotAnswer(200, result, default).After is { } after)
+                {
+                    open.Enqueue((deal, after));
+                }
+            }
+        }
+
+        return contacts;
+    }
+
+    /// <summary>Objects that are there; others are left out.</summary>
+    /// <param name="records">Of which object, and what to read.</param>
+    /// <param name="keys">Any number, repeats do no harm.</param>
+    /// <param name="property">What the keys are values of; null: ids.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    private async ValueTask<IReadOnlyList<JsonElement>> BatchReadAsync(HubSpotRecords records, IReadOnlyList<string> keys, string? property, CancellationToken cancellationToken)
+    {
+        var found = new List<JsonElement>();
+        foreach (string[] chunk in keys.Where(key => key.Length > 0).Distinct(StringComparer.Ordinal).Chunk(BatchLimit))
+        {
+            var body = new JsonObject { ["inputs"] = new JsonArray([.. chunk.Select(key => new JsonObject { ["id"] = key })]), ["properties"] = Json(records.Read) };
+            if (property is not null)
+            {
+                body["idProperty"] = property;
+            }
+
+            HubSpotAnswer answer = await _requests.PostAsync(_requests.Path("objects", $"/{records.KindName}/batch/read"), body, cancellationToken).ConfigureAwait(false);
+            if (answer.Status != 404)
+            {
+                answer.MustBeDone("read " + records.KindName);
+                if (!answer.Array("results").Any())
+                {
+                    answer.MustHave("errors"); // Taken for an answer, a silent no-op would be: all of these are deleted.
+                }
+
+                found.AddRange(answer.Array("results"));
+            }
+        }
+
+        return found;
+    }
+
+    private static string Text(CrmRecord record, string field) => record.Fields.TryGetValue(field, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : "";
+
+    private static JsonArray Json(IEnumerable<string> texts) => new([.. texts.Select(text => (JsonNode)text)]);
+}
