@@ -22,6 +22,7 @@ internal sealed class CrmWorld : IAsyncDisposable
           - { type: user_id, limit: 1 }
           - { type: email, limit: 5, from: [traits.email], normalize: email }
           - { type: crm_contact_id, limit: 10 }
+          - { type: hubspot_contact_id, limit: 100 }
           - { type: anonymous_id, limit: 100 }
         traits: { tier: { merge: first } }
         computed: { orders: { value: 'count("Order Completed")' } }
@@ -36,10 +37,15 @@ internal sealed class CrmWorld : IAsyncDisposable
     private readonly CdpEngine _engine;
     private readonly CdpModel _model;
     private readonly ConnectorMetrics _metrics = new(Prometheus.Metrics.NewCustomRegistry());
+    private readonly Func<IRequestGate, TimeProvider, ICrm>? _make;
     private long _clock;
 
-    public CrmWorld(Func<CrmSettings, CrmSettings>? with = null, int seed = 1)
+    /// <param name="with">Other settings.</param>
+    /// <param name="seed">Of the CRM's faults.</param>
+    /// <param name="make">Another CRM than <see cref="Crm"/>.</param>
+    public CrmWorld(Func<CrmSettings, CrmSettings>? with = null, int seed = 1, Func<IRequestGate, TimeProvider, ICrm>? make = null)
     {
+        _make = make;
         Random = new Random(seed);
         Crm = new MemoryCrm(Time, Random);
         ModelResult result = ModelReader.Read("cdp.yaml", Yaml, _ => null);
@@ -84,7 +90,7 @@ internal sealed class CrmWorld : IAsyncDisposable
 
     public string StatePath => Path.Combine(_directory, "connectors");
 
-    private static PathExpression Value(string text) => (PathExpression)ExpressionParser.Parse(text, [])!.Root;
+    public static PathExpression Value(string text) => (PathExpression)ExpressionParser.Parse(text, [])!.Root;
 
     /// <summary>A process that works until there is nothing to do, and stops.</summary>
     public async Task DrainAsync()
@@ -100,6 +106,10 @@ internal sealed class CrmWorld : IAsyncDisposable
             catch (DestinationUnavailableException exception) when (attempt < 1000)
             {
                 Time.Advance(exception.RetryAfter ?? TimeSpan.FromSeconds(1));
+            }
+            catch (DestinationMustPauseException) when (attempt < 1000)
+            {
+                Time.Advance(TimeSpan.FromMinutes(1)); // Somebody mends it and resumes.
             }
         }
     }
@@ -124,15 +134,17 @@ internal sealed class CrmWorld : IAsyncDisposable
             gate =>
             {
                 Crm.Gate = gate;
-                return Crm;
+                return _make?.Invoke(gate, new FollowingTime(Time)) ?? Crm;
             },
             Profiles("crm"),
             parts);
     }
 
     /// <summary>Lets time pass and both sides work until nothing changes any more.</summary>
-    public async Task QuietAsync()
+    /// <param name="count">Counts the CRM's writes; null: of <see cref="Crm"/>.</param>
+    public async Task QuietAsync(Func<int>? count = null)
     {
+        count ??= () => Crm.Writes;
         int faults = Crm.Faults;
         Crm.Faults = 0;
         int writes = -1;
@@ -141,8 +153,8 @@ internal sealed class CrmWorld : IAsyncDisposable
             Assert.True(turns < 30, "Both sides never come to rest.");
             await PassAsync(TimeSpan.FromMinutes(10));
             await DrainAsync();
-            still = Crm.Writes == writes ? still + 1 : 0;
-            writes = Crm.Writes;
+            still = count() == writes ? still + 1 : 0;
+            writes = count();
         }
 
         await PassAsync(TimeSpan.FromDays(2)); // The whole reader, too.
@@ -209,6 +221,12 @@ internal sealed class CrmWorld : IAsyncDisposable
         await _engine.DisposeAsync();
         await _logs.DisposeAsync();
         Directory.Delete(_directory, recursive: true);
+    }
+
+    /// <summary>The same hour, but waits last: for what talks over a network.</summary>
+    public sealed class FollowingTime(JumpingTime time) : TimeProvider
+    {
+        public override DateTimeOffset GetUtcNow() => time.GetUtcNow();
     }
 
     private EngineProfiles Profiles(string source) => new(

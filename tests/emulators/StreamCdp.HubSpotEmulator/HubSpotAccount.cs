@@ -169,6 +169,15 @@ public sealed partial class HubSpotAccount
         }
     }
 
+    /// <summary>All records that are not archived, by id.</summary>
+    public IReadOnlyList<HubSpotRecord> Living(string kind)
+    {
+        lock (Lock)
+        {
+            return [.. _records[kind].Values.Where(record => record.ArchivedAt is null).OrderBy(record => record.Id)];
+        }
+    }
+
     /// <summary>Records that are not archived.</summary>
     public int Count(string kind)
     {
