@@ -101,6 +101,7 @@ internal sealed partial class Delivery : IConnection
             return new DeliveryStatus(
                 _settings.Id,
                 _settings.Kind,
+                IsCrm: false,
                 _settings.Target,
                 state,
                 _stopped ?? _paused ?? _waiting ?? "",

@@ -19,6 +19,7 @@ internal enum DeliveryState
 /// <summary>A destination as it is shown. No secret and no personal data is in it.</summary>
 /// <param name="Id">Id of the model.</param>
 /// <param name="Kind">Kind of the model.</param>
+/// <param name="IsCrm">It goes both ways.</param>
 /// <param name="Target">Where it sends.</param>
 /// <param name="State">What it does.</param>
 /// <param name="Reason">Why it waits, is paused or stopped, and what to do; empty while it runs.</param>
@@ -35,6 +36,7 @@ internal enum DeliveryState
 internal sealed record DeliveryStatus(
     string Id,
     string Kind,
+    bool IsCrm,
     string Target,
     DeliveryState State,
     string Reason,

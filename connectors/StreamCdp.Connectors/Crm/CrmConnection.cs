@@ -76,6 +76,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             return new DeliveryStatus(
                 _settings.Id,
                 _settings.Kind,
+                IsCrm: true,
                 _settings.Target,
                 state,
                 _stopped ?? _paused ?? _waiting ?? "",

@@ -47,7 +47,7 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         json.WriteStartObject();
         json.WriteString("id"u8, status.Id);
         json.WriteString("kind"u8, status.Kind);
-        json.WriteString("direction"u8, "out"u8);
+        json.WriteString("direction"u8, status.IsCrm ? "both"u8 : "out"u8);
         json.WriteString("target"u8, status.Target);
         json.WriteString("state"u8, status.State switch
         {
@@ -59,6 +59,15 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         json.WriteString("reason"u8, status.Reason);
         json.WriteNumber("lag_records"u8, status.LagRecords);
         json.WriteNumber("lag_seconds"u8, status.LagSeconds);
+        if (status.LagInSeconds is double lagIn)
+        {
+            json.WriteNumber("lag_in_seconds"u8, lagIn);
+        }
+        else
+        {
+            json.WriteNull("lag_in_seconds"u8);
+        }
+
         json.WriteNumber("budget_left"u8, status.BudgetLeft);
         json.WriteNumber("requests"u8, status.Requests);
         json.WriteNumber("taken"u8, status.Taken);

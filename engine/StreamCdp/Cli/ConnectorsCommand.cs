@@ -81,6 +81,7 @@ internal static class ConnectorsCommand
             Text("state"),
             Text("lag_records"),
             connector.GetProperty("lag_seconds").GetDouble().ToString("0.#", CultureInfo.InvariantCulture) + " s",
+            connector.GetProperty("lag_in_seconds") is { ValueKind: JsonValueKind.Number } lagIn ? lagIn.GetDouble().ToString("0.#", CultureInfo.InvariantCulture) + " s" : "-",
             Text("taken"),
             Text("dead_letters"),
             Text("retries"),
