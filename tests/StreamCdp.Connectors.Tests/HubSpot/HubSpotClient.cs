@@ -24,13 +24,14 @@ public sealed class HubSpotClient : IAsyncLifetime
         }
 
         string ready = Path.Combine(_directory, "node_modules", ".ready");
-        if (File.Exists(ready))
-        {
-            return;
-        }
-
         try
         {
+            await RunAsync("node", ["--version"], _ => { });
+            if (File.Exists(ready))
+            {
+                return;
+            }
+
             // Not "ci": it refuses the lock for optional packages of other platforms. What the lock holds is checked by its hash either way.
             (int exitCode, string output) = await RunAsync("npm", ["install", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"], _ => { });
             if (exitCode == 0)

@@ -6,6 +6,7 @@ using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 
 namespace StreamCdp.HubSpotEmulator;
@@ -70,6 +71,9 @@ public sealed partial class EmulatedHubSpot : IAsyncDisposable
         await app.StartAsync(cancellationToken);
         return emulator;
     }
+
+    /// <summary>Until Ctrl+C or SIGTERM.</summary>
+    public Task WaitForShutdownAsync() => _app.WaitForShutdownAsync();
 
     /// <summary>From now on a token is good for nothing.</summary>
     public void Revoke(string token)
