@@ -68,6 +68,7 @@ internal sealed class HubSpotRecords(string kindName, CrmObject kind, string idP
             AddDealNames(json, fields);
         }
 
+        fields.Remove(ModifiedName(kind)); // Stands in ModifiedAt. It changes with every write, so that our own would look like somebody's.
         return new CrmRecord
         {
             Kind = kind,

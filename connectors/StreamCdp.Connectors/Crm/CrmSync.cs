@@ -97,8 +97,28 @@ internal sealed class CrmSync
     // ---- The CRM's side ------------------------------------------------------------------------------------------------------------
 
     /// <summary>Writes an event for each record that is not as it was last seen.</summary>
-    private async ValueTask ObserveAsync(Round round, IEnumerable<CrmRecord> records, CancellationToken cancellationToken)
+    /// <remarks>
+    /// A list may be behind: what it shows that is not newer than what was seen already, or no longer deleted, is read by its id before it is believed. Else an old value from a
+    /// search that lags would be taken for somebody's edit, and two records of one person would pass it to each other for ever (found by the simulation).
+    /// </remarks>
+    private async ValueTask ObserveAsync(Round round, IReadOnlyList<CrmRecord> records, CancellationToken cancellationToken, bool isSure = false)
     {
+        if (!isSure)
+        {
+            HashSet<(CrmObject Kind, string Id)> doubtful = [.. records.Where(record => !record.IsDeleted && IsDoubtful(round.Link(record.Kind, record.Id), record)).Select(record => (record.Kind, record.Id))];
+            if (doubtful.Count > 0)
+            {
+                records = [.. records.Where(record => !doubtful.Contains((record.Kind, record.Id)))];
+                foreach (IGrouping<CrmObject, (CrmObject Kind, string Id)> same in doubtful.GroupBy(one => one.Kind))
+                {
+                    foreach (string[] ids in same.Select(one => one.Id).Chunk(MaxWrites))
+                    {
+                        await ObserveAsync(round, await _crm.ReadAsync(same.Key, ids, cancellationToken).ConfigureAwait(false), cancellationToken, isSure: true).ConfigureAwait(false);
+                    }
+                }
+            }
+        }
+
         var again = new HashSet<string>(StringComparer.Ordinal);
         foreach (CrmRecord record in records.GroupBy(record => (record.Kind, record.Id)).Select(same => same.Last()))
         {
@@ -140,9 +160,12 @@ internal sealed class CrmSync
         again.ExceptWith(records.Where(record => record.Kind == CrmObject.Contact && !record.IsDeleted).Select(record => record.Id));
         if (again.Count > 0)
         {
-            await ObserveAsync(round, await _crm.ReadAsync(CrmObject.Contact, [.. again], cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+            await ObserveAsync(round, await _crm.ReadAsync(CrmObject.Contact, [.. again], cancellationToken).ConfigureAwait(false), cancellationToken, isSure: true).ConfigureAwait(false);
         }
     }
+
+    private static bool IsDoubtful(CrmLink link, CrmRecord record) =>
+        link.IsDeleted || (link.Hash.Length > 0 && record.ModifiedAt is not null && record.ModifiedAt <= link.ModifiedAt && Hash(record) != link.Hash);
 
     private void ObserveGone(Round round, CrmLink link, string? mergedInto)
     {
@@ -227,7 +250,7 @@ internal sealed class CrmSync
 
         foreach (string[] ids in unknown.Chunk(MaxWrites))
         {
-            await ObserveAsync(round, await _crm.ReadAsync(CrmObject.Contact, ids, cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+            await ObserveAsync(round, await _crm.ReadAsync(CrmObject.Contact, ids, cancellationToken).ConfigureAwait(false), cancellationToken, isSure: true).ConfigureAwait(false);
         }
 
         foreach (ProfileView[] views in without.DistinctBy(view => view.Id).Chunk(MaxWrites))
@@ -468,7 +491,7 @@ internal sealed class CrmSync
                 stored.AddRange(await _crm.ReadAsync(CrmObject.Contact, again, cancellationToken).ConfigureAwait(false));
             }
 
-            await ObserveAsync(round, stored, cancellationToken).ConfigureAwait(false);
+            await ObserveAsync(round, stored, cancellationToken, isSure: true).ConfigureAwait(false);
             if (later is not null)
             {
                 round.Fail(new DestinationUnavailableException($"{_settings.Target} did not take a write now."));
@@ -534,7 +557,7 @@ internal sealed class CrmSync
 
                 if (gone.Count > 0)
                 {
-                    await ObserveAsync(round, await _crm.ReadAsync(CrmObject.Contact, [.. gone], cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+                    await ObserveAsync(round, await _crm.ReadAsync(CrmObject.Contact, [.. gone], cancellationToken).ConfigureAwait(false), cancellationToken, isSure: true).ConfigureAwait(false);
                 }
             }
         }

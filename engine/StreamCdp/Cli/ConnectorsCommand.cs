@@ -8,7 +8,7 @@ namespace StreamCdp.Cli;
 internal static class ConnectorsCommand
 {
     private const string Missing = "has no list of connectors. Is it a StreamCdp server of this version?";
-    private static readonly string[] s_head = ["ID", "KIND", "TARGET", "STATE", "LAG", "OLDEST", "TAKEN", "DEAD LETTERS", "RETRIES"];
+    private static readonly string[] s_head = ["ID", "KIND", "TARGET", "STATE", "LAG", "OLDEST", "ASKED", "TAKEN", "DEAD LETTERS", "RETRIES"];
 
     /// <summary>The command.</summary>
     public static Command Create()

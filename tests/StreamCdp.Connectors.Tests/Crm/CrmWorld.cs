@@ -150,7 +150,7 @@ internal sealed class CrmWorld : IAsyncDisposable
         int writes = -1;
         for (int still = 0, turns = 0; still < 2; turns++)
         {
-            Assert.True(turns < 30, "Both sides never come to rest.");
+            Assert.True(turns < 30, $"Both sides never come to rest: {string.Join(Environment.NewLine, EventPayloads("crm").TakeLast(12))}");
             await PassAsync(TimeSpan.FromMinutes(10));
             await DrainAsync();
             still = count() == writes ? still + 1 : 0;

@@ -111,7 +111,7 @@ public sealed class ModelReaderTests
     [Fact]
     public void Sections_of_a_later_version_are_noted() =>
         Assert.Equal(
-            ["cdp.yaml:16:1: note: privacy is not yet used by this version"],
+            ["cdp.yaml:17:1: note: privacy is not yet used by this version"],
             Read(SampleToday).Notes.Select(note => note.ToString()));
 
     [Fact]
