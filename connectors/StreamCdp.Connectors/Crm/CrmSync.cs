@@ -137,6 +137,7 @@ internal sealed class CrmSync
             string hash = Hash(record);
             link.Revision = record.Revision;
             link.ModifiedAt = record.ModifiedAt;
+            link.IsOurs |= record.ExternalId is not null; // Also one whose answer was lost when it was made.
             if (hash == link.Hash && !link.IsDeleted)
             {
                 continue;
