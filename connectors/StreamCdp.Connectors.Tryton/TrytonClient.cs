@@ -76,7 +76,8 @@ internal sealed class TrytonClient : IDisposable
                 Convert.ToBase64String(Encoding.UTF8.GetBytes($"{_options.User}:{result[0]}:{result[1].GetString()}")),
             HttpStatusCode.OK or HttpStatusCode.Unauthorized => throw new DestinationMustPauseException($"{Host} does not let user {_options.User} in. Check user and secret."),
             HttpStatusCode.TooManyRequests => throw new DestinationUnavailableException($"{Host} had too many logins.", isRateLimit: true),
-            HttpStatusCode.Forbidden or HttpStatusCode.NotFound => throw new DestinationMustPauseException($"{Host} answered {(int)status} to the login. Check the address, with the database's name."),
+            HttpStatusCode.Forbidden => throw new DestinationMustPauseException($"{Host} answered 403 to the login. Check the address, with the database's name."),
+            HttpStatusCode.NotFound => throw new DestinationUnavailableException($"{Host} answered 404 to the login: its database is down, or the address is wrong (it ends with the database's name)."),
             _ => throw new DestinationUnavailableException($"{Host} answered {(int)status} to the login."),
         };
     }
@@ -147,6 +148,9 @@ internal sealed class TrytonClient : IDisposable
 internal sealed class TrytonException(string kind, string warning, string message) : Exception(message)
 {
     public bool IsConcurrency => kind == "ConcurrencyException";
+
+    /// <summary>The database is busy; the same call works later.</summary>
+    public bool IsBusy => kind.Contains("locked", StringComparison.OrdinalIgnoreCase) || kind.Contains("serialize", StringComparison.OrdinalIgnoreCase) || kind.Contains("deadlock", StringComparison.OrdinalIgnoreCase);
 
     public bool IsUser => kind is "UserError" or "UserWarning";
 

@@ -82,7 +82,7 @@ public sealed class TrytonCrm : ICrm
 
         // By id and not by date: so any number of rows with one date are no problem, and the place in between needs no date.
         string[] fields = table == 0 ? ["id"] : ["party"];
-        JsonElement rows = await _client.CallAsync($"model.{tables[table]}.search_read", [domain, 0, _options.PageSize, new JsonArray(new JsonArray("id", "ASC")), Names(fields)], Context(), cancellationToken).ConfigureAwait(false);
+        JsonElement rows = await CallUserAsync($"model.{tables[table]}.search_read", [domain, 0, _options.PageSize, new JsonArray(new JsonArray("id", "ASC")), Names(fields)], cancellationToken).ConfigureAwait(false);
         DateTimeOffset serverTime = _client.ServerTime;
         int count = rows.GetArrayLength();
         string? next = count == _options.PageSize ? string.Create(CultureInfo.InvariantCulture, $"{table}:{rows[count - 1].GetProperty("id"u8).GetInt64()}") : table + 1 < tables.Length ? string.Create(CultureInfo.InvariantCulture, $"{table + 1}:0") : null;
@@ -104,7 +104,7 @@ public sealed class TrytonCrm : ICrm
 
         // Searched, not read by id: one that was deleted would cost all of them.
         string model = kind == CrmObject.Contact ? "party.party" : "sale.opportunity";
-        JsonElement rows = await _client.CallAsync($"model.{model}.search_read", [domain, 0, null, null, Names(kind == CrmObject.Contact ? _partyReads : s_dealReads)], Context(), cancellationToken).ConfigureAwait(false);
+        JsonElement rows = await CallUserAsync($"model.{model}.search_read", [domain, 0, null, null, Names(kind == CrmObject.Contact ? _partyReads : s_dealReads)], cancellationToken).ConfigureAwait(false);
         DateTimeOffset at = _client.ServerTime;
         List<CrmRecord> records = [.. rows.EnumerateArray().Select(row => kind == CrmObject.Contact ? Party(row, at) : Deal(row))];
         records.AddRange(ids.Except(records.Select(record => record.Id)).Select(id => new CrmRecord { Kind = kind, Id = id, IsDeleted = true }));
@@ -116,7 +116,7 @@ public sealed class TrytonCrm : ICrm
     {
         const int Size = 10_000;
         JsonArray domain = [new JsonArray("id", ">", page is null ? 0 : long.Parse(page, CultureInfo.InvariantCulture))];
-        JsonElement found = await _client.CallAsync($"model.{(kind == CrmObject.Contact ? "party.party" : "sale.opportunity")}.search", [domain, 0, Size, new JsonArray(new JsonArray("id", "ASC"))], Context(), cancellationToken).ConfigureAwait(false);
+        JsonElement found = await CallUserAsync($"model.{(kind == CrmObject.Contact ? "party.party" : "sale.opportunity")}.search", [domain, 0, Size, new JsonArray(new JsonArray("id", "ASC"))], cancellationToken).ConfigureAwait(false);
         string[] ids = [.. found.EnumerateArray().Select(id => id.GetRawText())];
         return (ids, ids.Length == Size ? ids[^1] : null);
     }
@@ -133,7 +133,7 @@ public sealed class TrytonCrm : ICrm
             either.Add(new JsonArray(new JsonArray("contact_mechanisms", "where", new JsonArray(new JsonArray("type", "=", "email"), new JsonArray("value", "ilike", Escaped(email))))));
         }
 
-        JsonElement found = await _client.CallAsync("model.party.party.search", [new JsonArray(either), 0, null, null], Context(), cancellationToken).ConfigureAwait(false);
+        JsonElement found = await CallUserAsync("model.party.party.search", [new JsonArray(either), 0, null, null], cancellationToken).ConfigureAwait(false);
         string[] ids = [.. found.EnumerateArray().Select(id => id.GetRawText())];
         return ids.Length == 0 ? [] : [.. (await ReadAsync(CrmObject.Contact, ids, cancellationToken).ConfigureAwait(false)).Where(record => !record.IsDeleted)];
     }
@@ -221,6 +221,11 @@ public sealed class TrytonCrm : ICrm
             return gone.MergedInto ?? into; // A repeat after a crash.
         }
 
+        if (both.First(record => record.Id == into).IsDeleted)
+        {
+            return null; // Tryton would move everything to a party that nobody sees. The reader tells what became of it.
+        }
+
         JsonElement session = await CallUserAsync("wizard.party.replace.create", [], cancellationToken).ConfigureAwait(false);
         for (int warnings = 0; ; warnings++)
         {
@@ -263,7 +268,7 @@ public sealed class TrytonCrm : ICrm
             return;
         }
 
-        JsonElement fields = await _client.CallAsync("model.party.party.fields_get", [new JsonArray()], Context(), cancellationToken).ConfigureAwait(false);
+        JsonElement fields = await CallUserAsync("model.party.party.fields_get", [new JsonArray()], cancellationToken).ConfigureAwait(false);
         Dictionary<string, string> types = [];
         foreach (JsonProperty field in fields.EnumerateObject())
         {
@@ -291,7 +296,8 @@ public sealed class TrytonCrm : ICrm
         Dictionary<string, JsonElement> fields = [];
         foreach (string name in _partyTypes!.Keys)
         {
-            fields[name] = TrytonValues.Ours(row.GetProperty(name));
+            JsonElement value = row.GetProperty(name);
+            fields[name] = _partyTypes[name] == "boolean" && value.ValueKind != JsonValueKind.Null ? JsonSerializer.SerializeToElement(IsTrue(value)) : TrytonValues.Ours(value);
         }
 
         JsonElement[] mechanisms = Parts(row, "contact_mechanisms.");
@@ -450,7 +456,7 @@ public sealed class TrytonCrm : ICrm
         }
 
         CrmOutcome Outcome(TrytonException exception, CrmRecord? record) =>
-            exception.IsConcurrency ? new CrmOutcome(CrmOutcomeKind.Stale) : exception.IsUser ? new CrmOutcome(CrmOutcomeKind.Refused, record, exception.Message) : new CrmOutcome(CrmOutcomeKind.Refused, record, "Tryton failed: " + exception.Message);
+            exception.IsConcurrency ? new CrmOutcome(CrmOutcomeKind.Stale) : exception.IsBusy ? new CrmOutcome(CrmOutcomeKind.TryAgain, record, "its database is busy") : exception.IsUser ? new CrmOutcome(CrmOutcomeKind.Refused, record, exception.Message) : new CrmOutcome(CrmOutcomeKind.Refused, record, "Tryton failed: " + exception.Message);
     }
 
     private async ValueTask StoreOnceAsync(List<(int Index, string? Id, JsonObject Values)> part, bool isNew, Dictionary<string, CrmRecord> current, CrmOutcome?[] outcomes, CancellationToken cancellationToken)

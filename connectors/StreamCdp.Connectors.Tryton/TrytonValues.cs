@@ -52,7 +52,7 @@ internal static class TrytonValues
             case "integer" or "biginteger":
                 return JsonValue.Create(long.Parse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture));
             case "float":
-                return JsonValue.Create(double.Parse(text, NumberStyles.Float, CultureInfo.InvariantCulture));
+                return double.Parse(text, NumberStyles.Float, CultureInfo.InvariantCulture) is var number && double.IsFinite(number) ? JsonValue.Create(number) : throw new FormatException("no finite number");
             case "boolean":
                 return JsonValue.Create(bool.Parse(text));
             case "date":

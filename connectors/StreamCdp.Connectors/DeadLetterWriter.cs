@@ -7,7 +7,7 @@ namespace StreamCdp.Connectors;
 /// <summary>Writes what an outside system refused to the log of dead letters. Not safe for concurrent use.</summary>
 internal sealed class DeadLetterWriter(DeliveryParts parts, string connectionId) : IDisposable
 {
-    private readonly ILogWriter _writer = parts.DeadLetters.OpenWriter();
+    private ILogWriter _writer = parts.DeadLetters.OpenWriter();
     private readonly byte[] _id = Encoding.UTF8.GetBytes(connectionId);
     private readonly byte[] _reason = Encoding.UTF8.GetBytes(Delivery.RefusedReason);
     private byte[] _letter = new byte[1024];
@@ -33,14 +33,38 @@ internal sealed class DeadLetterWriter(DeliveryParts parts, string connectionId)
             Payload = ChangeJson.Bytes(change),
             ReceivedAt = timestampMs,
         }.WriteTo(ref _letter, WireFormat.WriteHeader(ref _letter, 0, parts.Schemas[RecordType.DeadLetter]));
-        _writer.Append(0, default, _letter.AsSpan(0, end), timestampMs);
+        try
+        {
+            _writer.Append(0, default, _letter.AsSpan(0, end), timestampMs);
+        }
+        catch (LogUnavailableException)
+        {
+            Renew();
+            throw;
+        }
     }
 
     /// <summary>Waits until all are durable, and counts them.</summary>
     public async ValueTask DurableAsync(int written)
     {
-        await _writer.WaitDurableAsync(_writer.Appended, CancellationToken.None).ConfigureAwait(false);
+        try
+        {
+            await _writer.WaitDurableAsync(_writer.Appended, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (LogUnavailableException)
+        {
+            Renew();
+            throw;
+        }
+
         parts.OnDeadLetters(written);
+    }
+
+    /// <summary>A writer that gave up stays so: the caller's next try needs another one.</summary>
+    private void Renew()
+    {
+        _writer.Dispose();
+        _writer = parts.DeadLetters.OpenWriter();
     }
 
     /// <inheritdoc/>

@@ -17,6 +17,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 {
     private const string LogsCursor = "logs";
     private const string PausedCursor = "paused";
+    private const string AccountCursor = "account";
     private const int MaxReplays = 10_000;
 
     private readonly CrmSettings _settings;
@@ -38,6 +39,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private string? _paused;
     private bool _pauseChanged;
     private bool _isPrepared;
+    private bool _wasOften;
     private string? _stopped;
     private string? _waiting;
     private string? _lastError;
@@ -234,10 +236,19 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         if (_links is null)
         {
             _links = new CrmLinks(_parts.StatePath, _settings.Id);
+            if (_links.Cursor(AccountCursor) is { } account && account != _settings.Account)
+            {
+                string path = _links.Path;
+                _links.Dispose();
+                _links = null;
+                throw new InvalidDataException($"{path} belongs to {account}, and the model now says {_settings.Account}: records of two accounts have the same numbers. Give the destination another id, or put back the address.");
+            }
+
+            _links.Save([], [(AccountCursor, _settings.Account)]);
             _sync = new CrmSync(_settings, _crm, _links, _profiles, _parts.Time, RefuseAsync);
             lock (_lock)
             {
-                _paused ??= _links.Cursor(PausedCursor) is { Length: > 0 } reason ? reason : null;
+                _paused ??= !_pauseChanged && _links.Cursor(PausedCursor) is { Length: > 0 } reason ? reason : null; // Not where somebody resumed it before it had begun.
             }
 
             _passes = [.. _crm.Objects.SelectMany(kind => (Pass[])
@@ -276,24 +287,28 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             }
         }
 
-        _isPrepared = true;
+        if (!_isPrepared)
+        {
+            await _profiles.AppliedAsync(cancellationToken).ConfigureAwait(false); // While the engine recovers, its profiles are those of before.
+            _isPrepared = true;
+        }
+
         bool hasWorked = false;
-        while (_replays.Reader.TryRead(out string? profileId))
+        while (_replays.Reader.TryPeek(out string? profileId))
         {
             await _sync!.ReplayAsync(profileId, cancellationToken).ConfigureAwait(false);
+            _ = _replays.Reader.TryRead(out _);
             hasWorked = true;
         }
 
         hasWorked |= await SendChangesAsync(cancellationToken).ConfigureAwait(false);
         DateTimeOffset now = _parts.Time.GetUtcNow();
-        if (_passes.Find(pass => pass.DueIn(now) <= TimeSpan.Zero && !pass.IsWhole && pass.State.WholeDone) is { } due)
+        Pass? often = _passes.Find(pass => !pass.IsWhole && pass.DueIn(now) <= TimeSpan.Zero);
+        Pass? whole = _passes.Find(pass => pass.IsWhole && pass.DueIn(now) <= TimeSpan.Zero);
+        if ((_wasOften ? whole ?? often : often ?? whole) is { } due) // In turn: a CRM that is slow to answer the one must not keep the other from ever ending.
         {
+            _wasOften = !due.IsWhole;
             await ReadPageAsync(due, cancellationToken).ConfigureAwait(false);
-            hasWorked = true;
-        }
-        else if (_passes.Find(pass => pass.DueIn(now) <= TimeSpan.Zero && pass.IsWhole) is { } whole)
-        {
-            await ReadPageAsync(whole, cancellationToken).ConfigureAwait(false);
             hasWorked = true;
         }
 

@@ -16,7 +16,10 @@ internal sealed class CrmEvents(CrmSettings settings, string contactIdType, IPro
     /// <summary>Largest JSON of a record's fields in an event; longer ones lose their longest texts. The engine keeps 8 KiB.</summary>
     private const int MaxFieldBytes = 8000;
 
+    private const int MaxPropertyText = 1000;
+
     private readonly ArrayBufferWriter<byte> _buffer = new();
+    private long _traitsMs;
 
     /// <summary>A contact as it is in the CRM.</summary>
     /// <param name="link">Its link: gives number and time.</param>
@@ -32,8 +35,10 @@ internal sealed class CrmEvents(CrmSettings settings, string contactIdType, IPro
     /// <returns>The event's time.</returns>
     public DateTimeOffset Traits(CrmLink link, IReadOnlyDictionary<string, JsonElement> traits, DateTimeOffset? notBefore)
     {
-        long at = Math.Max(link.EmittedMs + 1, Math.Max(time.GetUtcNow().ToUnixTimeMilliseconds(), (notBefore?.ToUnixTimeMilliseconds() ?? 0) + 1));
+        // Strictly rising over all records: of two contacts of one person the later decision wins, and not the earlier one of the same millisecond.
+        long at = Math.Max(Math.Max(_traitsMs, link.EmittedMs) + 1, Math.Max(time.GetUtcNow().ToUnixTimeMilliseconds(), (notBefore?.ToUnixTimeMilliseconds() ?? 0) + 1));
         Write(link, "identify", null, DateTimeOffset.FromUnixTimeMilliseconds(at), [new ChangeIdentifier(contactIdType, link.Id)], null, traits, null);
+        _traitsMs = link.EmittedMs;
         return DateTimeOffset.FromUnixTimeMilliseconds(link.EmittedMs);
     }
 
@@ -100,7 +105,7 @@ internal sealed class CrmEvents(CrmSettings settings, string contactIdType, IPro
         {
             if (fields.TryGetValue(name, out JsonElement value) && value.ValueKind != JsonValueKind.Null)
             {
-                properties[name] = value;
+                properties[name] = value.ValueKind == JsonValueKind.String && value.GetString()! is { Length: > MaxPropertyText } text ? text[..MaxPropertyText] : value;
             }
         }
 
@@ -138,6 +143,7 @@ internal sealed class CrmEvents(CrmSettings settings, string contactIdType, IPro
             if (traits is not null)
             {
                 WriteObject(writer, "traits"u8, traits);
+                writer.WriteNumber("decided"u8, at); // A decision that is made again after a crash is no repeat: somebody may have written the trait meanwhile.
             }
 
             if (properties is not null)

@@ -25,6 +25,9 @@ internal sealed record CrmLink
     /// <summary>StreamCdp made the record.</summary>
     public bool IsOurs { get; set; }
 
+    /// <summary>What was seen is not settled with the profile yet: a round was cut off.</summary>
+    public bool IsOpen { get; set; }
+
     /// <summary>Fields as last seen in the CRM.</summary>
     public Dictionary<string, JsonElement> Seen { get; set; } = [];
 

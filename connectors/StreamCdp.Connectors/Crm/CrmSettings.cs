@@ -12,6 +12,9 @@ internal sealed record CrmSettings
     /// <summary>Where it is, as shown to people: nothing that is a secret.</summary>
     public string Target { get; init; } = "";
 
+    /// <summary>Which account it is: another one has other records under the same ids.</summary>
+    public string Account { get; init; } = "";
+
     /// <summary>Mapped fields of contacts.</summary>
     public IReadOnlyList<FieldRule> Fields { get; init; } = [];
 

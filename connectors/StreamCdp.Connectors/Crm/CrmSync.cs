@@ -16,6 +16,9 @@ internal sealed class CrmSync
 {
     private const int MaxRounds = 6; // What is not settled then is settled by the next pass: both sides are changing.
     private const int MaxWrites = 100;
+    private const int MaxIdentifier = 500; // Characters. A longer one names nobody, and would make the event too long.
+    private const int MaxTrait = 8_000; // Characters of JSON. Longer texts stay in the CRM.
+    private const int MaxTraits = 16_000; // Of one event, which may have 32 KiB in all.
 
     private readonly CrmSettings _settings;
     private readonly ICrm _crm;
@@ -69,10 +72,11 @@ internal sealed class CrmSync
             await SettleAsync(round, cancellationToken).ConfigureAwait(false);
         }
 
+        await ThrowIfFailedAsync(round, cancellationToken).ConfigureAwait(false);
         await ApplyAsync(round, cancellationToken).ConfigureAwait(false);
-        foreach (CrmLink link in round.Unsettled.Values)
+        foreach (CrmLink link in round.Links.Values)
         {
-            link.Hash = ""; // Not settled: the next look at it is news.
+            link.IsOpen = round.Unsettled.ContainsKey(link.Id) && link.Kind == CrmObject.Contact; // The next look at it settles it.
         }
 
         _links.Save(round.Links.Values, cursors, round.Conflicts);
@@ -90,7 +94,7 @@ internal sealed class CrmSync
             }
         }
 
-        _links.Save(links, []);
+        _links.Save(links, [(RefusedCursor(profileId), "")]);
         return ProcessAsync([], [profileId], [], cancellationToken);
     }
 
@@ -140,6 +144,11 @@ internal sealed class CrmSync
             link.IsOurs |= record.ExternalId is not null; // Also one whose answer was lost when it was made.
             if (hash == link.Hash && !link.IsDeleted)
             {
+                if (link.IsOpen)
+                {
+                    round.Unsettled[link.Id] = link;
+                }
+
                 continue;
             }
 
@@ -166,11 +175,11 @@ internal sealed class CrmSync
     }
 
     private static bool IsDoubtful(CrmLink link, CrmRecord record) =>
-        link.IsDeleted || (link.Hash.Length > 0 && record.ModifiedAt is not null && record.ModifiedAt <= link.ModifiedAt && Hash(record) != link.Hash);
+        link.IsDeleted || (link.EmittedMs > 0 && record.ModifiedAt is not null && record.ModifiedAt <= link.ModifiedAt && Hash(record) != link.Hash);
 
     private void ObserveGone(Round round, CrmLink link, string? mergedInto)
     {
-        bool wasThere = link.Hash.Length > 0;
+        bool wasThere = link.EmittedMs > 0;
         if (link.IsDeleted && (mergedInto is null || !wasThere))
         {
             return;
@@ -202,7 +211,7 @@ internal sealed class CrmSync
     {
         foreach (FieldRule rule in _settings.Fields.Where(rule => rule.Direction != SyncDirection.Out && rule.Value?.Root == PathRoot.Identifiers))
         {
-            if (fields.TryGetValue(rule.Field, out JsonElement value) && value.ValueKind == JsonValueKind.String && value.GetString() is { Length: > 0 } text)
+            if (fields.TryGetValue(rule.Field, out JsonElement value) && value.ValueKind == JsonValueKind.String && value.GetString() is { Length: > 0 and <= MaxIdentifier } text)
             {
                 yield return new ChangeIdentifier(rule.Value!.Path[0], text);
             }
@@ -263,8 +272,13 @@ internal sealed class CrmSync
     /// <summary>Makes contacts, unless the CRM has them under our id or their e-mail.</summary>
     private async ValueTask CreateAsync(Round round, IReadOnlyList<ProfileView> views, CancellationToken cancellationToken)
     {
-        string[] emails = [.. views.SelectMany(view => Values(view, "email")).Take(MaxWrites)];
-        IReadOnlyList<CrmRecord> found = await _crm.FindContactsAsync([.. views.Select(view => view.Id)], emails, cancellationToken).ConfigureAwait(false);
+        views = [.. views.Where(view => _links.Cursor(RefusedCursor(view.Id)) != Text(OutFields(view, null)))];
+        List<CrmRecord> found = [];
+        foreach (string[] emails in views.SelectMany(view => Values(view, "email")).Chunk(MaxWrites).DefaultIfEmpty([]))
+        {
+            found.AddRange(await _crm.FindContactsAsync([.. views.Select(view => view.Id)], emails, cancellationToken).ConfigureAwait(false));
+        }
+
         var byExternalId = found.Where(record => record.ExternalId is not null).GroupBy(record => record.ExternalId!).ToDictionary(same => same.Key, same => same.First());
         List<CrmRecord> observed = [];
         List<(ProfileView View, CrmWrite Write)> writes = [];
@@ -284,30 +298,46 @@ internal sealed class CrmSync
             }
         }
 
-        foreach (((ProfileView view, CrmWrite write), CrmOutcome outcome) in writes.Zip(await WriteAsync(writes.ConvertAll(one => one.Write), cancellationToken).ConfigureAwait(false)))
+        bool isLater = false;
+        while (writes.Count > 0)
         {
-            switch (outcome)
+            List<(ProfileView View, CrmWrite Write)> again = [];
+            foreach (((ProfileView view, CrmWrite write), CrmOutcome outcome) in writes.Zip(await WriteAsync(writes.ConvertAll(one => one.Write), cancellationToken).ConfigureAwait(false)))
             {
-                case { Kind: CrmOutcomeKind.Done, Record: { } record }:
-                    CrmLink link = round.Link(CrmObject.Contact, record.Id);
-                    (link.Profile, link.IsOurs) = (view.Id, true);
-                    foreach (FieldRule rule in _settings.Fields.Where(rule => write.Fields.ContainsKey(rule.Field)))
-                    {
-                        link.Agreed[rule.Field] = new AgreedPair(CanonicalValue.Of(write.Fields[rule.Field]), Theirs(record.Fields, rule.Field));
-                    }
+                switch (outcome)
+                {
+                    case { Kind: CrmOutcomeKind.Done, Record: { } record }:
+                        CrmLink link = round.Link(CrmObject.Contact, record.Id);
+                        (link.Profile, link.IsOurs) = (view.Id, true);
+                        foreach (FieldRule rule in _settings.Fields.Where(rule => write.Fields.ContainsKey(rule.Field)))
+                        {
+                            link.Agreed[rule.Field] = new AgreedPair(CanonicalValue.Of(write.Fields[rule.Field]), Theirs(record.Fields, rule.Field));
+                        }
 
-                    round.AddExtra(record.Id, Best(view));
-                    observed.Add(record);
-                    break;
-                case { Kind: CrmOutcomeKind.Refused }:
-                    await RefuseAsync(view, write.Fields, outcome.Reason, cancellationToken).ConfigureAwait(false);
-                    break;
-                default:
-                    throw new DestinationUnavailableException($"{_settings.Target} did not make a contact now ({outcome.Kind}).");
+                        round.AddExtra(record.Id, Best(view));
+                        observed.Add(record);
+                        break;
+                    case { Kind: CrmOutcomeKind.Refused, Field: { } field } when write.Fields.ContainsKey(field):
+                        again.Add((view, write with { Fields = write.Fields.Where(pair => pair.Key != field).ToDictionary() })); // Its own letter is written when it is to be set in what was made.
+                        break;
+                    case { Kind: CrmOutcomeKind.Refused }:
+                        await RefuseAsync(view, write.Fields, outcome.Reason, cancellationToken).ConfigureAwait(false);
+                        _links.Save([], [(RefusedCursor(view.Id), Text(OutFields(view, null)))]); // Not again until there is something else to say.
+                        break;
+                    default:
+                        isLater = true;
+                        break;
+                }
             }
+
+            writes = again;
         }
 
         await ObserveAsync(round, observed, cancellationToken).ConfigureAwait(false);
+        if (isLater)
+        {
+            round.Fail(new DestinationUnavailableException($"{_settings.Target} did not make a contact now."));
+        }
     }
 
     // ---- Both sides together -------------------------------------------------------------------------------------------------------
@@ -377,6 +407,11 @@ internal sealed class CrmSync
                 step = FieldStep.Agree; // The observation brought it; a limit may have left it out.
             }
 
+            if (step == FieldStep.ToProfile && theirs?.Length > MaxTrait)
+            {
+                step = FieldStep.Agree;
+            }
+
             if (isConflict)
             {
                 Conflicts++;
@@ -403,8 +438,13 @@ internal sealed class CrmSync
         List<(Meeting Meeting, DateTimeOffset At)> sent = [];
         foreach (Meeting meeting in meetings.Where(meeting => meeting.In.Count > 0))
         {
-            Dictionary<string, JsonElement> traits = meeting.In.ToDictionary(pair => pair.Key.Value!.Path[0], pair => pair.Value);
-            sent.Add((meeting, _events.Traits(meeting.Link, traits, traits.Keys.Max(meeting.View.TraitTime))));
+            DateTimeOffset at = default;
+            foreach (Dictionary<string, JsonElement> traits in Parts(meeting.In))
+            {
+                at = _events.Traits(meeting.Link, traits, traits.Keys.Max(meeting.View.TraitTime));
+            }
+
+            sent.Add((meeting, at));
             round.HasEvents = true;
         }
 
@@ -425,7 +465,7 @@ internal sealed class CrmSync
             {
                 string? theirs = CanonicalValue.Of(value);
                 string? ours = CanonicalValue.Of(Ours(view, rule, theirs));
-                bool isLater = view.TraitTime(rule.Value!.Path[0]) is not { } written || written > at;
+                bool isLater = view.TraitTime(rule.Value!.Path[0]) is { } written && written > at;
                 // Refused by the trait's own rule (prefer, first, min): both stay as they are. Written meanwhile by somebody else: ours changed since, which is the next decision.
                 meeting.Link.Agreed[rule.Field] = new AgreedPair(ours == theirs || isLater ? theirs : ours, theirs);
                 if (ours != theirs && isLater)
@@ -434,6 +474,27 @@ internal sealed class CrmSync
                 }
             }
         }
+    }
+
+    /// <summary>Traits for one event or more, none of them too long.</summary>
+    private static IEnumerable<Dictionary<string, JsonElement>> Parts(Dictionary<FieldRule, JsonElement> fields)
+    {
+        Dictionary<string, JsonElement> part = [];
+        int length = 0;
+        foreach ((FieldRule rule, JsonElement value) in fields)
+        {
+            int own = rule.Value!.Path[0].Length + value.GetRawText().Length;
+            if (part.Count > 0 && length + own > MaxTraits)
+            {
+                yield return part;
+                (part, length) = ([], 0);
+            }
+
+            part[rule.Value.Path[0]] = value;
+            length += own;
+        }
+
+        yield return part;
     }
 
     private async ValueTask ToCrmAsync(Round round, List<Meeting> meetings, CancellationToken cancellationToken)
@@ -499,7 +560,7 @@ internal sealed class CrmSync
             }
         }
 
-        await round.SaveBeforeFailureAsync(_links).ConfigureAwait(false);
+        await ThrowIfFailedAsync(round, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Contacts that StreamCdp made for persons who turned out to be one become one.</summary>
@@ -572,7 +633,29 @@ internal sealed class CrmSync
         {
             await _profiles.AppliedAsync(cancellationToken).ConfigureAwait(false);
             round.HasEvents = false;
+            SaveProgress(round);
         }
+    }
+
+    private async ValueTask ThrowIfFailedAsync(Round round, CancellationToken cancellationToken)
+    {
+        if (round.Failure is { } failure)
+        {
+            await ApplyAsync(round, cancellationToken).ConfigureAwait(false);
+            SaveProgress(round);
+            throw failure;
+        }
+    }
+
+    /// <summary>What the engine has heard is remembered at once, so that a round that is cut off does not compare with what was before; the cursors stay, and so all of it is looked at again.</summary>
+    private void SaveProgress(Round round)
+    {
+        foreach (CrmLink link in round.Links.Values)
+        {
+            link.IsOpen = link.Kind == CrmObject.Contact && !link.IsDeleted;
+        }
+
+        _links.Save(round.Links.Values, []);
     }
 
     private async ValueTask<IReadOnlyList<CrmOutcome>> WriteAsync(IReadOnlyList<CrmWrite> writes, CancellationToken cancellationToken)
@@ -634,6 +717,11 @@ internal sealed class CrmSync
 
     private static string? Theirs(IReadOnlyDictionary<string, JsonElement> fields, string name) => fields.TryGetValue(name, out JsonElement value) ? CanonicalValue.Of(value) : null;
 
+    private static string RefusedCursor(string profileId) => "refused:" + profileId;
+
+    private static string Text(Dictionary<string, JsonElement> fields) =>
+        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', fields.OrderBy(field => field.Key, StringComparer.Ordinal).Select(field => field.Key + "=" + CanonicalValue.Of(field.Value))))).AsSpan(0, 16));
+
     private static string Hash(CrmRecord record)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
@@ -662,7 +750,9 @@ internal sealed class CrmSync
     private sealed class Round(CrmLinks links)
     {
         private readonly Dictionary<string, List<ChangeIdentifier>> _extra = [];
-        private Exception? _failure;
+
+        /// <summary>The first thing that is to be tried again later.</summary>
+        public Exception? Failure { get; private set; }
 
         public Dictionary<(CrmObject Kind, string Id), CrmLink> Links { get; } = [];
 
@@ -690,18 +780,6 @@ internal sealed class CrmSync
 
         public List<ChangeIdentifier> Extra(string id) => _extra.GetValueOrDefault(id) ?? [];
 
-        public void Fail(Exception failure) => _failure ??= failure;
-
-        /// <summary>Throws what failed, after saving what did not.</summary>
-        public ValueTask SaveBeforeFailureAsync(CrmLinks table)
-        {
-            if (_failure is null)
-            {
-                return ValueTask.CompletedTask;
-            }
-
-            table.Save(Links.Values, [], Conflicts);
-            return ValueTask.FromException(_failure);
-        }
+        public void Fail(Exception failure) => Failure ??= failure;
     }
 }

@@ -29,12 +29,6 @@ internal sealed class EngineProfiles(
     /// <inheritdoc/>
     public bool TryAppend(ReadOnlySpan<byte> payload, DateTimeOffset at)
     {
-        if (_writer.Fault is not null)
-        {
-            _writer.Dispose(); // Kafka was away for longer than its time limit: what was lost with it is appended again by the round that comes again.
-            _writer = events.OpenWriter();
-        }
-
         if (_reader.Read(payload, default, EventType.Unknown) != EventProblem.None)
         {
             return false;
@@ -48,19 +42,43 @@ internal sealed class EngineProfiles(
             ReceivedAt = at.ToUnixTimeMilliseconds(),
             Payload = payload,
         }.WriteTo(ref _record, WireFormat.WriteHeader(ref _record, 0, schemas[RecordType.CustomerEvent]));
-        _writer.Append(EventPartition.Of(_reader.SenderHash, events.Partitions), _reader.SenderKey, _record.AsSpan(0, length), at.ToUnixTimeMilliseconds());
-        return true;
+        try
+        {
+            _writer.Append(EventPartition.Of(_reader.SenderHash, events.Partitions), _reader.SenderKey, _record.AsSpan(0, length), at.ToUnixTimeMilliseconds());
+            return true;
+        }
+        catch (LogUnavailableException)
+        {
+            Renew();
+            throw;
+        }
     }
 
     /// <inheritdoc/>
     public async ValueTask AppliedAsync(CancellationToken cancellationToken)
     {
-        await _writer.WaitDurableAsync(_writer.Appended, cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await _writer.WaitDurableAsync(_writer.Appended, cancellationToken).ConfigureAwait(false);
+        }
+        catch (LogUnavailableException)
+        {
+            Renew();
+            throw;
+        }
+
         await applied(cancellationToken).ConfigureAwait(false);
     }
 
     /// <inheritdoc/>
     public ValueTask<ProfileView?> FindAsync(string type, string value, CancellationToken cancellationToken) => find(type, value, cancellationToken);
+
+    /// <summary>Kafka was away for longer than its time limit. What was lost with the writer is appended again by the round that comes again, so the round must fail.</summary>
+    private void Renew()
+    {
+        _writer.Dispose();
+        _writer = events.OpenWriter();
+    }
 
     /// <inheritdoc/>
     public void Dispose() => _writer.Dispose();

@@ -62,7 +62,7 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
         Uri? url = kind?.Value == "hubspot" && !keys.ContainsKey("url") ? new Uri(HubSpot) : Url(item, keys, allowsHttp);
         if (IsCrm(item))
         {
-            return Crm(keys, id ?? "", idScalar?.Offset ?? item.Offset, kind!.Value, item, url, allowsHttp);
+            return Crm(keys, id ?? "", idScalar?.Offset ?? item.Offset, kind!.Value, item, url, allowsHttp, before);
         }
 
         string? secret = Secret(item, keys);
@@ -86,8 +86,13 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
 
     private static bool IsCrm(YamlNode item) => item is YamlMap map && map.Entries.Any(entry => entry.Key.Value == "kind" && entry.Value is YamlScalar { Value: "hubspot" or "tryton" });
 
-    private DestinationDefinition Crm(IReadOnlyDictionary<string, YamlNode> keys, string id, int offset, string kind, YamlNode item, Uri? url, bool allowsHttp)
+    private DestinationDefinition Crm(IReadOnlyDictionary<string, YamlNode> keys, string id, int offset, string kind, YamlNode item, Uri? url, bool allowsHttp, List<DestinationDefinition> before)
     {
+        if (before.Any(destination => destination.Kind == kind))
+        {
+            draft.Error(offset, $"there is a {kind} already; two accounts would give the same {kind}_contact_id to different persons");
+        }
+
         if (id.Length > 0 && !sources.Any(source => source.Id == id && source.Kind == "crm" && source.Trusted))
         {
             draft.Error(offset, $"a CRM brings events, too: add {{ id: {id}, kind: crm }} to sources");

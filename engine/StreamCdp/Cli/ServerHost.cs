@@ -201,6 +201,7 @@ internal sealed class ServerHost : IAsyncDisposable
             Id = destination.Id,
             Kind = destination.Kind,
             Target = destination.Url.GetLeftPart(UriPartial.Authority),
+            Account = destination.Url.AbsoluteUri,
             Fields = [.. crm.Fields.Select(field => new FieldRule(field.Field, field.Value, field.Direction, field.Policy, TypeOf(field.Value, model)))],
             CreateFor = crm.Create.ToHashSet(StringComparer.Ordinal),
             Lists = crm.Lists.ToHashSet(StringComparer.Ordinal),

@@ -192,6 +192,16 @@ public sealed class CrmSyncTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task Texts_that_are_too_long_for_an_event_cost_nothing_else()
+    {
+        string id = _world.Crm.Make(CrmObject.Contact, ("email", new string('x', 40_000) + "@b.c"), ("name", new string('n', 40_000)), ("title", new string('t', 7_000)), ("city", new string('c', 7_000)), ("note", new string('o', 7_000)), ("owner", "Eve"));
+        await _world.QuietAsync();
+
+        ProfileView view = (await _world.FindAsync("crm_contact_id", id))!;
+        Assert.Equal((null, 7_002, 7_002, 7_002, "\"Eve\""), (CrmWorld.Trait(view, "name"), CrmWorld.Trait(view, "title")?.Length, CrmWorld.Trait(view, "city")?.Length, CrmWorld.Trait(view, "note")?.Length, CrmWorld.Trait(view, "owner")));
+    }
+
+    [Fact]
     public async Task A_list_follows_its_segment()
     {
         await _world.IdentifyAsync("u1", """{"email":"a@b.c","fan":true}""");
