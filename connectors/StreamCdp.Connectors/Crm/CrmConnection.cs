@@ -367,16 +367,14 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             ? new PassState { Since = began, Began = began, NextAt = pass.IsWhole ? _parts.Time.GetUtcNow() : _parts.Time.GetUtcNow() + pass.Every, IsMissing = pass.IsWhole, WholeDone = true }
             : state with { Page = page.Next, Began = began };
         List<(string, string)> cursors = [(pass.Name, Text(next))];
+        // Changes since the very first page of the first whole read are the other readers' from now on; nothing is read twice and nothing is missed.
+        PassState begun = new() { Since = began, Began = began, WholeDone = true, NextAt = _parts.Time.GetUtcNow() };
         List<Pass> first = [.. _passes.Where(one => one.Kind == pass.Kind && !one.IsWhole && !one.State.WholeDone && pass.IsWhole)];
-        foreach (Pass one in first)
-        {
-            // Changes since the very first page of the first whole read are the other readers' from now on; nothing is read twice and nothing is missed.
-            one.State = new PassState { Since = began, Began = began, WholeDone = true, NextAt = _parts.Time.GetUtcNow() };
-            cursors.Add((one.Name, Text(one.State)));
-        }
+        cursors.AddRange(first.Select(one => (one.Name, Text(begun))));
 
         await _sync!.ProcessAsync(page.Records, [], cursors, cancellationToken).ConfigureAwait(false);
         pass.State = next;
+        first.ForEach(one => one.State = begun); // Not before it is saved: else a page that fails would leave them begun here and not on the disk.
         if (isLast && !pass.IsWhole)
         {
             Volatile.Write(ref _askedAt, _parts.Time.GetUtcNow().ToUnixTimeMilliseconds());
@@ -416,6 +414,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
     private async ValueTask RefuseAsync(ProfileChange change, string reason, CancellationToken cancellationToken)
     {
+        // The log's name makes it a change that can be sent again; a place there it has none.
         _letters.Append(change, "profiles"u8, 0, 0, _parts.Time.GetUtcNow().ToUnixTimeMilliseconds(), reason);
         await _letters.DurableAsync(1).ConfigureAwait(false);
         Failed($"A write was refused and is a dead letter: see streamcdp dead-letters list --reason {Delivery.RefusedReason}.");

@@ -125,30 +125,6 @@ internal sealed class CrmLinks : IDisposable
         transaction.Commit();
     }
 
-    /// <summary>Records of an object that are not deleted.</summary>
-    public long Count(CrmObject kind) => Number(string.Create(CultureInfo.InvariantCulture, $"SELECT count(*) FROM link WHERE kind={(int)kind} AND is_deleted=0"));
-
-    /// <summary>The latest fields where both sides had changed, newest first.</summary>
-    public IReadOnlyList<CrmConflict> Conflicts(int limit)
-    {
-        using SqliteCommand command = Command("SELECT at, kind, id, field, kept, lost FROM conflict ORDER BY number DESC LIMIT $limit", "$limit");
-        Set(command, limit);
-        using SqliteDataReader reader = command.ExecuteReader();
-        List<CrmConflict> conflicts = [];
-        while (reader.Read())
-        {
-            conflicts.Add(new CrmConflict(
-                DateTimeOffset.Parse(reader.GetString(0), CultureInfo.InvariantCulture),
-                (CrmObject)reader.GetInt32(1),
-                reader.GetString(2),
-                reader.GetString(3),
-                reader.IsDBNull(4) ? null : reader.GetString(4),
-                reader.IsDBNull(5) ? null : reader.GetString(5)));
-        }
-
-        return conflicts;
-    }
-
     /// <summary>Forgets the oldest conflicts beyond those kept.</summary>
     public void Trim() => Run(string.Create(CultureInfo.InvariantCulture, $"DELETE FROM conflict WHERE number <= (SELECT max(number) FROM conflict) - {KeptConflicts}"));
 

@@ -40,12 +40,6 @@ internal sealed class CrmSync
         _events = new CrmEvents(settings, crm.ContactIdType, profiles, time);
     }
 
-    /// <summary>Fields where both sides had changed, since the start.</summary>
-    public long Conflicts { get; private set; }
-
-    /// <summary>Records whose state went to the engine, since the start.</summary>
-    public long Observed { get; private set; }
-
     /// <summary>Writes that the CRM took, since the start.</summary>
     public long Written { get; private set; }
 
@@ -162,7 +156,6 @@ internal sealed class CrmSync
                 _events.Record(link, record);
             }
 
-            Observed++;
             round.HasEvents = true;
             (link.Hash, link.IsDeleted, link.Seen, link.ContactIds) = (hash, false, new Dictionary<string, JsonElement>(record.Fields), [.. record.ContactIds]);
         }
@@ -202,7 +195,6 @@ internal sealed class CrmSync
             _events.Record(link, new CrmRecord { Kind = link.Kind, Id = link.Id, IsDeleted = true });
         }
 
-        Observed++;
         round.HasEvents = true;
         (link.Seen, link.ContactIds, link.Hash) = ([], [], "");
     }
@@ -272,7 +264,7 @@ internal sealed class CrmSync
     /// <summary>Makes contacts, unless the CRM has them under our id or their e-mail.</summary>
     private async ValueTask CreateAsync(Round round, IReadOnlyList<ProfileView> views, CancellationToken cancellationToken)
     {
-        views = [.. views.Where(view => _links.Cursor(RefusedCursor(view.Id)) != Text(OutFields(view, null)))];
+        views = [.. views.Where(view => _links.Cursor(RefusedCursor(view.Id)) != Digest(OutFields(view), []))];
         List<CrmRecord> found = [];
         foreach (string[] emails in views.SelectMany(view => Values(view, "email")).Chunk(MaxWrites).DefaultIfEmpty([]))
         {
@@ -288,7 +280,7 @@ internal sealed class CrmSync
             CrmRecord? record = byExternalId.GetValueOrDefault(view.Id) ?? found.FirstOrDefault(one => Identifiers(one.Fields).Any(identifier => identifier.Type == "email" && own.Contains(identifier.Value, StringComparer.OrdinalIgnoreCase)));
             if (record is null)
             {
-                writes.Add((view, new CrmWrite { Kind = CrmObject.Contact, ExternalId = view.Id, Fields = OutFields(view, null) }));
+                writes.Add((view, new CrmWrite { Kind = CrmObject.Contact, ExternalId = view.Id, Fields = OutFields(view) }));
             }
             else if (round.Link(CrmObject.Contact, record.Id) is var link && link.Profile != view.Id)
             {
@@ -322,7 +314,7 @@ internal sealed class CrmSync
                         break;
                     case { Kind: CrmOutcomeKind.Refused }:
                         await RefuseAsync(view, write.Fields, outcome.Reason, cancellationToken).ConfigureAwait(false);
-                        _links.Save([], [(RefusedCursor(view.Id), Text(OutFields(view, null)))]); // Not again until there is something else to say.
+                        _links.Save([], [(RefusedCursor(view.Id), Digest(OutFields(view), []))]); // Not again until there is something else to say.
                         break;
                     default:
                         isLater = true;
@@ -414,7 +406,6 @@ internal sealed class CrmSync
 
             if (isConflict)
             {
-                Conflicts++;
                 round.Conflicts.Add(new CrmConflict(_time.GetUtcNow(), link.Kind, link.Id, rule.Field, step == FieldStep.ToCrm ? ours : theirs, step == FieldStep.ToCrm ? theirs : ours));
             }
 
@@ -690,9 +681,9 @@ internal sealed class CrmSync
     private static IEnumerable<ChangeIdentifier> Best(ProfileView view) =>
         view.Identifiers.OrderBy(identifier => identifier.Type switch { "user_id" => 0, "anonymous_id" => 2, _ => 1 }).Take(1);
 
-    private Dictionary<string, JsonElement> OutFields(ProfileView view, string? theirs) => _settings.Fields
+    private Dictionary<string, JsonElement> OutFields(ProfileView view) => _settings.Fields
         .Where(rule => rule.Direction != SyncDirection.In)
-        .Select(rule => (rule.Field, Value: Ours(view, rule, theirs)))
+        .Select(rule => (rule.Field, Value: Ours(view, rule, theirs: null)))
         .Where(field => CanonicalValue.Of(field.Value) is not null)
         .ToDictionary(field => field.Field, field => field.Value);
 
@@ -719,18 +710,18 @@ internal sealed class CrmSync
 
     private static string RefusedCursor(string profileId) => "refused:" + profileId;
 
-    private static string Text(Dictionary<string, JsonElement> fields) =>
-        Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(string.Join('\n', fields.OrderBy(field => field.Key, StringComparer.Ordinal).Select(field => field.Key + "=" + CanonicalValue.Of(field.Value))))).AsSpan(0, 16));
+    private static string Hash(CrmRecord record) => Digest(record.Fields, record.ContactIds);
 
-    private static string Hash(CrmRecord record)
+    /// <summary>The same for the same values, whatever their order.</summary>
+    private static string Digest(IReadOnlyDictionary<string, JsonElement> fields, IReadOnlyList<string> contactIds)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        foreach ((string name, JsonElement value) in record.Fields.OrderBy(pair => pair.Key, StringComparer.Ordinal))
+        foreach ((string name, JsonElement value) in fields.OrderBy(pair => pair.Key, StringComparer.Ordinal))
         {
             hash.AppendData(Encoding.UTF8.GetBytes(string.Create(CultureInfo.InvariantCulture, $"{name.Length}:{name}={CanonicalValue.Of(value)}\n")));
         }
 
-        foreach (string contact in record.ContactIds)
+        foreach (string contact in contactIds)
         {
             hash.AppendData(Encoding.UTF8.GetBytes($"contact={contact}\n"));
         }

@@ -7,7 +7,7 @@ public interface ICrm : ISource
     string ContactIdType { get; }
 
     /// <summary>Finds contacts that are somebody's already, before one is made.</summary>
-    /// <param name="externalIds">Ids that an earlier <see cref="CrmWrite.ExternalId"/> may have stored. 1 to 100, may be none.</param>
+    /// <param name="externalIds">Ids that an earlier <see cref="CrmWrite.ExternalId"/> may have stored. Up to 100, may be none.</param>
     /// <param name="emails">E-mail addresses, normalised; also those that a record has besides its main one. Up to 100.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>Records that have one of them, none of them deleted.</returns>
