@@ -70,11 +70,6 @@ public sealed class TrytonCrm : ICrm
         string[] tables = kind == CrmObject.Deal ? ["sale.opportunity"] : since == DateTimeOffset.MinValue ? s_tables[..1] : s_tables; // Reading all parties reads their parts.
         (int table, long after) = page is null ? (0, 0) : (int.Parse(page.Split(':')[0], CultureInfo.InvariantCulture), long.Parse(page.Split(':')[1], CultureInfo.InvariantCulture));
         JsonArray domain = [new JsonArray("id", ">", after)];
-        if (tables[table] is not ("sale.opportunity" or "party.identifier"))
-        {
-            domain.Add(new JsonArray("active", "in", new JsonArray(true, false)));
-        }
-
         if (since > DateTimeOffset.MinValue)
         {
             domain.Add(new JsonArray("OR", new JsonArray(new JsonArray("write_date", ">=", TrytonValues.Wire(since))), new JsonArray(new JsonArray("create_date", ">=", TrytonValues.Wire(since)))));
@@ -82,7 +77,7 @@ public sealed class TrytonCrm : ICrm
 
         // By id and not by date: so any number of rows with one date are no problem, and the place in between needs no date.
         string[] fields = table == 0 ? ["id"] : ["party"];
-        JsonElement rows = await CallUserAsync($"model.{tables[table]}.search_read", [domain, 0, _options.PageSize, new JsonArray(new JsonArray("id", "ASC")), Names(fields)], cancellationToken).ConfigureAwait(false);
+        JsonElement rows = await CallUserAsync($"model.{tables[table]}.search_read", [domain, 0, _options.PageSize, new JsonArray(new JsonArray("id", "ASC")), Names(fields)], cancellationToken, WithInactive()).ConfigureAwait(false);
         DateTimeOffset serverTime = _client.ServerTime;
         int count = rows.GetArrayLength();
         string? next = count == _options.PageSize ? string.Create(CultureInfo.InvariantCulture, $"{table}:{rows[count - 1].GetProperty("id"u8).GetInt64()}") : table + 1 < tables.Length ? string.Create(CultureInfo.InvariantCulture, $"{table + 1}:0") : null;
@@ -99,12 +94,11 @@ public sealed class TrytonCrm : ICrm
         if (kind == CrmObject.Contact)
         {
             await PreparePartiesAsync(cancellationToken).ConfigureAwait(false);
-            domain.Add(new JsonArray("active", "in", new JsonArray(true, false)));
         }
 
         // Searched, not read by id: one that was deleted would cost all of them.
         string model = kind == CrmObject.Contact ? "party.party" : "sale.opportunity";
-        JsonElement rows = await CallUserAsync($"model.{model}.search_read", [domain, 0, null, null, Names(kind == CrmObject.Contact ? _partyReads : s_dealReads)], cancellationToken).ConfigureAwait(false);
+        JsonElement rows = await CallUserAsync($"model.{model}.search_read", [domain, 0, null, null, Names(kind == CrmObject.Contact ? _partyReads : s_dealReads)], cancellationToken, WithInactive()).ConfigureAwait(false);
         DateTimeOffset at = _client.ServerTime;
         List<CrmRecord> records = [.. rows.EnumerateArray().Select(row => kind == CrmObject.Contact ? Party(row, at) : Deal(row))];
         records.AddRange(ids.Except(records.Select(record => record.Id)).Select(id => new CrmRecord { Kind = kind, Id = id, IsDeleted = true }));
@@ -620,11 +614,11 @@ public sealed class TrytonCrm : ICrm
         (await CallUserAsync("model.res.user.search", [new JsonArray(new JsonArray("login", "=", _options.User)), 0, 1, null], cancellationToken).ConfigureAwait(false))[0].GetInt64();
 
     /// <summary>A call that only the rights of the user can make fail.</summary>
-    private async ValueTask<JsonElement> CallUserAsync(string method, JsonArray parameters, CancellationToken cancellationToken)
+    private async ValueTask<JsonElement> CallUserAsync(string method, JsonArray parameters, CancellationToken cancellationToken, JsonObject? context = null)
     {
         try
         {
-            return await _client.CallAsync(method, parameters, Context(), cancellationToken).ConfigureAwait(false);
+            return await _client.CallAsync(method, parameters, context ?? Context(), cancellationToken).ConfigureAwait(false);
         }
         catch (TrytonException exception) when (exception.IsConcurrency)
         {
@@ -638,6 +632,9 @@ public sealed class TrytonCrm : ICrm
     }
 
     private static JsonObject Context() => new() { ["company"] = 1 };
+
+    /// <summary>Also what is not active: merged, archived. In the context and not in the domain: Tryton adds "active" to each branch of an OR that does not name it itself.</summary>
+    private static JsonObject WithInactive() => new() { ["company"] = 1, ["active_test"] = false };
 
     private static JsonArray Names(IEnumerable<string> names) => [.. names.Select(name => (JsonNode)name)];
 
