@@ -142,16 +142,29 @@ public sealed class TrytonTests : IAsyncLifetime
         await QuietAsync();
     }
 
+    /// <summary>
+    /// Waits until some seconds pass in which nothing is taken and nothing is asked but the polls: two objects and their five tables each second.
+    /// What was written last is still read back when it shows, so the first seconds need not be quiet; an echo never is.
+    /// </summary>
     private async Task QuietAsync()
     {
-        // Two polls of two objects and their five tables in all, and nothing else, for some seconds.
+        const int WindowMilliseconds = 6_000;
         double Requests(JsonElement status) => status.GetProperty("requests").GetDouble();
+        double Taken(JsonElement status) => status.GetProperty("taken").GetDouble();
         JsonElement before = await StatusAsync();
-        long end = Environment.TickCount64 + 6_000;
-        await ForAsync(StatusAsync, _ => Environment.TickCount64 > end);
-        JsonElement after = await StatusAsync();
-        Assert.Equal(before.GetProperty("taken").GetDouble(), after.GetProperty("taken").GetDouble());
-        Assert.True(Requests(after) - Requests(before) <= 60, $"{before}\n{after}");
+        long end = Environment.TickCount64 + WindowMilliseconds;
+        await ForAsync(
+            async () =>
+            {
+                JsonElement now = await StatusAsync();
+                if (Taken(now) != Taken(before) || Requests(now) - Requests(before) > 60)
+                {
+                    (before, end) = (now, Environment.TickCount64 + WindowMilliseconds);
+                }
+
+                return now;
+            },
+            _ => Environment.TickCount64 > end);
     }
 
     private async Task<JsonElement> StatusAsync() => (await _server.GetAsync("/v1/connectors")).GetProperty("connectors")[0];

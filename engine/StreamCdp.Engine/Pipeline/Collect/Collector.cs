@@ -720,6 +720,7 @@ internal sealed class Collector : IDisposable
             }
 
             byte[] larger = ArrayPool<byte>.Shared.Rent((int)Math.Max(Math.Max(FirstBufferBytes, _length + (long)more), Math.Min(_buffer.Length * 2L, max + 1L)));
+            collector._counters.BytesInFlight.Inc(larger.Length);
             if (Interlocked.Add(ref collector._bytesInFlight, larger.Length) > collector._options.MaxBytesInFlight)
             {
                 collector.GiveBack(larger);
@@ -727,7 +728,6 @@ internal sealed class Collector : IDisposable
                 return false;
             }
 
-            collector._counters.BytesInFlight.Set(Volatile.Read(ref collector._bytesInFlight));
             Bytes.CopyTo(larger);
             collector.GiveBack(_buffer);
             _buffer = larger;
@@ -739,7 +739,8 @@ internal sealed class Collector : IDisposable
     {
         if (buffer.Length > 0)
         {
-            _counters.BytesInFlight.Set(Interlocked.Add(ref _bytesInFlight, -buffer.Length));
+            Interlocked.Add(ref _bytesInFlight, -buffer.Length);
+            _counters.BytesInFlight.Dec(buffer.Length);
             ArrayPool<byte>.Shared.Return(buffer);
         }
     }
