@@ -100,7 +100,7 @@ public sealed class CliCommandTests : IDisposable
     [Fact]
     public async Task Check_of_a_good_model_reports_it()
     {
-        (int code, string output, string error) = await CliFakeServer.RunAsync("check", Write("cdp.yaml", Cli.Demo.DemoCommand.ModelText()));
+        (int code, string output, string error) = await CliFakeServer.RunAsync("check", Write("cdp.yaml", Cli.Demo.DemoModel.Shop()));
 
         Assert.True(code == 0, error);
         Assert.Contains("cart_abandoners", output, StringComparison.Ordinal);

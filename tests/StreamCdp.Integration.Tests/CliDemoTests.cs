@@ -10,7 +10,7 @@ namespace StreamCdp.Integration.Tests;
 
 public class CliDemoTests
 {
-    private static readonly CdpModel s_model = ModelFile.Parse("cdp.yaml", DemoCommand.ModelText(), _ => null).Model;
+    private static readonly CdpModel s_model = ModelFile.Parse("cdp.yaml", DemoModel.Shop(), _ => null).Model;
 
     private static async Task<(int Code, string Output)> DemoAsync(CliFakeServer server, double seconds = 2)
     {
@@ -68,6 +68,18 @@ public class CliDemoTests
     }
 
     [Fact]
+    public async Task The_engine_and_a_real_Tryton_have_no_differences()
+    {
+        Assert.SkipUnless(TrytonServer.IsInstalled, TrytonServer.NotInstalled);
+
+        (int code, string output, string error) = await CliFakeServer.RunAsync("demo", "--crm", "tryton", "--duration", "20s", "--people", "40", "--urls", "http://127.0.0.1:0");
+
+        Assert.True(code == 0, error + output);
+        Assert.DoesNotContain("Compared Tryton with the profiles: 0 parties", output, StringComparison.Ordinal);
+        TestContext.Current.SendDiagnosticMessage(output[^600..]);
+    }
+
+    [Fact]
     public async Task An_import_without_a_server_runs_its_own_until_everything_is_applied_at_its_own_time()
     {
         DirectoryInfo directory = Directory.CreateTempSubdirectory("streamcdp-own-");
@@ -75,7 +87,7 @@ public class CliDemoTests
         {
             string model = Path.Combine(directory.FullName, "cdp.yaml");
             string file = Path.Combine(directory.FullName, "events.ndjson");
-            await File.WriteAllTextAsync(model, DemoCommand.ModelText(), TestContext.Current.CancellationToken);
+            await File.WriteAllTextAsync(model, DemoModel.Shop(), TestContext.Current.CancellationToken);
             IEnumerable<string> orders = Enumerable.Range(1, 1_200).Select(i => $$"""{"type":"track","userId":"u{{i % 10}}","event":"Order Completed","timestamp":"2024-01-01T00:00:00Z"}""");
             string[] added = ["""{"type":"track","userId":"early","event":"Product Added","timestamp":"2024-01-01T00:20:00Z"}""", """{"type":"track","userId":"late","event":"Product Added","timestamp":"2024-01-01T01:20:00Z"}"""];
             await File.WriteAllLinesAsync(file, orders.Concat(added), TestContext.Current.CancellationToken);
@@ -85,7 +97,7 @@ public class CliDemoTests
 
             Assert.True(code == 0, error);
             Assert.StartsWith("1,202 events sent and applied, 0 rows rejected", output, StringComparison.Ordinal);
-            await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(data, DemoCommand.ModelText(), ("Clock", "event"), ("Engine:MemoryBytes", $"{1 << 30}"));
+            await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(data, DemoModel.Shop(), ("Clock", "event"), ("Engine:MemoryBytes", $"{1 << 30}"));
             server.Client.DefaultRequestHeaders.Authorization = new AuthenticationHeaderValue("Bearer", "demo-api-key");
 
             // Now is 01:20 of that day: the hour of the early one ends just then, that of the late one begins. By wall time both ended long ago, and no order is of the last 90 days.

@@ -18,7 +18,7 @@ public sealed class CliSimulateKafkaTests(KafkaFixture kafka) : IDisposable
     {
         string servers = (await kafka.SharedAsync()).BootstrapServers;
         await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(
-            Path.Combine(_directory, "data"), DemoCommand.ModelText(), ("Log:Kind", "kafka"), ("Kafka:BootstrapServers", servers), ("Kafka:TopicPrefix", _prefix), ("Engine:Shards", "2"));
+            Path.Combine(_directory, "data"), DemoModel.Shop(), ("Log:Kind", "kafka"), ("Kafka:BootstrapServers", servers), ("Kafka:TopicPrefix", _prefix), ("Engine:Shards", "2"));
         string[] arguments = [.. Simulate(servers), "--duration", "3s", "--people", "40", "--verify", "--model", Model(), "--url", server.Address.ToString(), "--key", "demo-api-key"];
 
         (int code, string output, string error) = await CliFakeServer.RunAsync(arguments);
@@ -33,8 +33,8 @@ public sealed class CliSimulateKafkaTests(KafkaFixture kafka) : IDisposable
     {
         string servers = (await kafka.SharedAsync()).BootstrapServers;
         await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(
-            Path.Combine(_directory, "data"), DemoCommand.ModelText(), ("Log:Kind", "kafka"), ("Kafka:BootstrapServers", servers), ("Kafka:TopicPrefix", _prefix), ("Engine:Shards", "2"));
-        await using CliFakeServer other = await CliFakeServer.StartAsync(ModelFile.Parse("cdp.yaml", DemoCommand.ModelText(), _ => null).Model); // Knows nobody.
+            Path.Combine(_directory, "data"), DemoModel.Shop(), ("Log:Kind", "kafka"), ("Kafka:BootstrapServers", servers), ("Kafka:TopicPrefix", _prefix), ("Engine:Shards", "2"));
+        await using CliFakeServer other = await CliFakeServer.StartAsync(ModelFile.Parse("cdp.yaml", DemoModel.Shop(), _ => null).Model); // Knows nobody.
 
         (int code, string output, string _) = await CliFakeServer.RunAsync([.. Simulate(servers), "--duration", "1s", "--people", "3", "--verify", "--model", Model(), "--url", other.Address.ToString(), "--key", "demo-api-key"]);
 
@@ -84,7 +84,7 @@ public sealed class CliSimulateKafkaTests(KafkaFixture kafka) : IDisposable
     private string Model()
     {
         string path = Path.Combine(_directory, "cdp.yaml");
-        File.WriteAllText(path, DemoCommand.ModelText());
+        File.WriteAllText(path, DemoModel.Shop());
         return path;
     }
 }

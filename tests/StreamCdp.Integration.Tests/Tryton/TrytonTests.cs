@@ -198,7 +198,7 @@ public sealed class TrytonTests : IAsyncLifetime
                     email: identifiers.email
                     phone: { value: traits.phone, policy: newest }
             """;
-        Environment.SetEnvironmentVariable("TEST_TRYTON_PASSWORD", TrytonServer.BotPassword);
+        Environment.SetEnvironmentVariable("TEST_TRYTON_PASSWORD", _tryton.BotPassword);
         return await ServerFixtureHost.StartAsync(_data, model);
     }
 

@@ -15,6 +15,9 @@ internal sealed class DemoFeed(CdpClient client)
     /// <summary>Changes seen.</summary>
     public long Changes => Volatile.Read(ref _changes);
 
+    /// <summary>Told of each: entered or exited, the profile's id, the segment's.</summary>
+    public event Action<string, string, string>? Changed;
+
     /// <summary>Newest first.</summary>
     public IReadOnlyList<string> Latest
     {
@@ -63,12 +66,13 @@ internal sealed class DemoFeed(CdpClient client)
             {
                 name = line["event:".Length..].Trim();
             }
-            else if (line.StartsWith("data:", StringComparison.Ordinal) && Describe(name, line["data:".Length..]) is { } text)
+            else if (line.StartsWith("data:", StringComparison.Ordinal) && name is ("entered" or "exited") && TryParse(line["data:".Length..], out JsonElement json))
             {
                 Interlocked.Increment(ref _changes);
+                Changed?.Invoke(name, Text(json, "profile"), Text(json, "segment"));
                 lock (_lock)
                 {
-                    _latest.AddFirst(text);
+                    _latest.AddFirst($"{Text(json, "at"),-24} {Text(json, "profile")} {name} {Text(json, "segment")}");
                     if (_latest.Count > Kept)
                     {
                         _latest.RemoveLast();
@@ -78,17 +82,17 @@ internal sealed class DemoFeed(CdpClient client)
         }
     }
 
-    private static string? Describe(string name, string data)
+    private static bool TryParse(string data, out JsonElement json)
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(data);
-            JsonElement json = document.RootElement;
-            return name is "entered" or "exited" ? $"{Text(json, "at"),-24} {Text(json, "profile")} {name} {Text(json, "segment")}" : null;
+            json = JsonElement.Parse(data);
+            return true;
         }
         catch (JsonException)
         {
-            return null;
+            json = default;
+            return false;
         }
     }
 

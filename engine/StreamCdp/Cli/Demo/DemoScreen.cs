@@ -7,7 +7,7 @@ using StreamCdp.Cli.Simulation;
 namespace StreamCdp.Cli.Demo;
 
 /// <summary>What the demo shows while it runs: a live table on a terminal, else a line each second.</summary>
-internal sealed class DemoScreen(ShopSender sender, CdpClient client, DemoFeed feed)
+internal sealed class DemoScreen(ShopSender sender, CdpClient client, DemoFeed feed, DemoSales? sales = null)
 {
     /// <summary>Latencies are those of the last 10 s, so that the start of the process does not stay in them.</summary>
     private const int LatencySeconds = 10;
@@ -68,7 +68,7 @@ internal sealed class DemoScreen(ShopSender sender, CdpClient client, DemoFeed f
 
     private string Line() =>
         $"{Stopwatch.GetElapsedTime(_start).TotalSeconds,5:F0} s  {_lastEvents,9:N0} events  {_rate,7:N0}/s  people {Number("streamcdp_profiles")}  merges {Number("streamcdp_identity_merges_total")}"
-        + $"  segment changes {feed.Changes:N0}  event to segment p50 {Latency(0.5)} p99 {Latency(0.99)}{(sender.LastProblem is { } problem ? "  " + problem : "")}";
+        + $"  segment changes {feed.Changes:N0}  event to segment p50 {Latency(0.5)} p99 {Latency(0.99)}{(sales is null ? "" : "  " + sales.Line)}{(sender.LastProblem is { } problem ? "  " + problem : "")}";
 
     private Table Table()
     {
@@ -80,6 +80,11 @@ internal sealed class DemoScreen(ShopSender sender, CdpClient client, DemoFeed f
         Row("repeats dropped, dead letters", $"{Number("streamcdp_events_duplicate_total")}, {Number("streamcdp_dead_letters_total")}");
         Row("event to segment change", $"p50 {Latency(0.5)}   p99 {Latency(0.99)}");
         Row("request acknowledged (durable)", $"p50 {sender.AcknowledgeMs(50):F1} ms   p99 {sender.AcknowledgeMs(99):F1} ms");
+        if (sales is not null)
+        {
+            Row("Tryton", sales.Line.Replace("  ", "\n", StringComparison.Ordinal));
+        }
+
         Row("latest segment changes", string.Join('\n', feed.Latest));
         if (sender.LastProblem is { } problem)
         {

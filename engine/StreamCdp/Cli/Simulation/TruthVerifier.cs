@@ -18,6 +18,11 @@ internal sealed class TruthVerifier(CdpModel model, ShopTruth truth, CdpClient c
     private const int Instants = 40;
     private const int Passes = 6;
     private static readonly TimeSpan s_betweenPasses = TimeSpan.FromSeconds(1.5);
+
+    /// <summary>What a CRM of the model knows by itself is no part of the truth: its contact ids, its events, the traits that it wrote, segments over its records.</summary>
+    private readonly HashSet<string> _crms = [.. model.Sources.Where(source => source.Kind == "crm").Select(source => source.Id)];
+    private readonly List<string> _crmIds = [.. model.Destinations.Where(destination => destination.Crm is not null).Select(destination => destination.Kind + "_contact_id:")];
+    private readonly HashSet<string> _segments = [.. model.Segments.Where(segment => !ExpressionWalk.Nodes(segment.When).OfType<CollectionExpression>().Any()).Select(segment => segment.Id)];
     private long _values;
 
     /// <summary>Reads everybody. Values that hang on the time are compared at the instants that the server can have meant; who differs is read again a few times,
@@ -94,9 +99,13 @@ internal sealed class TruthVerifier(CdpModel model, ShopTruth truth, CdpClient c
         string who = person.Identifiers[0].ToString();
         var evaluation = new TruthEvaluation(model, person, nowMs);
 
-        Set("identifiers", person.Identifiers.Select(identifier => identifier.ToString()), Items(profile, "identifiers", item => $"{item.GetProperty("type")}:{item.GetProperty("value")}"));
-        Value("events", (double)person.Events.Count, TruthValue.At(profile, ["activity", "events"]));
-        foreach (string trait in evaluation.Traits.Keys.Union(Names(profile, "traits")))
+        Set("identifiers", person.Identifiers.Select(identifier => identifier.ToString()), Items(profile, "identifiers", item => $"{item.GetProperty("type")}:{item.GetProperty("value")}").Where(identifier => !_crmIds.Any(type => identifier.StartsWith(type, StringComparison.Ordinal))));
+        if (_crmIds.Count == 0)
+        {
+            Value("events", (double)person.Events.Count, TruthValue.At(profile, ["activity", "events"]));
+        }
+
+        foreach (string trait in evaluation.Traits.Keys.Union(Names(profile, "traits")).Where(trait => TruthValue.At(profile, ["provenance", trait, "source"])?.GetString() is not { } source || !_crms.Contains(source)))
         {
             Value($"traits.{trait}", evaluation.Traits.GetValueOrDefault(trait), TruthValue.At(profile, ["traits", trait]));
         }
@@ -106,7 +115,7 @@ internal sealed class TruthVerifier(CdpModel model, ShopTruth truth, CdpClient c
             Value($"computed.{computed.Name}", evaluation.Computed(computed.Name), TruthValue.At(profile, ["computed", computed.Name]));
         }
 
-        Set("segments", model.Segments.Where(segment => evaluation.IsMember(segment.Id)).Select(segment => segment.Id), Items(profile, "segments", item => item.GetProperty("id").ToString()));
+        Set("segments", _segments.Where(segment => evaluation.IsMember(segment)), Items(profile, "segments", item => item.GetProperty("id").ToString()).Where(_segments.Contains));
         return found;
 
         void Value(string name, object? expected, JsonElement? actual)
