@@ -52,6 +52,11 @@ public static class ChangeJson
             json.WriteBoolean("backfill"u8, change.Backfill);
         }
 
+        if (change.Action is not null)
+        {
+            json.WriteString("action"u8, change.Action);
+        }
+
         if (change.MergedInto is not null)
         {
             json.WriteString("merged_into"u8, change.MergedInto);
@@ -129,6 +134,7 @@ public static class ChangeJson
                 Reason = Text(root, "reason"),
                 Backfill = root.TryGetProperty("backfill"u8, out JsonElement backfill) && backfill.ValueKind == JsonValueKind.True,
                 MergedInto = Text(root, "merged_into"),
+                Action = Text(root, "action"),
             };
             return change.Segment is not null == kind is ChangeKind.Entered or ChangeKind.Exited;
         }

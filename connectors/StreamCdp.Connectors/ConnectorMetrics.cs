@@ -8,6 +8,7 @@ internal sealed class ConnectorMetrics
     private readonly Counter _requests;
     private readonly Gauge _lag;
     private readonly Counter _rateLimited;
+    private readonly Counter _actions;
 
     /// <summary>Registers them; a second instance on one registry shares them with the first.</summary>
     public ConnectorMetrics(CollectorRegistry registry)
@@ -16,6 +17,7 @@ internal sealed class ConnectorMetrics
         _requests = factory.CreateCounter("streamcdp_connector_requests_total", "Requests to a destination, by outcome: taken, partial (some refused or to try again), refused, unavailable.", ["connector", "outcome"]);
         _lag = factory.CreateGauge("streamcdp_connector_lag_seconds", "How long the oldest change that is not dealt with has been in the log, seconds (direction out), or since when a CRM was not asked for news to the end (direction in).", ["connector", "direction"]);
         _rateLimited = factory.CreateCounter("streamcdp_connector_rate_limited_total", "Requests that waited for the destination's own rate, or were answered with too many requests.", ["connector"]);
+        _actions = factory.CreateCounter("streamcdp_actions_total", "Actions that came to their turn, by outcome: done, refused, and not done because not_member (the membership ended while it waited), no_consent, capped, repeat (done for this membership already), no_target (the person has no address there), unknown (nobody knows the profile or the action any more).", ["connector", "action", "outcome"]);
     }
 
     /// <summary>Gives a destination its series, at 0: so the first failure is an increase, which an alert sees.</summary>
@@ -41,4 +43,7 @@ internal sealed class ConnectorMetrics
 
     /// <summary>The counter of one destination.</summary>
     public Counter.Child RateLimited(string connector) => _rateLimited.WithLabels(connector);
+
+    /// <summary>The counter of one outcome of an action.</summary>
+    public Counter.Child Actions(string connector, string action, string outcome) => _actions.WithLabels(connector, action, outcome);
 }

@@ -250,6 +250,12 @@ internal sealed partial class Delivery : IConnection
         if (_cursor is null)
         {
             _cursor = _file.Load();
+            if (ReferenceEquals(_cursor, DestinationCursor.Start) && _settings.BeginsAtEnd)
+            {
+                _cursor = DestinationCursor.End(_parts.Memberships, _parts.Profiles);
+                _file.Save(_cursor); // Now: else a crash before the first change would begin later, and miss what came between.
+            }
+
             lock (_lock)
             {
                 _paused ??= _cursor.Paused;

@@ -13,6 +13,10 @@ internal sealed record DestinationCursor(IReadOnlyList<long> Memberships, IReadO
     /// <summary>Where a new destination begins: with everybody who is a member already.</summary>
     public static DestinationCursor Start { get; } = new([], [], null);
 
+    /// <summary>Where one begins that gets only what comes from now on.</summary>
+    public static DestinationCursor End(ILog memberships, ILog profiles) =>
+        new([.. Enumerable.Range(0, memberships.Partitions).Select(memberships.EndOffset)], [.. Enumerable.Range(0, profiles.Partitions).Select(profiles.EndOffset)], null);
+
     /// <summary>The next offset; 0 for a partition that was not known.</summary>
     public static long At(IReadOnlyList<long> offsets, int partition) => partition < offsets.Count ? offsets[partition] : 0;
 }

@@ -44,6 +44,9 @@ internal sealed record DestinationSettings
     /// <summary>How long a request under way may take when the process stops.</summary>
     public TimeSpan StopWait { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>A new one begins with what comes from now on; else with everybody who is a member already.</summary>
+    public bool BeginsAtEnd { get; init; }
+
     /// <summary>Profiles whose newest version is remembered for each log, so that repeats are dropped; the engine repeats what it wrote since its last checkpoint.</summary>
     public int RememberedProfiles { get; init; } = 100_000;
 }

@@ -51,6 +51,9 @@ public sealed record ProfileChange
     /// <summary>The survivor: of <see cref="ChangeKind.Merged"/>, and of a change that is sent when its profile has become part of another one already.</summary>
     public string? MergedInto { get; init; }
 
+    /// <summary>Id of the action that a membership started; null: the change itself is told.</summary>
+    public string? Action { get; init; }
+
     /// <summary>The profile's identifiers when the change was sent, in order of joining; empty where nobody knows it any more.</summary>
     public IReadOnlyList<ChangeIdentifier> Identifiers { get; init; } = [];
 
@@ -67,7 +70,7 @@ public sealed record ProfileChange
     public JsonElement? Computed { get; init; }
 
     /// <summary>The same each time this change is sent, and different for any other: what a receiver knows repeats by.</summary>
-    public string Id => Segment is null ? $"{ProfileId}:{Version}:{ChangeJson.Name(Kind)}" : $"{ProfileId}:{Version}:{ChangeJson.Name(Kind)}:{Segment}";
+    public string Id => string.Join(':', ((string?[])[ProfileId, Version.ToString(System.Globalization.CultureInfo.InvariantCulture), ChangeJson.Name(Kind), Segment, Action]).Where(part => part is not null));
 }
 
 /// <summary>An identifier of a profile.</summary>

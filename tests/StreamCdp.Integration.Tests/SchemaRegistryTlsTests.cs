@@ -1,6 +1,4 @@
 using System.Net;
-using System.Security.Cryptography;
-using System.Security.Cryptography.X509Certificates;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Hosting.Server;
@@ -15,7 +13,7 @@ namespace StreamCdp.Integration.Tests;
 /// <summary>The registry's own interface over TLS, with a certificate authority that no system knows.</summary>
 public sealed class SchemaRegistryTlsTests : IAsyncLifetime
 {
-    private readonly string _caFile = Path.Combine(Path.GetTempPath(), $"streamcdp-ca-{Guid.NewGuid():N}.pem");
+    private readonly TestCertificates _certificates = new();
     private WebApplication? _server;
     private string _url = "";
 
@@ -23,24 +21,9 @@ public sealed class SchemaRegistryTlsTests : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        using var caKey = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        var caRequest = new CertificateRequest("CN=Test CA", caKey, HashAlgorithmName.SHA256);
-        caRequest.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
-        using X509Certificate2 ca = caRequest.CreateSelfSigned(DateTimeOffset.UtcNow.AddDays(-1), DateTimeOffset.UtcNow.AddDays(1));
-        await File.WriteAllTextAsync(_caFile, ca.ExportCertificatePem(), Cancel);
-
-        using var key = ECDsa.Create(ECCurve.NamedCurves.nistP256);
-        var request = new CertificateRequest("CN=localhost", key, HashAlgorithmName.SHA256);
-        var names = new SubjectAlternativeNameBuilder();
-        names.AddIpAddress(IPAddress.Loopback);
-        request.CertificateExtensions.Add(names.Build());
-        using X509Certificate2 signed = request.Create(ca, ca.NotBefore, ca.NotAfter, [1, 2, 3, 4]);
-        using X509Certificate2 withKey = signed.CopyWithPrivateKey(key);
-        X509Certificate2 certificate = X509CertificateLoader.LoadPkcs12(withKey.Export(X509ContentType.Pkcs12), null);
-
         WebApplicationBuilder builder = WebApplication.CreateBuilder();
         builder.Logging.ClearProviders();
-        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, listen => listen.UseHttps(certificate)));
+        builder.WebHost.ConfigureKestrel(kestrel => kestrel.Listen(IPAddress.Loopback, 0, listen => listen.UseHttps(_certificates.Load())));
         _server = builder.Build();
         _server.MapGet("/schemas/ids/{id:int}", () => Results.Text("""{"schema":"\"string\""}""", "application/vnd.schemaregistry.v1+json"));
         await _server.StartAsync(Cancel);
@@ -54,13 +37,13 @@ public sealed class SchemaRegistryTlsTests : IAsyncLifetime
             await _server.DisposeAsync();
         }
 
-        File.Delete(_caFile);
+        _certificates.Dispose();
     }
 
     [Fact]
     public async Task The_given_certificate_authority_is_trusted()
     {
-        using var registry = new RestSchemaRegistry(new SchemaRegistryOptions { Url = _url, CaFile = _caFile });
+        using var registry = new RestSchemaRegistry(new SchemaRegistryOptions { Url = _url, CaFile = _certificates.CaFile });
 
         Assert.Equal("\"string\"", await registry.GetByIdAsync(1, Cancel));
     }

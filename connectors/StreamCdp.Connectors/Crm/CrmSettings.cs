@@ -48,9 +48,6 @@ internal sealed record CrmSettings
     /// <summary>Changed profiles of one round at most.</summary>
     public int BatchLimit { get; init; } = 100;
 
-    /// <summary>How long events may take until the shards have applied them.</summary>
-    public TimeSpan ApplyWait { get; init; } = TimeSpan.FromSeconds(30);
-
     /// <summary>The first wait after an outage; it doubles, with jitter.</summary>
     public TimeSpan FirstWait { get; init; } = TimeSpan.FromSeconds(1);
 

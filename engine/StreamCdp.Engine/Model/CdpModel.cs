@@ -29,6 +29,9 @@ public sealed record CdpModel
 
     /// <summary>Where changes go, in the file's order.</summary>
     public IReadOnlyList<DestinationDefinition> Destinations { get; init; } = [];
+
+    /// <summary>Purposes and where the consent to them stands.</summary>
+    public IReadOnlyList<ConsentDefinition> Consents { get; init; } = [];
 }
 
 /// <summary>A source of events. <c>write_key: env:NAME</c> is resolved when the model is read.</summary>

@@ -8,7 +8,7 @@ public sealed record DestinationDefinition
     /// <summary>Name, also in metrics and dead letters.</summary>
     public required string Id { get; init; }
 
-    /// <summary>webhook, or a CRM: hubspot, tryton.</summary>
+    /// <summary>webhook, email, or a CRM: hubspot, tryton.</summary>
     public required string Kind { get; init; }
 
     /// <summary>Where it sends; its path may be a secret.</summary>
@@ -19,6 +19,18 @@ public sealed record DestinationDefinition
 
     /// <summary>What goes both ways; null: no CRM.</summary>
     public CrmDefinition? Crm { get; init; }
+
+    /// <summary>How mails are sent; null: it sends none.</summary>
+    public EmailDefinition? Email { get; init; }
+
+    /// <summary>What is done for people who enter or leave segments, in the file's order.</summary>
+    public IReadOnlyList<ActionDefinition> Actions { get; init; } = [];
+
+    /// <summary>How often at most one person is sent something, over all actions; null: no limit beside theirs.</summary>
+    public ActionLimit? AtMost { get; init; }
+
+    /// <summary>What people must have consented to; null: it needs no consent.</summary>
+    public ConsentDefinition? Consent { get; init; }
 
     /// <summary>http is allowed beyond this machine.</summary>
     public bool AllowsHttp { get; init; }

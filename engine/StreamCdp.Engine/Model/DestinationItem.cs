@@ -195,18 +195,20 @@ internal sealed record DestinationItem(ModelDraft Draft, ModelSections Sections,
             return fallback;
         }
 
-        if (node is YamlScalar { Value: [.. string number, 's' or 'm' or 'h' or 'd'] text } && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int count))
+        if (node is YamlScalar { Value: { } text } && Milliseconds(text) is { } milliseconds && milliseconds >= least && milliseconds <= most)
         {
-            long milliseconds = count * (text[^1] switch { 's' => 1000L, 'm' => 60_000L, 'h' => 3_600_000L, _ => 86_400_000L });
-            if (milliseconds >= least && milliseconds <= most)
-            {
-                return milliseconds;
-            }
+            return milliseconds;
         }
 
         Draft.Error(node.Offset, $"expected {key} to be {range}, found {ModelDraft.Kind(node)}");
         return fallback;
     }
+
+    /// <summary>A duration such as 30s, 5m, 1h, 7d; null: it is none.</summary>
+    public static long? Milliseconds(string text) =>
+        text is [.. string number, 's' or 'm' or 'h' or 'd'] && int.TryParse(number, NumberStyles.None, CultureInfo.InvariantCulture, out int count)
+            ? count * (text[^1] switch { 's' => 1000L, 'm' => 60_000L, 'h' => 3_600_000L, _ => 86_400_000L })
+            : null;
 
     public long Timeout(long fallback) => Duration("timeout", fallback, 1000, 300_000, "1s to 5m");
 }

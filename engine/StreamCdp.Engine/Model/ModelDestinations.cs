@@ -10,17 +10,19 @@ internal sealed class ModelDestinations
     private readonly ModelDraft _draft;
     private readonly ModelSections _sections;
     private readonly ExpressionNames _names;
+    private readonly IReadOnlyList<ConsentDefinition> _consents;
     private readonly Dictionary<string, DestinationKind> _kinds;
 
-    public ModelDestinations(ModelDraft draft, ModelSections sections, ExpressionNames names, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits)
+    public ModelDestinations(ModelDraft draft, ModelSections sections, ExpressionNames names, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits, IReadOnlyList<ConsentDefinition> consents)
     {
-        (_draft, _sections, _names) = (draft, sections, names);
+        (_draft, _sections, _names, _consents) = (draft, sections, names, consents);
         var crm = new DestinationKind(CrmReader.Keys, new CrmReader(draft, sources, identifiers, traits).Read);
         _kinds = new()
         {
             ["webhook"] = new DestinationKind(WebhookReader.Keys, WebhookReader.Read),
             ["hubspot"] = crm,
             ["tryton"] = crm,
+            ["email"] = new DestinationKind(EmailReader.Keys, new EmailReader(draft, sources, identifiers).Read, AsksForConsent: true),
         };
     }
 
@@ -59,18 +61,35 @@ internal sealed class ModelDestinations
             _draft.Error(kindScalar.Offset, $"there is no kind of destination called \"{ModelDraft.Short(kindScalar.Value)}\"{(Suggestion.For(kindScalar.Value, _kinds.Keys) is { Length: > 0 } near ? near : $"; known are {string.Join(", ", _kinds.Keys)}")}");
         }
 
-        if (keys.TryGetValue("purpose", out YamlNode? purpose))
-        {
-            _draft.Error(purpose.Offset, "purpose is not yet evaluated by this version: everybody would be sent, with consent or without");
-        }
-
-        return kind.Read(new DestinationItem(_draft, _sections, _names, node, keys)
+        DestinationDefinition destination = kind.Read(new DestinationItem(_draft, _sections, _names, node, keys)
         {
             Id = id ?? "",
             IdOffset = idScalar?.Offset ?? node.Offset,
             Kind = kindScalar?.Value ?? "",
             Before = before,
         });
+        return destination with { Consent = Consent(keys, kind, destination.Kind) };
+    }
+
+    private ConsentDefinition? Consent(IReadOnlyDictionary<string, YamlNode> keys, DestinationKind kind, string name)
+    {
+        if (!keys.TryGetValue("purpose", out YamlNode? node) || _draft.Text(node, "purpose") is not { } purpose)
+        {
+            return null;
+        }
+
+        if (!kind.AsksForConsent)
+        {
+            _draft.Error(purpose.Offset, $"purpose is not yet evaluated for a {name} by this version: everybody would be sent, with consent or without");
+        }
+
+        ConsentDefinition? consent = _consents.FirstOrDefault(candidate => candidate.Purpose == purpose.Value);
+        if (consent is null)
+        {
+            _draft.Error(purpose.Offset, $"there is no consent to \"{ModelDraft.Short(purpose.Value)}\"{(Suggestion.For(purpose.Value, _consents.Select(candidate => candidate.Purpose)) is { Length: > 0 } near ? near : $": add privacy: {{ consent: {{ {ModelDraft.Short(purpose.Value)}: traits.consent.{ModelDraft.Short(purpose.Value)} }} }}")}");
+        }
+
+        return consent;
     }
 
     private static string? KindOf(YamlNode node) => node is YamlMap map ? map.Entries.Where(entry => entry.Key.Value == "kind").Select(entry => (entry.Value as YamlScalar)?.Value).FirstOrDefault() : null;
@@ -79,4 +98,5 @@ internal sealed class ModelDestinations
 /// <summary>How a kind is read.</summary>
 /// <param name="Keys">Its own keys, beside those of all kinds.</param>
 /// <param name="Read">Reads an item with these keys; what is wrong goes to the draft.</param>
-internal sealed record DestinationKind(string[] Keys, Func<DestinationItem, DestinationDefinition> Read);
+/// <param name="AsksForConsent">It sends nothing without consent to its purpose.</param>
+internal sealed record DestinationKind(string[] Keys, Func<DestinationItem, DestinationDefinition> Read, bool AsksForConsent = false);

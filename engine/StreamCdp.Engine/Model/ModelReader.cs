@@ -60,11 +60,6 @@ public static class ModelReader
     private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, bool withDestinations)
     {
         IReadOnlyDictionary<string, YamlNode> sections = draft.Keys(map, "the model", Sections);
-        if (sections.ContainsKey("privacy"))
-        {
-            draft.Note(ModelDraft.KeyOffset(map, "privacy"), "privacy is not yet used by this version");
-        }
-
         ModelSections reader = new(draft, environment);
         IReadOnlyList<SourceDefinition> sources = reader.Sources(sections.GetValueOrDefault("sources"));
         IReadOnlyList<ApiKeyDefinition> keys = reader.ApiKeys(sections.GetValueOrDefault("api_keys"));
@@ -74,7 +69,8 @@ public static class ModelReader
         expressions.ReadComputed(sections.GetValueOrDefault("computed"));
         expressions.ReadSegments(sections.GetValueOrDefault("segments"));
         (IReadOnlyList<ComputedDefinition> computed, IReadOnlyList<SegmentDefinition> segments) = expressions.Check();
-        IReadOnlyList<DestinationDefinition> destinations = withDestinations ? new ModelDestinations(draft, reader, expressions.Names, sources, identifiers, traits).Read(sections.GetValueOrDefault("destinations")) : [];
+        IReadOnlyList<ConsentDefinition> consents = new PrivacyReader(draft).Read(sections.GetValueOrDefault("privacy"));
+        IReadOnlyList<DestinationDefinition> destinations = withDestinations ? new ModelDestinations(draft, reader, expressions.Names, sources, identifiers, traits, consents).Read(sections.GetValueOrDefault("destinations")) : [];
         if (draft.HasErrors)
         {
             return draft.Result(null);
@@ -90,6 +86,7 @@ public static class ModelReader
             Traits = traits,
             Computed = computed,
             Segments = segments,
+            Consents = consents,
             Destinations = destinations,
         });
     }

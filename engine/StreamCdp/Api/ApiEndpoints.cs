@@ -1,5 +1,6 @@
 using Microsoft.AspNetCore.Diagnostics;
 using StreamCdp.Connectors;
+using StreamCdp.Connectors.Actions;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
@@ -118,6 +119,14 @@ public static class ApiEndpoints
         endpoints.MapGet("/v1/connectors", gate.Secured("read", connector.ListAsync));
         endpoints.MapPost("/v1/connectors/{id}/pause", gate.Secured("admin", connector.PauseAsync));
         endpoints.MapPost("/v1/connectors/{id}/resume", gate.Secured("admin", connector.ResumeAsync));
+    }
+
+    /// <summary>Maps the pages behind the links of mails; no key is needed, the links are signed.</summary>
+    internal static void MapUnsubscribe(this IEndpointRouteBuilder endpoints, Unsubscriber unsubscriber)
+    {
+        var pages = new UnsubscribeEndpoints(unsubscriber);
+        endpoints.MapGet("/v1/unsubscribe/{token}", ApiGate.Open(pages.ShowAsync));
+        endpoints.MapPost("/v1/unsubscribe/{token}", ApiGate.Open(pages.TakeBackAsync));
     }
 
     internal static void MapHealth(this IEndpointRouteBuilder endpoints, Func<IReadOnlyList<PartHealth>> health, ApiOptions options, ApiGate gate, EngineMetrics metrics)

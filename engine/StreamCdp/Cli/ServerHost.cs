@@ -2,7 +2,9 @@ using System.Net.Sockets;
 using System.Security.Cryptography;
 using StreamCdp.Api;
 using StreamCdp.Connectors;
+using StreamCdp.Connectors.Actions;
 using StreamCdp.Connectors.Crm;
+using StreamCdp.Connectors.Email;
 using StreamCdp.Connectors.HubSpot;
 using StreamCdp.Connectors.Tryton;
 using StreamCdp.Connectors.Webhook;
@@ -23,12 +25,16 @@ namespace StreamCdp.Cli;
 /// </remarks>
 internal sealed class ServerHost : IAsyncDisposable
 {
+    /// <summary>How long events of a CRM, or of somebody who unsubscribes, may take until the shards have applied them.</summary>
+    private static readonly TimeSpan s_applyWait = TimeSpan.FromSeconds(30);
+
     private readonly Stack<Func<ValueTask>> _closings = new();
     private readonly TaskCompletionSource _never = new();
     private CdpEngine? _engine;
     private KafkaLogs? _kafka;
     private CollectorWriters? _writers;
     private ConnectorHost? _connectors;
+    private Unsubscriber? _unsubscriber;
 
     private ServerHost(CdpModel model) => Model = model;
 
@@ -155,6 +161,11 @@ internal sealed class ServerHost : IAsyncDisposable
             app.MapHealth(Model, parts.Http, metrics, Health);
         }
 
+        if (_unsubscriber is not null)
+        {
+            app.MapUnsubscribe(_unsubscriber);
+        }
+
         _closings.Push(() => new ValueTask(app.StopAsync(CancellationToken.None)));
         try
         {
@@ -187,12 +198,73 @@ internal sealed class ServerHost : IAsyncDisposable
             OnDeadLetters = count => metrics.DeadLetters(Delivery.RefusedReason).Inc(count),
             Logger = loggers.CreateLogger<ConnectorHost>(),
         };
-        _connectors = ConnectorHost.Start(
-            [.. Model.Destinations.Select<DestinationDefinition, IConnection>(destination => destination.Crm is null ? new Delivery(Settings(destination), Webhook(destination), parts) : Crm(destination, destination.Crm, Model, engine, schemas, parts))],
-            parts.Metrics,
-            metrics.Registry);
+        _connectors = ConnectorHost.Start([.. Connections(engine, schemas, parts)], parts.Metrics, metrics.Registry);
         _closings.Push(_connectors.DisposeAsync);
     }
+
+    private List<IConnection> Connections(CdpEngine engine, SchemaIds schemas, DeliveryParts parts)
+    {
+        var links = new Lazy<UnsubscribeLinks>(() => new UnsubscribeLinks(parts.StatePath));
+        var consents = new Dictionary<string, (ConsentDefinition, IProfiles)>();
+        List<IConnection> connections = [];
+        foreach (DestinationDefinition destination in Model.Destinations)
+        {
+            if (destination.Crm is { } crm)
+            {
+                connections.Add(Crm(destination, crm, Model, engine, schemas, parts));
+            }
+            else if (destination.Email is { } email)
+            {
+                if (email.Unsubscribe is not null)
+                {
+                    consents.Add(destination.Id, (destination.Consent!, Profiles(destination, engine, schemas, Model)));
+                }
+
+                connections.Add(Email(destination, email, links, parts));
+            }
+            else
+            {
+                connections.Add(new Delivery(Settings(destination), Webhook(destination), parts));
+            }
+        }
+
+        if (consents.Count > 0)
+        {
+            _unsubscriber = new Unsubscriber(links.Value, consents, TimeProvider.System);
+            Closing(_unsubscriber);
+        }
+
+        return connections;
+    }
+
+    private static ActionConnection Email(DestinationDefinition destination, EmailDefinition email, Lazy<UnsubscribeLinks> links, DeliveryParts parts)
+    {
+        var options = new EmailOptions { Url = destination.Url, User = email.User, Password = destination.Secret, From = email.From, CaFile = email.CaFile, AllowsPlain = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
+        ThrowIfWrong(destination, options.Errors());
+        ActionSettings settings = Actions(destination, destination.Id) with
+        {
+            UnsubscribeUrl = email.Unsubscribe is { } address ? profile => new Uri(new Uri(address.AbsoluteUri.TrimEnd('/') + "/"), links.Value.Path(destination.Id, profile)) : null,
+        };
+        return new ActionConnection(settings, new EmailTarget(options, TimeProvider.System), new RequestBudget(destination.RequestsPerSecond, TimeProvider.System), parts);
+    }
+
+    private static ActionSettings Actions(DestinationDefinition destination, string id) => new()
+    {
+        Id = id,
+        Kind = destination.Kind,
+        Target = destination.Url.GetLeftPart(UriPartial.Authority),
+        Actions = destination.Actions,
+        AtMost = destination.AtMost,
+        Consent = destination.Consent,
+    };
+
+    private static EngineProfiles Profiles(DestinationDefinition destination, CdpEngine engine, SchemaIds schemas, CdpModel model) => new(
+        model,
+        destination.Id,
+        engine.Events,
+        schemas,
+        cancellationToken => engine.WaitAppliedAsync(s_applyWait, cancellationToken),
+        async (type, value, cancellationToken) => await engine.ProfileAsync(type, value, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, cancellationToken).ConfigureAwait(false) is { } document ? ProfileView.FromDocument(document) : null);
 
     private static CrmConnection Crm(DestinationDefinition destination, CrmDefinition crm, CdpModel model, CdpEngine engine, SchemaIds schemas, DeliveryParts parts)
     {
@@ -209,13 +281,7 @@ internal sealed class ServerHost : IAsyncDisposable
             Reconcile = TimeSpan.FromMilliseconds(crm.ReconcileMs),
             RequestsPerSecond = destination.RequestsPerSecond,
         };
-        var profiles = new EngineProfiles(
-            model,
-            destination.Id,
-            engine.Events,
-            schemas,
-            cancellationToken => engine.WaitAppliedAsync(settings.ApplyWait, cancellationToken),
-            async (type, value, cancellationToken) => await engine.ProfileAsync(type, value, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, cancellationToken).ConfigureAwait(false) is { } document ? ProfileView.FromDocument(document) : null);
+        EngineProfiles profiles = Profiles(destination, engine, schemas, model);
         if (destination.Kind == "hubspot")
         {
             string[] properties = [.. crm.Fields.Select(field => field.Field)];

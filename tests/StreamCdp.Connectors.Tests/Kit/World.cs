@@ -41,7 +41,7 @@ internal sealed class World : IDisposable
 
     public static string IdText(int profile) => ((UInt128)profile).ToString("x32", CultureInfo.InvariantCulture);
 
-    public void Membership(int profile, long version, string segment = "s", bool entered = true, string cause = "m")
+    public void Membership(int profile, long version, string segment = "s", bool entered = true, string cause = "m", MembershipReason reason = MembershipReason.Event, bool backfill = false)
     {
         int end = new SegmentMembership
         {
@@ -52,6 +52,8 @@ internal sealed class World : IDisposable
             At = Now(),
             Cause = Encoding.UTF8.GetBytes(cause),
             Version = version,
+            Reason = reason,
+            Backfill = backfill,
         }.WriteTo(ref _buffer, WireFormat.WriteHeader(ref _buffer, 0, (int)RecordType.SegmentMembership));
         _membershipWriter.Append(profile % _memberships.Partitions, Encoding.UTF8.GetBytes($"{IdText(profile)}:{segment}"), _buffer.AsSpan(0, end), Now());
         _memberships.Commit();
@@ -82,23 +84,24 @@ internal sealed class World : IDisposable
         _profiles.Commit();
     }
 
+    public DeliveryParts Parts(int seed = 1) => new()
+    {
+        Memberships = _memberships,
+        Profiles = _profiles,
+        DeadLetters = _letters,
+        Schemas = SchemaIds.BuiltIn,
+        FindProfile = (id, _) => ValueTask.FromResult(Profiles.GetValueOrDefault(id)),
+        StatePath = StatePath,
+        Time = Time,
+        Seed = seed,
+        Metrics = Metrics,
+        Logger = NullLogger.Instance,
+    };
+
     public Delivery Delivery(IDestination destination, Func<DestinationSettings, DestinationSettings>? with = null, int seed = 1)
     {
         var settings = new DestinationSettings { Id = "hook", Kind = "test", RequestsPerSecond = 1e9 };
-        var parts = new DeliveryParts
-        {
-            Memberships = _memberships,
-            Profiles = _profiles,
-            DeadLetters = _letters,
-            Schemas = SchemaIds.BuiltIn,
-            FindProfile = (id, _) => ValueTask.FromResult(Profiles.GetValueOrDefault(id)),
-            StatePath = StatePath,
-            Time = Time,
-            Seed = seed,
-            Metrics = Metrics,
-            Logger = NullLogger.Instance,
-        };
-        return new Delivery(with?.Invoke(settings) ?? settings, destination, parts);
+        return new Delivery(with?.Invoke(settings) ?? settings, destination, Parts(seed));
     }
 
     /// <summary>Sends all that the logs have, as a process that starts, works and stops.</summary>

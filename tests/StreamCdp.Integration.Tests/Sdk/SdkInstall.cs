@@ -91,7 +91,7 @@ public sealed class SdkInstall : IAsyncLifetime
         return (process.ExitCode, await errors);
     }
 
-    private static string Repository()
+    internal static string Repository()
     {
         var root = new DirectoryInfo(AppContext.BaseDirectory);
         while (!File.Exists(Path.Combine(root.FullName, "StreamCdp.sln")))

@@ -1,0 +1,377 @@
+using Microsoft.Data.Sqlite;
+using StreamCdp.Engine.Model;
+
+namespace StreamCdp.Connectors.Actions;
+
+/// <summary>Something to do, and when.</summary>
+/// <param name="Key">Names it for good.</param>
+/// <param name="Action">Id of the action.</param>
+/// <param name="Change">What started it.</param>
+/// <param name="DueMs">When, Unix ms.</param>
+/// <param name="Tries">How often it was put off.</param>
+/// <param name="IsMerge">It may be the same membership as another one's, that of somebody who is the same person.</param>
+/// <param name="MayBeRepeat">It was under way when the process ended.</param>
+/// <param name="IsReplay">A person asked for it again.</param>
+internal sealed record ScheduledAction(string Key, string Action, ProfileChange Change, long DueMs, int Tries, bool IsMerge, bool MayBeRepeat, bool IsReplay);
+
+/// <summary>What is to be done and what was done, on disk: the memory behind "once for each entry", delays and frequency caps.</summary>
+/// <remarks>
+/// Takes membership changes as a destination does, so the kit's <see cref="Delivery"/> brings each at least once and remembers how far it is; a change that comes again finds its key and changes
+/// nothing. Under way is written before and done after each call, each durable (synchronous=FULL): so after a crash it is known what is not known. SQLite as for the links of a CRM (adr/0010).
+/// </remarks>
+internal sealed class ActionSchedule : IDestination
+{
+    private const int Version = 1;
+
+    /// <summary>What was done is remembered for so long, or as long as the longest cap.</summary>
+    private static readonly TimeSpan s_kept = TimeSpan.FromDays(30);
+
+    private readonly Lock _lock = new();
+    private readonly SqliteConnection _connection;
+    private readonly IReadOnlyList<ActionDefinition> _actions;
+    private readonly TimeProvider _time;
+    private readonly Action _onNews;
+    private readonly long _keptMs;
+
+    /// <summary>Opens or makes the file.</summary>
+    /// <param name="directory">Made where it is missing.</param>
+    /// <param name="connectionId">A name of the model: safe in a path.</param>
+    /// <param name="actions">What the model has.</param>
+    /// <param name="atMost">The destination's own cap.</param>
+    /// <param name="time">Now.</param>
+    /// <param name="onNews">Told when something was put down.</param>
+    /// <exception cref="InvalidDataException">It is damaged or of another version; the message says what to do.</exception>
+    public ActionSchedule(string directory, string connectionId, IReadOnlyList<ActionDefinition> actions, ActionLimit? atMost, TimeProvider time, Action onNews)
+    {
+        (_actions, _time, _onNews) = (actions, time, onNews);
+        _keptMs = Math.Max((long)s_kept.TotalMilliseconds, actions.Select(action => action.AtMost).Append(atMost).Max(limit => limit?.WithinMs ?? 0));
+        Directory.CreateDirectory(directory);
+        string path = Path.Combine(directory, "actions-" + connectionId.Replace(':', '-') + ".sqlite");
+        _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString());
+        try
+        {
+            _connection.Open();
+            Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;");
+            if (Convert.ToInt64(Scalar("PRAGMA user_version"), System.Globalization.CultureInfo.InvariantCulture) is not (0 or Version))
+            {
+                throw new InvalidDataException($"{path} is of another version of StreamCdp. Use that one, or delete the file: then what waits is not done, and caps begin anew.");
+            }
+
+            Run($"""
+                CREATE TABLE IF NOT EXISTS due(key TEXT PRIMARY KEY, action TEXT NOT NULL, segment TEXT NOT NULL, is_entered INTEGER NOT NULL, profile TEXT NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL, cause TEXT, reason TEXT,
+                    due_at INTEGER NOT NULL, state INTEGER NOT NULL, tries INTEGER NOT NULL, is_merge INTEGER NOT NULL, is_replay INTEGER NOT NULL, was_under_way INTEGER NOT NULL) WITHOUT ROWID;
+                CREATE INDEX IF NOT EXISTS due_when ON due(state, due_at);
+                CREATE INDEX IF NOT EXISTS due_profile ON due(profile);
+                CREATE TABLE IF NOT EXISTS done(key TEXT PRIMARY KEY, action TEXT NOT NULL, profile TEXT NOT NULL, target TEXT, at INTEGER NOT NULL, is_over INTEGER NOT NULL) WITHOUT ROWID;
+                CREATE INDEX IF NOT EXISTS done_profile ON done(profile, action);
+                CREATE INDEX IF NOT EXISTS done_target ON done(target, action);
+                CREATE INDEX IF NOT EXISTS done_at ON done(at);
+                CREATE TABLE IF NOT EXISTS setting(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+                PRAGMA user_version={Version};
+                """);
+        }
+        catch (SqliteException exception)
+        {
+            _connection.Dispose();
+            throw new InvalidDataException($"{path} cannot be used ({exception.Message}). Put back a copy, or delete it: then what waits is not done, and caps begin anew.", exception);
+        }
+        catch
+        {
+            _connection.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public bool AnswersPerChange => false;
+
+    /// <summary>Why it is held, over restarts; null: it is not.</summary>
+    public string? Paused
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return Scalar("SELECT value FROM setting WHERE name='paused'") as string;
+            }
+        }
+
+        set
+        {
+            lock (_lock)
+            {
+                if (value is null)
+                {
+                    Run("DELETE FROM setting WHERE name='paused'");
+                }
+                else
+                {
+                    Run("INSERT INTO setting VALUES('paused', $value) ON CONFLICT DO UPDATE SET value=excluded.value", ("$value", value));
+                }
+            }
+        }
+    }
+
+    /// <summary>Puts down what the changes start, and strikes out what they end.</summary>
+    public ValueTask<IReadOnlyList<Outcome>> SendAsync(IReadOnlyList<ProfileChange> batch, CancellationToken cancellationToken)
+    {
+        lock (_lock)
+        {
+            using SqliteTransaction transaction = _connection.BeginTransaction();
+            foreach (ProfileChange change in batch)
+            {
+                if (change.Kind == ChangeKind.Merged)
+                {
+                    Merge(change.ProfileId, change.MergedInto!);
+                }
+                else
+                {
+                    Take(change);
+                }
+            }
+
+            transaction.Commit();
+        }
+
+        _onNews();
+        return ValueTask.FromResult(Outcome.ForAll(Outcome.Taken, batch.Count));
+    }
+
+    /// <summary>Puts down an action again that a person asked for.</summary>
+    public void Again(ProfileChange change)
+    {
+        lock (_lock)
+        {
+            Run("DELETE FROM done WHERE key=$key", ("$key", change.Id));
+            Put(change.Id, change.Action!, change, _time.GetUtcNow().ToUnixTimeMilliseconds(), isReplay: true);
+        }
+
+        _onNews();
+    }
+
+    /// <summary>What is due, marked as under way; of one person one at most.</summary>
+    public IReadOnlyList<ScheduledAction> TakeDue(int limit)
+    {
+        lock (_lock)
+        {
+            using SqliteTransaction transaction = _connection.BeginTransaction();
+            List<ScheduledAction> due = Read("SELECT * FROM due WHERE state=0 AND due_at<=$now ORDER BY due_at LIMIT $limit", ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()), ("$limit", limit));
+            List<ScheduledAction> chosen = [.. due.DistinctBy(action => action.Change.ProfileId)];
+            foreach (ScheduledAction action in chosen)
+            {
+                Run("UPDATE due SET state=1 WHERE key=$key", ("$key", action.Key));
+            }
+
+            transaction.Commit();
+            return chosen;
+        }
+    }
+
+    /// <summary>What was under way when the process ended; it stays so.</summary>
+    public IReadOnlyList<ScheduledAction> TakeInterrupted()
+    {
+        lock (_lock)
+        {
+            return Read("SELECT * FROM due WHERE state=1");
+        }
+    }
+
+    /// <summary>When the next one is due; null: none is.</summary>
+    public DateTimeOffset? NextAt()
+    {
+        lock (_lock)
+        {
+            return Scalar("SELECT MIN(due_at) FROM due WHERE state=0") is long ms ? DateTimeOffset.FromUnixTimeMilliseconds(ms) : null;
+        }
+    }
+
+    /// <summary>How many wait or are under way.</summary>
+    public long Count()
+    {
+        lock (_lock)
+        {
+            return (long)Scalar("SELECT COUNT(*) FROM due")!;
+        }
+    }
+
+    /// <summary>It was done, or will never be: <paramref name="target"/> null says the latter.</summary>
+    public void End(ScheduledAction action, string profileId, string? target)
+    {
+        lock (_lock)
+        {
+            using SqliteTransaction transaction = _connection.BeginTransaction();
+            Run("DELETE FROM due WHERE key=$key", ("$key", action.Key));
+            if (target is not null)
+            {
+                long now = _time.GetUtcNow().ToUnixTimeMilliseconds();
+                Run("INSERT OR REPLACE INTO done VALUES($key, $action, $profile, $target, $at, 0)", ("$key", action.Key), ("$action", action.Action), ("$profile", profileId), ("$target", target), ("$at", now));
+                Run("DELETE FROM done WHERE at<$before AND is_over=1", ("$before", now - _keptMs));
+            }
+
+            transaction.Commit();
+        }
+    }
+
+    /// <summary>Two people are one, as a lookup told before the log did.</summary>
+    public void Join(string from, string into)
+    {
+        lock (_lock)
+        {
+            using SqliteTransaction transaction = _connection.BeginTransaction();
+            Merge(from, into);
+            transaction.Commit();
+        }
+    }
+
+    /// <summary>It waits again.</summary>
+    public void PutOff(ScheduledAction action, DateTimeOffset until, bool isTry, bool mayBeRepeat = false, bool isMerge = false)
+    {
+        lock (_lock)
+        {
+            Run(
+                "UPDATE due SET state=0, due_at=$due, tries=tries+$try, was_under_way=was_under_way OR $repeat, is_merge=is_merge OR $merge WHERE key=$key",
+                ("$due", until.ToUnixTimeMilliseconds()),
+                ("$try", isTry ? 1 : 0),
+                ("$repeat", mayBeRepeat ? 1 : 0),
+                ("$merge", isMerge ? 1 : 0),
+                ("$key", action.Key));
+        }
+    }
+
+    /// <summary>It was done for this person, under any of the ids, and the membership that it was done for still goes on.</summary>
+    public bool WasDoneForMembership(string actionId, string profileId, IEnumerable<string> targets)
+    {
+        lock (_lock)
+        {
+            return (long)Scalar($"SELECT EXISTS(SELECT 1 FROM done WHERE action=$action AND is_over=0 AND {Whose(targets, out (string, object)[] parameters)})", [("$action", actionId), ("$profile", profileId), .. parameters])! == 1;
+        }
+    }
+
+    /// <summary>How often it was done for this person within a time.</summary>
+    /// <param name="actionId">One action; null: all.</param>
+    /// <param name="profileId">The person.</param>
+    /// <param name="targets">The person's ids there.</param>
+    /// <param name="withinMs">Up to now.</param>
+    public long CountDone(string? actionId, string profileId, IEnumerable<string> targets, long withinMs)
+    {
+        lock (_lock)
+        {
+            return (long)Scalar(
+                $"SELECT COUNT(*) FROM done WHERE ($action IS NULL OR action=$action) AND at>$since AND {Whose(targets, out (string, object)[] parameters)}",
+                [("$action", actionId ?? (object)DBNull.Value), ("$since", _time.GetUtcNow().ToUnixTimeMilliseconds() - withinMs), ("$profile", profileId), .. parameters])!;
+        }
+    }
+
+    /// <inheritdoc/>
+    public ValueTask DisposeAsync()
+    {
+        _connection.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    private static string Whose(IEnumerable<string> targets, out (string Name, object Value)[] parameters)
+    {
+        parameters = [.. targets.Take(100).Select((target, i) => ($"$target{i}", (object)target))];
+        return $"(profile=$profile{(parameters.Length == 0 ? "" : $" OR target IN ({string.Join(',', parameters.Select(parameter => parameter.Name))})")})";
+    }
+
+    private void Take(ProfileChange change)
+    {
+        bool isEntered = change.Kind == ChangeKind.Entered;
+        foreach (ActionDefinition action in _actions.Where(action => action.Segment == change.Segment))
+        {
+            if (action.OnEntered == isEntered)
+            {
+                string key = $"{change.Id}:{action.Id}";
+                if ((!change.Backfill || action.Backfill) && (long)Scalar("SELECT EXISTS(SELECT 1 FROM done WHERE key=$key)", ("$key", key))! == 0)
+                {
+                    Put(key, action.Id, change, change.At.ToUnixTimeMilliseconds() + action.AfterMs, isReplay: false);
+                }
+
+                continue;
+            }
+
+            // The membership, or its absence, that was waited on has ended.
+            if (action.AfterMs > 0)
+            {
+                Run("DELETE FROM due WHERE action=$action AND profile=$profile AND state=0 AND version<$version", ("$action", action.Id), ("$profile", change.ProfileId), ("$version", change.Version));
+            }
+
+            Run("UPDATE done SET is_over=1 WHERE action=$action AND profile=$profile", ("$action", action.Id), ("$profile", change.ProfileId));
+        }
+    }
+
+    private void Put(string key, string actionId, ProfileChange change, long dueMs, bool isReplay) => Run(
+        "INSERT OR IGNORE INTO due VALUES($key, $action, $segment, $is_entered, $profile, $version, $at, $cause, $reason, $due, 0, 0, $is_merge, $is_replay, 0)",
+        ("$key", key),
+        ("$action", actionId),
+        ("$segment", change.Segment!),
+        ("$is_entered", change.Kind == ChangeKind.Entered ? 1 : 0),
+        ("$profile", change.ProfileId),
+        ("$version", change.Version),
+        ("$at", change.At.ToUnixTimeMilliseconds()),
+        ("$cause", change.Cause ?? (object)DBNull.Value),
+        ("$reason", change.Reason ?? (object)DBNull.Value),
+        ("$due", dueMs),
+        ("$is_merge", change.Reason == "merge" ? 1 : 0),
+        ("$is_replay", isReplay ? 1 : 0));
+
+    /// <summary>What waits for the one, and what was done, is the other's from now on; what waits twice then is done once, at the earlier time.</summary>
+    private void Merge(string from, string into)
+    {
+        Run("UPDATE due SET profile=$into, is_merge=1 WHERE profile IN ($from, $into) AND state=0", ("$from", from), ("$into", into));
+        Run("UPDATE done SET profile=$into WHERE profile=$from", ("$from", from), ("$into", into));
+        Run("""
+            DELETE FROM due WHERE profile=$into AND state=0 AND is_replay=0 AND EXISTS(
+                SELECT 1 FROM due AS other WHERE other.profile=$into AND other.action=due.action AND other.state=0 AND other.is_replay=0 AND (other.due_at, other.key)<(due.due_at, due.key))
+            """, ("$into", into));
+    }
+
+    private List<ScheduledAction> Read(string sql, params ReadOnlySpan<(string Name, object Value)> parameters)
+    {
+        using SqliteCommand command = Command(sql, parameters);
+        using SqliteDataReader reader = command.ExecuteReader();
+        List<ScheduledAction> read = [];
+        while (reader.Read())
+        {
+            var change = new ProfileChange
+            {
+                Action = reader.GetString(1),
+                Segment = reader.GetString(2),
+                Kind = reader.GetInt64(3) == 1 ? ChangeKind.Entered : ChangeKind.Exited,
+                ProfileId = reader.GetString(4),
+                Version = reader.GetInt64(5),
+                At = DateTimeOffset.FromUnixTimeMilliseconds(reader.GetInt64(6)),
+                Cause = reader.IsDBNull(7) ? null : reader.GetString(7),
+                Reason = reader.IsDBNull(8) ? null : reader.GetString(8),
+            };
+            read.Add(new ScheduledAction(reader.GetString(0), change.Action, change, reader.GetInt64(9), reader.GetInt32(11), reader.GetInt64(12) == 1, reader.GetInt64(14) == 1, reader.GetInt64(13) == 1));
+        }
+
+        return read;
+    }
+
+    private object? Scalar(string sql, params ReadOnlySpan<(string Name, object Value)> parameters)
+    {
+        using SqliteCommand command = Command(sql, parameters);
+        return command.ExecuteScalar();
+    }
+
+    private void Run(string sql, params ReadOnlySpan<(string Name, object Value)> parameters)
+    {
+        using SqliteCommand command = Command(sql, parameters);
+        command.ExecuteNonQuery();
+    }
+
+    private SqliteCommand Command(string sql, ReadOnlySpan<(string Name, object Value)> parameters)
+    {
+        SqliteCommand command = _connection.CreateCommand(); // It joins the transaction that is open.
+        command.CommandText = sql;
+        foreach ((string name, object value) in parameters)
+        {
+            command.Parameters.AddWithValue(name, value);
+        }
+
+        return command;
+    }
+}

@@ -1,0 +1,415 @@
+using System.Text.Json;
+using StreamCdp.Connectors.Actions;
+using StreamCdp.Connectors.Tests.Kit;
+using StreamCdp.Engine.Model;
+using StreamCdp.Schemas;
+
+namespace StreamCdp.Connectors.Tests.Actions;
+
+public sealed class ActionConnectionTests : IDisposable
+{
+    private readonly World _world = new();
+    private readonly ScriptedTarget _target = new();
+
+    private ActionSettings _settings = new() { Id = "mail", Kind = "email", Actions = [Action("welcome")] };
+
+    public void Dispose() => _world.Dispose();
+
+    [Fact]
+    public async Task An_entry_is_acted_on_once_with_what_the_profile_has_and_never_again()
+    {
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5);
+
+        await DrainAsync();
+        _world.Membership(1, 5); // The engine writes again what came since its last checkpoint.
+        await DrainAsync();
+
+        ActionCall call = Assert.Single(_target.Done);
+        Assert.Equal(("Hello Ann", "p1@example.com"), (call.Fields["subject"], call.Targets[0]));
+        Assert.Equal("&lt;b&gt;", call.Fields["html"]);
+    }
+
+    [Fact]
+    public async Task Each_entry_counts_also_one_that_ended_since()
+    {
+        await DrainAsync();
+        Person(1);
+        _world.Membership(1, 5);
+        _world.Membership(1, 6, entered: false);
+        await DrainAsync();
+        _world.Membership(1, 7);
+        await DrainAsync();
+
+        Assert.Equal(2, _target.Done.Count);
+    }
+
+    [Fact]
+    public async Task A_new_destination_begins_with_what_comes_from_now_on()
+    {
+        Person(1, "s");
+        Person(2, "s");
+        _world.Membership(1, 5);
+        await DrainAsync();
+        _world.Membership(2, 5);
+        await DrainAsync();
+
+        Assert.Equal(World.IdText(2), Assert.Single(_target.Done).ProfileId);
+    }
+
+    [Fact]
+    public async Task What_comes_from_counting_history_again_is_held_back_where_nobody_asks_for_it()
+    {
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5, backfill: true);
+        await DrainAsync();
+        Assert.Empty(_target.Done);
+
+        _settings = _settings with { Actions = [Action("welcome") with { Backfill = true }] };
+        _world.Membership(1, 6, backfill: true);
+        await DrainAsync();
+        Assert.Single(_target.Done);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task After_a_delay_only_who_is_still_so_is_acted_on(bool onEntered)
+    {
+        _settings = _settings with { Actions = [Action("later") with { OnEntered = onEntered, AfterMs = 3_600_000 }] };
+        await DrainAsync();
+        Person(1, onEntered ? ["s"] : []);
+        Person(2, onEntered ? [] : ["s"]); // Changed its mind, and the engine has not told of it yet.
+        _world.Membership(1, 5, entered: onEntered);
+        _world.Membership(2, 5, entered: onEntered);
+
+        await DrainAsync();
+        _world.Time.Advance(TimeSpan.FromMinutes(59));
+        await DrainAsync();
+        Assert.Empty(_target.Done);
+        _world.Time.Advance(TimeSpan.FromMinutes(2));
+        await DrainAsync();
+
+        Assert.Equal(World.IdText(1), Assert.Single(_target.Done).ProfileId);
+    }
+
+    [Fact]
+    public async Task Who_leaves_and_comes_back_waits_again()
+    {
+        _settings = _settings with { Actions = [Action("later") with { AfterMs = 3_600_000 }] };
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5);
+        await DrainAsync();
+        _world.Time.Advance(TimeSpan.FromMinutes(30));
+        _world.Membership(1, 6, entered: false);
+        _world.Membership(1, 7);
+        await DrainAsync();
+        _world.Time.Advance(TimeSpan.FromMinutes(31));
+        await DrainAsync();
+        Assert.Empty(_target.Done);
+
+        _world.Time.Advance(TimeSpan.FromMinutes(30));
+        await DrainAsync();
+        Assert.Contains(":7:", Assert.Single(_target.Done).Key, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task One_person_is_sent_no_more_than_allowed_also_under_another_profile_with_the_same_address()
+    {
+        _settings = _settings with { Actions = [Action("welcome") with { AtMost = new ActionLimit(1, 3_600_000) }] };
+        await DrainAsync();
+        Person(1, "s");
+        Person(2, "s", mail: "p1@example.com");
+        Person(3, "s");
+        _world.Membership(1, 5);
+        await DrainAsync();
+        _world.Membership(1, 6);
+        _world.Membership(2, 5);
+        _world.Membership(3, 5);
+        await DrainAsync();
+        Assert.Equal([World.IdText(1), World.IdText(3)], _target.Done.Select(call => call.ProfileId));
+
+        _world.Time.Advance(TimeSpan.FromHours(1));
+        _world.Membership(2, 7);
+        await DrainAsync();
+        Assert.Equal(3, _target.Done.Count);
+    }
+
+    [Fact]
+    public async Task A_cap_of_the_destination_counts_all_its_actions()
+    {
+        _settings = _settings with { Actions = [Action("one"), Action("two")], AtMost = new ActionLimit(1, 3_600_000) };
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5);
+        await DrainAsync();
+
+        Assert.Single(_target.Done);
+    }
+
+    [Theory]
+    [InlineData("""{"consent":{"marketing":true}}""", 1)]
+    [InlineData("""{"consent":{"marketing":false}}""", 0)]
+    [InlineData("""{"consent":{"marketing":"true"}}""", 0)]
+    [InlineData("{}", 0)]
+    public async Task Without_consent_nobody_is_acted_on(string traits, int expected)
+    {
+        _settings = _settings with { Consent = new ConsentDefinition("marketing", new PathExpression(PathRoot.Traits, new EquatableList<string>(["consent", "marketing"]))) };
+        await DrainAsync();
+        Person(1, ["s"], traits);
+        _world.Membership(1, 5);
+        await DrainAsync();
+
+        Assert.Equal(expected, _target.Done.Count);
+    }
+
+    [Fact]
+    public async Task A_membership_that_a_merge_hands_on_is_no_new_entry()
+    {
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5);
+        await DrainAsync();
+        Merge(1, into: 2, segments: "s");
+        _world.Membership(2, 9, reason: MembershipReason.Merge);
+        await DrainAsync();
+        Assert.Single(_target.Done);
+
+        // One that ends and begins again is.
+        _world.Membership(2, 10, entered: false);
+        _world.Membership(2, 11);
+        await DrainAsync();
+        Assert.Equal(2, _target.Done.Count);
+    }
+
+    [Fact]
+    public async Task A_membership_that_a_merge_makes_is_a_new_entry()
+    {
+        await DrainAsync();
+        Merge(1, into: 2, segments: "s");
+        _world.Membership(2, 9, reason: MembershipReason.Merge);
+        await DrainAsync();
+
+        Assert.Equal(World.IdText(2), Assert.Single(_target.Done).ProfileId);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Two_who_wait_and_become_one_are_acted_on_once(bool mergeIsTold)
+    {
+        _settings = _settings with { Actions = [Action("later") with { AfterMs = 3_600_000 }] };
+        await DrainAsync();
+        Person(1, "s");
+        Person(2, "s");
+        _world.Membership(1, 5);
+        _world.Membership(2, 5);
+        await DrainAsync();
+        Merge(1, into: 2, segments: "s", isTold: mergeIsTold);
+        _world.Time.Advance(TimeSpan.FromHours(2));
+        await DrainAsync();
+
+        Assert.Equal(World.IdText(2), Assert.Single(_target.Done).ProfileId);
+    }
+
+    [Fact]
+    public async Task Who_has_no_address_is_left_alone()
+    {
+        await DrainAsync();
+        Person(1, "s", mail: null);
+        _world.Membership(1, 5);
+        await DrainAsync();
+
+        Assert.Empty(_target.Done);
+        Assert.Empty(_world.Letters());
+    }
+
+    [Fact]
+    public async Task What_is_put_off_comes_again_and_after_a_day_becomes_a_dead_letter()
+    {
+        _target.Answer = _ => Outcome.TryAgain("busy", TimeSpan.FromHours(7));
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5);
+        for (int i = 0; i < 4; i++)
+        {
+            await DrainAsync();
+            _world.Time.Advance(TimeSpan.FromHours(8));
+        }
+
+        Assert.Equal(4, _target.Calls);
+        (_, string source, string reason, string detail, _) = Assert.Single(_world.Letters());
+        Assert.Equal(("mail", "destination_refused", "For 24 h it could not be done: busy"), (source, reason, detail));
+    }
+
+    [Fact]
+    public async Task What_was_under_way_in_a_crash_is_a_dead_letter_and_replayed_once()
+    {
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5);
+        _target.Answer = _ => throw new InvalidOperationException("the process ends");
+        await Assert.ThrowsAsync<InvalidOperationException>(DrainAsync);
+        _target.Answer = null;
+
+        await DrainAsync();
+        Assert.Empty(_target.Done);
+        (_, _, _, string detail, string payload) = Assert.Single(_world.Letters());
+        Assert.StartsWith("The process ended while this was sent", detail, StringComparison.Ordinal);
+
+        Assert.True(ChangeJson.TryReadPlace(System.Text.Encoding.UTF8.GetBytes(payload), out ProfileChange change));
+        await using (ActionConnection connection = Connection())
+        {
+            Assert.True(connection.TryReplay(change, 0, 0));
+            await connection.DrainAsync(TestContext.Current.CancellationToken);
+        }
+
+        await DrainAsync();
+        Assert.Single(_target.Done);
+    }
+
+    [Fact]
+    public async Task What_was_under_way_in_a_crash_comes_again_where_that_is_harmless()
+    {
+        _target.KnowsRepeats = true;
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5);
+        _target.Answer = _ => throw new InvalidOperationException("the process ends");
+        await Assert.ThrowsAsync<InvalidOperationException>(DrainAsync);
+        _target.Answer = null;
+        await DrainAsync();
+
+        Assert.True(Assert.Single(_target.Done).MayBeRepeat);
+        Assert.Empty(_world.Letters());
+    }
+
+    [Fact]
+    public async Task An_outage_loses_nothing_and_repeats_nothing()
+    {
+        await DrainAsync();
+        Person(1, "s");
+        Person(2, "s");
+        _world.Membership(1, 5);
+        _world.Membership(2, 5);
+        _target.Answer = _ => throw new DestinationUnavailableException("away");
+        await Assert.ThrowsAsync<DestinationUnavailableException>(DrainAsync);
+        _target.Answer = null;
+        await DrainAsync();
+
+        Assert.Equal(2, _target.Done.Count);
+        Assert.Empty(_world.Letters());
+    }
+
+    [Fact]
+    public async Task A_pause_holds_over_a_restart_and_loses_nothing()
+    {
+        await DrainAsync();
+        await using (ActionConnection connection = Connection())
+        {
+            connection.Pause("lunch");
+        }
+
+        Person(1, "s");
+        _world.Membership(1, 5);
+        await DrainAsync();
+        Assert.Empty(_target.Done);
+        await using (ActionConnection connection = Connection())
+        {
+            Assert.Equal((DeliveryState.Paused, "lunch"), (connection.Status().State, connection.Status().Reason));
+            connection.Resume();
+            await connection.DrainAsync(TestContext.Current.CancellationToken);
+        }
+
+        Assert.Single(_target.Done);
+    }
+
+    [Fact]
+    public async Task A_template_that_fails_for_a_profile_is_a_dead_letter()
+    {
+        _settings = _settings with { Actions = [Action("loop") with { Fields = Templates(("subject", "{% for a in (1..1000) %}{% for b in (1..1000) %}x{% endfor %}{% endfor %}")) }] };
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5);
+        await DrainAsync();
+
+        Assert.Empty(_target.Done);
+        Assert.Single(_world.Letters());
+    }
+
+    private static ActionDefinition Action(string id) => new() { Id = id, Segment = "s", OnEntered = true, Verb = ActionVerb.Send, Fields = Templates(("subject", "Hello {{ traits.name }}"), ("html", "{{ traits.html }}")) };
+
+    private static Dictionary<string, MessageTemplate> Templates(params (string Name, string Text)[] templates) =>
+        templates.ToDictionary(template => template.Name, template => MessageTemplate.Parse(template.Text, out string? error) ?? throw new InvalidOperationException(error));
+
+    private void Person(int profile, string segment, string? mail = "") => Person(profile, [segment], """{"name":"Ann","html":"<b>"}""", mail);
+
+    private void Person(int profile, string[]? segments = null, string traits = "{}", string? mail = "") => _world.Profiles[World.IdText(profile)] = new ProfileView
+    {
+        Id = World.IdText(profile),
+        Version = 1,
+        Segments = segments ?? [],
+        Identifiers = mail is null ? [] : [new ChangeIdentifier("email", mail.Length > 0 ? mail : $"p{profile}@example.com")],
+        Traits = JsonElement.Parse(traits),
+    };
+
+    /// <summary>The loser leaves a redirect; the survivor has what both had.</summary>
+    private void Merge(int from, int into, string segments, bool isTold = true)
+    {
+        _world.Profiles[World.IdText(from)] = new ProfileView { Id = World.IdText(from), Version = 0, MergedInto = World.IdText(into) };
+        _world.Profiles[World.IdText(into)] = new ProfileView
+        {
+            Id = World.IdText(into),
+            Version = 8,
+            Segments = [segments],
+            Identifiers = [new ChangeIdentifier("email", $"p{into}@example.com"), new ChangeIdentifier("email", $"p{from}@example.com")],
+        };
+        if (isTold)
+        {
+            _world.Profile(from, 8, mergedInto: into);
+        }
+    }
+
+    private ActionConnection Connection() => new(_settings, _target, null, _world.Parts());
+
+    /// <summary>A process that starts, does what is due, and stops.</summary>
+    private async Task DrainAsync()
+    {
+        await using ActionConnection connection = Connection();
+        await connection.DrainAsync(TestContext.Current.CancellationToken);
+    }
+
+    private sealed class ScriptedTarget : IActionTarget
+    {
+        public List<ActionCall> Done { get; } = [];
+
+        public int Calls { get; private set; }
+
+        public Func<ActionCall, Outcome>? Answer { get; set; }
+
+        public string TargetType => "email";
+
+        public bool KnowsRepeats { get; set; }
+
+        public ValueTask<IReadOnlyList<Outcome>> DoAsync(IReadOnlyList<ActionCall> calls, CancellationToken cancellationToken)
+        {
+            Calls++;
+            List<Outcome> outcomes = [];
+            foreach (ActionCall call in calls)
+            {
+                outcomes.Add(Answer?.Invoke(call) ?? Outcome.Taken);
+                if (outcomes[^1].Kind == OutcomeKind.Taken)
+                {
+                    Done.Add(call);
+                }
+            }
+
+            return ValueTask.FromResult<IReadOnlyList<Outcome>>(outcomes);
+        }
+
+        public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    }
+}
