@@ -450,7 +450,8 @@ public sealed class TrytonCrm : ICrm
         }
 
         CrmOutcome Outcome(TrytonException exception, CrmRecord? record) =>
-            exception.IsConcurrency ? new CrmOutcome(CrmOutcomeKind.Stale) : exception.IsBusy ? new CrmOutcome(CrmOutcomeKind.TryAgain, record, "its database is busy") : exception.IsUser ? new CrmOutcome(CrmOutcomeKind.Refused, record, exception.Message) : new CrmOutcome(CrmOutcomeKind.Refused, record, "Tryton failed: " + exception.Message);
+            exception.IsAccess ? throw Forbidden("to write parties")
+            : exception.IsConcurrency ? new CrmOutcome(CrmOutcomeKind.Stale) : exception.IsBusy ? new CrmOutcome(CrmOutcomeKind.TryAgain, record, "its database is busy") : exception.IsUser ? new CrmOutcome(CrmOutcomeKind.Refused, record, exception.Message) : new CrmOutcome(CrmOutcomeKind.Refused, record, "Tryton failed: " + exception.Message);
     }
 
     private async ValueTask StoreOnceAsync(List<(int Index, string? Id, JsonObject Values)> part, bool isNew, Dictionary<string, CrmRecord> current, CrmOutcome?[] outcomes, CancellationToken cancellationToken)
@@ -587,7 +588,7 @@ public sealed class TrytonCrm : ICrm
             }
             catch (TrytonException exception)
             {
-                outcomes.Add(new CrmOutcome(CrmOutcomeKind.Refused, Reason: exception.Message));
+                outcomes.Add(exception.IsAccess ? throw Forbidden("to write opportunities") : new CrmOutcome(CrmOutcomeKind.Refused, Reason: exception.Message));
             }
         }
 
@@ -624,12 +625,18 @@ public sealed class TrytonCrm : ICrm
         {
             throw new DestinationUnavailableException("Somebody changed the same records.", TimeSpan.FromSeconds(1), inner: exception);
         }
+        catch (TrytonException exception) when (exception.IsAccess)
+        {
+            throw Forbidden(method);
+        }
         catch (TrytonException exception)
         {
             _categories.Clear(); // One may have been deleted.
             throw new DestinationUnavailableException($"Tryton refused {method}: check the rights of user {_options.User} (groups Party Administration, Sales, Sale Opportunity).", inner: exception);
         }
     }
+
+    private DestinationMustPauseException Forbidden(string what) => new($"Tryton refused {what}: give user {_options.User} the rights (groups Party Administration, Sales, Sale Opportunity), then resume.");
 
     private static JsonObject Context() => new() { ["company"] = 1 };
 
