@@ -43,7 +43,7 @@ internal sealed class TrytonClient : IDisposable
         {
             bool isFresh = _session is null;
             _session ??= await LoginAsync(cancellationToken).ConfigureAwait(false);
-            (HttpStatusCode status, JsonElement answer) = await PostAsync(method, text, cancellationToken).ConfigureAwait(false);
+            (HttpStatusCode status, JsonElement answer, TimeSpan? retryAfter) = await PostAsync(method, text, cancellationToken).ConfigureAwait(false);
             switch (status)
             {
                 case HttpStatusCode.OK:
@@ -57,7 +57,7 @@ internal sealed class TrytonClient : IDisposable
                 case HttpStatusCode.Forbidden or HttpStatusCode.NotFound:
                     throw new DestinationMustPauseException($"{Host} answered {(int)status} to {method}. Check the address, with the database's name, and that the modules party and sale_opportunity are active.");
                 default:
-                    throw new DestinationUnavailableException($"{Host} answered {(int)status}.", isRateLimit: status == HttpStatusCode.TooManyRequests);
+                    throw new DestinationUnavailableException($"{Host} answered {(int)status}.", retryAfter, status == HttpStatusCode.TooManyRequests);
             }
         }
     }
@@ -69,20 +69,20 @@ internal sealed class TrytonClient : IDisposable
     private async ValueTask<string> LoginAsync(CancellationToken cancellationToken)
     {
         JsonArray parameters = [_options.User, new JsonObject { ["password"] = _options.Password }, "en"];
-        (HttpStatusCode status, JsonElement answer) = await PostAsync("common.db.login", parameters.ToJsonString(), cancellationToken).ConfigureAwait(false);
+        (HttpStatusCode status, JsonElement answer, TimeSpan? retryAfter) = await PostAsync("common.db.login", parameters.ToJsonString(), cancellationToken).ConfigureAwait(false);
         return status switch
         {
             HttpStatusCode.OK when answer.TryGetProperty("result"u8, out JsonElement result) && result.ValueKind == JsonValueKind.Array && result.GetArrayLength() == 2 =>
                 Convert.ToBase64String(Encoding.UTF8.GetBytes($"{_options.User}:{result[0]}:{result[1].GetString()}")),
             HttpStatusCode.OK or HttpStatusCode.Unauthorized => throw new DestinationMustPauseException($"{Host} does not let user {_options.User} in. Check user and secret."),
-            HttpStatusCode.TooManyRequests => throw new DestinationUnavailableException($"{Host} had too many logins.", isRateLimit: true),
+            HttpStatusCode.TooManyRequests => throw new DestinationUnavailableException($"{Host} had too many logins.", retryAfter, isRateLimit: true),
             HttpStatusCode.Forbidden => throw new DestinationMustPauseException($"{Host} answered 403 to the login. Check the address, with the database's name."),
             HttpStatusCode.NotFound => throw new DestinationUnavailableException($"{Host} answered 404 to the login: its database is down, or the address is wrong (it ends with the database's name)."),
-            _ => throw new DestinationUnavailableException($"{Host} answered {(int)status} to the login."),
+            _ => throw new DestinationUnavailableException($"{Host} answered {(int)status} to the login.", retryAfter),
         };
     }
 
-    private async ValueTask<(HttpStatusCode Status, JsonElement Answer)> PostAsync(string method, string parameters, CancellationToken cancellationToken)
+    private async ValueTask<(HttpStatusCode Status, JsonElement Answer, TimeSpan? RetryAfter)> PostAsync(string method, string parameters, CancellationToken cancellationToken)
     {
         await _gate.WaitAsync(cancellationToken).ConfigureAwait(false);
         string outcome = "unavailable";
@@ -104,7 +104,8 @@ internal sealed class TrytonClient : IDisposable
             ServerTime = (response.Headers.Date ?? _time.GetUtcNow()) - _time.GetElapsedTime(start);
             JsonElement answer = response.StatusCode == HttpStatusCode.OK ? JsonElement.Parse(await response.Content.ReadAsByteArrayAsync(either.Token).ConfigureAwait(false)) : default;
             outcome = response.StatusCode == HttpStatusCode.OK ? "ok" : response.StatusCode == HttpStatusCode.TooManyRequests ? "limited" : (int)response.StatusCode >= 500 ? "unavailable" : "refused";
-            return (response.StatusCode, answer);
+            RetryConditionHeaderValue? wish = response.Headers.RetryAfter; // Not Tryton's own: of a proxy before it.
+            return (response.StatusCode, answer, wish?.Delta ?? (wish?.Date is { } date ? date - _time.GetUtcNow() is var left && left > TimeSpan.Zero ? left : TimeSpan.Zero : null));
         }
         catch (HttpRequestException exception)
         {
@@ -151,6 +152,9 @@ internal sealed class TrytonException(string kind, string warning, string messag
 
     /// <summary>The database is busy; the same call works later.</summary>
     public bool IsBusy => kind.Contains("locked", StringComparison.OrdinalIgnoreCase) || kind.Contains("serialize", StringComparison.OrdinalIgnoreCase) || kind.Contains("deadlock", StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>The user lacks a right on the whole table: not on some of its rows, which are refused apart.</summary>
+    public bool IsAccess => kind == "UserError" && Message.StartsWith("You are not allowed to access", StringComparison.Ordinal);
 
     public bool IsUser => kind is "UserError" or "UserWarning";
 

@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using StreamCdp.Connectors.Actions;
 using StreamCdp.Connectors.Crm;
 
 namespace StreamCdp.Connectors.Tryton;
@@ -13,7 +14,7 @@ namespace StreamCdp.Connectors.Tryton;
 /// <c>write_date</c> is null until the first change; inactive records hide; deleted ones leave nothing; nothing is unique, so our id in <c>party.identifier</c> is looked for before a party is made;
 /// the lock <c>_timestamp</c> has whole seconds with SQLite, so a record that was changed in this very second is written a second later.
 /// </remarks>
-public sealed class TrytonCrm : ICrm
+public sealed class TrytonCrm : ICrm, ICrmNotes
 {
     private const string Code = "streamcdp:";
     private const int SettleTries = 4;
@@ -203,6 +204,29 @@ public sealed class TrytonCrm : ICrm
         }
 
         return [.. add.Except(living)];
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> NoteKinds { get; } = ["note"];
+
+    /// <inheritdoc/>
+    public async ValueTask<Outcome> AddNoteAsync(string contactId, string kind, string subject, string text, DateTimeOffset since, CancellationToken cancellationToken)
+    {
+        string resource = "party.party," + contactId;
+        JsonArray same = [new JsonArray("resource", "=", resource), new JsonArray("message", "=", text), new JsonArray("create_date", ">=", TrytonValues.Wire(since))];
+        try
+        {
+            if ((await _client.CallAsync("model.ir.note.search", [same, 0, 1, null], Context(), cancellationToken).ConfigureAwait(false)).GetArrayLength() == 0)
+            {
+                await _client.CallAsync("model.ir.note.create", [new JsonArray(new JsonObject { ["resource"] = resource, ["message"] = text })], Context(), cancellationToken).ConfigureAwait(false);
+            }
+
+            return Outcome.Taken;
+        }
+        catch (TrytonException exception)
+        {
+            return exception.IsAccess ? throw Forbidden("to write notes") : exception.IsBusy ? Outcome.TryAgain(exception.Message) : Outcome.Refused(exception.Message);
+        }
     }
 
     /// <inheritdoc/>
@@ -450,7 +474,8 @@ public sealed class TrytonCrm : ICrm
         }
 
         CrmOutcome Outcome(TrytonException exception, CrmRecord? record) =>
-            exception.IsConcurrency ? new CrmOutcome(CrmOutcomeKind.Stale) : exception.IsBusy ? new CrmOutcome(CrmOutcomeKind.TryAgain, record, "its database is busy") : exception.IsUser ? new CrmOutcome(CrmOutcomeKind.Refused, record, exception.Message) : new CrmOutcome(CrmOutcomeKind.Refused, record, "Tryton failed: " + exception.Message);
+            exception.IsAccess ? throw Forbidden("to write parties")
+            : exception.IsConcurrency ? new CrmOutcome(CrmOutcomeKind.Stale) : exception.IsBusy ? new CrmOutcome(CrmOutcomeKind.TryAgain, record, "its database is busy") : exception.IsUser ? new CrmOutcome(CrmOutcomeKind.Refused, record, exception.Message) : new CrmOutcome(CrmOutcomeKind.Refused, record, "Tryton failed: " + exception.Message);
     }
 
     private async ValueTask StoreOnceAsync(List<(int Index, string? Id, JsonObject Values)> part, bool isNew, Dictionary<string, CrmRecord> current, CrmOutcome?[] outcomes, CancellationToken cancellationToken)
@@ -572,26 +597,37 @@ public sealed class TrytonCrm : ICrm
 
             try
             {
-                string id = write.Id ?? "";
-                if (write.Id is null)
+                string? id = write.Id ?? (write.ExternalId is { } externalId ? await FindDealAsync(Code + externalId, cancellationToken).ConfigureAwait(false) : null);
+                if (id is null)
                 {
+                    if (write.ExternalId is not null)
+                    {
+                        values["reference"] = Code + write.ExternalId; // So that a write that comes again finds it.
+                    }
+
                     values["party"] = write.ContactIds.Count > 0 ? long.Parse(write.ContactIds[0], CultureInfo.InvariantCulture) : null;
                     id = (await _client.CallAsync("model.sale.opportunity.create", [new JsonArray(values)], Context(), cancellationToken).ConfigureAwait(false))[0].GetRawText();
                 }
                 else
                 {
-                    await _client.CallAsync("model.sale.opportunity.write", [new JsonArray(long.Parse(write.Id, CultureInfo.InvariantCulture)), values], Context(), cancellationToken).ConfigureAwait(false);
+                    await _client.CallAsync("model.sale.opportunity.write", [new JsonArray(long.Parse(id, CultureInfo.InvariantCulture)), values], Context(), cancellationToken).ConfigureAwait(false);
                 }
 
                 outcomes.Add(new CrmOutcome(CrmOutcomeKind.Done, (await ReadAsync(CrmObject.Deal, [id], cancellationToken).ConfigureAwait(false))[0]));
             }
             catch (TrytonException exception)
             {
-                outcomes.Add(new CrmOutcome(CrmOutcomeKind.Refused, Reason: exception.Message));
+                outcomes.Add(exception.IsAccess ? throw Forbidden("to write opportunities") : new CrmOutcome(CrmOutcomeKind.Refused, Reason: exception.Message));
             }
         }
 
         return outcomes;
+    }
+
+    private async ValueTask<string?> FindDealAsync(string reference, CancellationToken cancellationToken)
+    {
+        JsonElement found = await _client.CallAsync("model.sale.opportunity.search", [new JsonArray(new JsonArray("reference", "=", reference)), 0, 1, null], Context(), cancellationToken).ConfigureAwait(false);
+        return found.GetArrayLength() == 0 ? null : found[0].GetRawText();
     }
 
     private async ValueTask<int> CategoryAsync(string name, CancellationToken cancellationToken)
@@ -624,12 +660,18 @@ public sealed class TrytonCrm : ICrm
         {
             throw new DestinationUnavailableException("Somebody changed the same records.", TimeSpan.FromSeconds(1), inner: exception);
         }
+        catch (TrytonException exception) when (exception.IsAccess)
+        {
+            throw Forbidden(method);
+        }
         catch (TrytonException exception)
         {
             _categories.Clear(); // One may have been deleted.
             throw new DestinationUnavailableException($"Tryton refused {method}: check the rights of user {_options.User} (groups Party Administration, Sales, Sale Opportunity).", inner: exception);
         }
     }
+
+    private DestinationMustPauseException Forbidden(string what) => new($"Tryton refused {what}: give user {_options.User} the rights (groups Party Administration, Sales, Sale Opportunity), then resume.");
 
     private static JsonObject Context() => new() { ["company"] = 1 };
 

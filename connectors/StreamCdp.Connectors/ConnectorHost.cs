@@ -31,23 +31,11 @@ internal sealed class ConnectorHost : IAsyncDisposable
     /// <summary>How one is; null: there is none with this id.</summary>
     public DeliveryStatus? Status(string id) => Find(id)?.Status();
 
-    /// <summary>Holds one; false: there is none with this id.</summary>
-    public bool TryPause(string id, string reason)
-    {
-        IConnection? connection = Find(id);
-        connection?.Pause(reason);
-        _wake.Signal.Set();
-        return connection is not null;
-    }
+    /// <summary>Holds one, and its actions; false: there is none with this id.</summary>
+    public bool TryPause(string id, string reason) => TryChange(id, connection => connection.Pause(reason));
 
-    /// <summary>Lets one go on; false: there is none with this id.</summary>
-    public bool TryResume(string id)
-    {
-        IConnection? connection = Find(id);
-        connection?.Resume();
-        _wake.Signal.Set();
-        return connection is not null;
-    }
+    /// <summary>Lets one go on, and its actions; false: there is none with this id.</summary>
+    public bool TryResume(string id) => TryChange(id, connection => connection.Resume());
 
     /// <summary>Takes a dead letter of a destination to send again, if it is still true when its turn comes.</summary>
     /// <returns>False: no such destination now, no change in it, or no room.</returns>
@@ -77,6 +65,14 @@ internal sealed class ConnectorHost : IAsyncDisposable
 
         _wake.Dispose();
         _stop.Dispose();
+    }
+
+    private bool TryChange(string id, Action<IConnection> change)
+    {
+        List<IConnection> found = _connections.FindAll(connection => connection.Id == id || connection.Id == id + ":actions");
+        found.ForEach(change);
+        _wake.Signal.Set();
+        return found.Count > 0;
     }
 
     private IConnection? Find(string id) => _connections.Find(connection => connection.Id == id);

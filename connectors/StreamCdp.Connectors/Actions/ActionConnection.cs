@@ -15,6 +15,7 @@ internal sealed partial class ActionConnection : IConnection
 {
     private const int MostMerges = 10;
     private static readonly TimeSpan s_look = TimeSpan.FromMinutes(1);
+    private static readonly TimeSpan s_noTarget = TimeSpan.FromSeconds(1);
 
     private readonly ActionSettings _settings;
     private readonly IActionTarget _target;
@@ -23,7 +24,8 @@ internal sealed partial class ActionConnection : IConnection
     private readonly ActionSchedule _schedule;
     private readonly Delivery _feed;
     private readonly DeadLetterWriter _letters;
-    private readonly RequestBudget? _budget;
+    private readonly RequestBudget _budget;
+    private readonly bool _targetKeepsToBudget;
     private readonly Random _random;
     private readonly ILogger _logger;
     private readonly Lock _lock = new();
@@ -44,12 +46,13 @@ internal sealed partial class ActionConnection : IConnection
     /// <summary>Makes it; nothing is read or done yet.</summary>
     /// <param name="settings">What it does.</param>
     /// <param name="target">Does it; disposed with this.</param>
-    /// <param name="budget">Its own budget, which is taken from before each call; null: the target keeps to one that it shares.</param>
+    /// <param name="budget">Requests to the other side.</param>
+    /// <param name="targetKeepsToBudget">The target takes from the budget itself, before each request; else one is taken for each call.</param>
     /// <param name="parts">What it works with.</param>
     /// <exception cref="InvalidDataException">What is on disk cannot be used.</exception>
-    public ActionConnection(ActionSettings settings, IActionTarget target, RequestBudget? budget, DeliveryParts parts)
+    public ActionConnection(ActionSettings settings, IActionTarget target, RequestBudget budget, bool targetKeepsToBudget, DeliveryParts parts)
     {
-        (_settings, _target, _budget, _parts, _logger) = (settings, target, budget, parts, parts.Logger);
+        (_settings, _target, _budget, _targetKeepsToBudget, _parts, _logger) = (settings, target, budget, targetKeepsToBudget, parts, parts.Logger);
         _actions = settings.Actions.ToDictionary(action => action.Id, StringComparer.Ordinal);
         _schedule = new ActionSchedule(parts.StatePath, settings.Id, settings.Actions, settings.AtMost, parts.Time, () => _news.Writer.TryWrite(true));
         var feed = new DestinationSettings
@@ -92,7 +95,7 @@ internal sealed partial class ActionConnection : IConnection
                 State = state,
                 Reason = stopped ?? _paused ?? _waiting ?? "",
                 LagSeconds = LagSeconds(),
-                BudgetLeft = Math.Floor(_budget?.Left ?? 0),
+                BudgetLeft = Math.Floor(_budget.Left),
                 Requests = Interlocked.Read(ref _requests),
                 Taken = Interlocked.Read(ref _taken),
                 DeadLetters = Interlocked.Read(ref _refused),
@@ -275,9 +278,9 @@ internal sealed partial class ActionConnection : IConnection
     private async ValueTask WaitForBudgetAsync(int calls, CancellationToken cancellationToken)
     {
         TimeSpan wait = TimeSpan.Zero;
-        for (int i = 0; i < calls; i++)
+        for (int i = 0; i < calls && !_targetKeepsToBudget; i++)
         {
-            wait = _budget?.Take() ?? TimeSpan.Zero;
+            wait = _budget.Take();
         }
 
         if (wait > TimeSpan.Zero)
@@ -324,17 +327,17 @@ internal sealed partial class ActionConnection : IConnection
         foreach (((ScheduledAction scheduled, ActionCall call), Outcome outcome) in calls.Zip(outcomes))
         {
             open.Remove(scheduled); // Before: a disk that fails now must not make it done twice.
-            await SettleAsync(scheduled, call, outcome).ConfigureAwait(false);
+            await SettleAsync(scheduled, call.ProfileId, call.Targets[0], outcome).ConfigureAwait(false);
         }
     }
 
-    private async Task SettleAsync(ScheduledAction action, ActionCall call, Outcome outcome)
+    private async Task SettleAsync(ScheduledAction action, string profileId, string target, Outcome outcome)
     {
         DateTimeOffset now = _parts.Time.GetUtcNow();
         switch (outcome.Kind)
         {
             case OutcomeKind.Taken:
-                _schedule.End(action, call.ProfileId, call.Targets[0]);
+                _schedule.End(action, profileId, target);
                 Count(action, "done");
                 Interlocked.Increment(ref _taken);
                 break;
@@ -344,7 +347,7 @@ internal sealed partial class ActionConnection : IConnection
                 break;
             default:
                 await RefuseAsync(action, outcome.Kind == OutcomeKind.TryAgain ? $"For {_settings.GiveUpAfter.TotalHours:0} h it could not be done: {outcome.Reason}" : outcome.Reason).ConfigureAwait(false);
-                _schedule.End(action, call.ProfileId, target: null);
+                _schedule.End(action, profileId, target: null);
                 break;
         }
     }
@@ -404,7 +407,13 @@ internal sealed partial class ActionConnection : IConnection
 
         if (targets.Length == 0)
         {
-            return Not(action, profileId, "no_target");
+            if (!_target.TargetMayCome)
+            {
+                return Not(action, profileId, "no_target");
+            }
+
+            await SettleAsync(action, profileId, "", Outcome.TryAgain($"The person has no {_target.TargetType}, so nobody is there to do it for. Check contacts.create.", s_noTarget)).ConfigureAwait(false);
+            return null;
         }
 
         Uri? unsubscribe = _settings.UnsubscribeUrl?.Invoke(profileId);

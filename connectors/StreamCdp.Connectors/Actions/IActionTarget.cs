@@ -15,6 +15,9 @@ public interface IActionTarget : IAsyncDisposable
     /// </summary>
     bool KnowsRepeats { get; }
 
+    /// <summary>Who has no identifier of <see cref="TargetType"/> may have one soon, as a contact that is about to be made: then the kit waits. Else nothing is done for that person.</summary>
+    bool TargetMayCome => false;
+
     /// <summary>Does some.</summary>
     /// <param name="calls">1 to 100, of one person one at most.</param>
     /// <param name="cancellationToken">Stops waiting; what was done stays done.</param>

@@ -69,6 +69,9 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     /// <inheritdoc/>
     public string Id => _settings.Id;
 
+    /// <summary>Requests to the account: one for all that talks to it.</summary>
+    public RequestBudget Budget => _budget;
+
     /// <inheritdoc/>
     public DeliveryStatus Status()
     {

@@ -1,8 +1,8 @@
 namespace StreamCdp.Connectors.Crm;
 
 /// <summary>Part of what a CRM has.</summary>
-/// <param name="Records">Whole records, in any order; one may come in several pages.</param>
-/// <param name="Next">Continues after this page; null: this was the last one. Opaque, up to 1,000 characters, good for at least an hour and over restarts of both sides.</param>
+/// <param name="Records">Whole records, in any order; one may come in several pages. May be empty, also with <paramref name="Next"/> set.</param>
+/// <param name="Next">Continues after this page; null: this was the last one. A page never leads back to itself. Opaque, up to 1,000 characters, good for at least an hour and over restarts of both sides.</param>
 /// <param name="ServerTime">The CRM's clock when it began to answer, or before.</param>
 public sealed record CrmPage(IReadOnlyList<CrmRecord> Records, string? Next, DateTimeOffset ServerTime);
 

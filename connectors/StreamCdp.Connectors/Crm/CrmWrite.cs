@@ -27,7 +27,7 @@ public sealed record CrmWrite
 /// <summary>What became of a <see cref="CrmWrite"/>.</summary>
 public enum CrmOutcomeKind
 {
-    /// <summary>It was done; <see cref="CrmOutcome.Record"/> says what is stored now.</summary>
+    /// <summary>It was done, as far as the CRM does such things; <see cref="CrmOutcome.Record"/> says what is stored now, which the kit takes for the truth. Nothing to do is done, too.</summary>
     Done,
 
     /// <summary>Somebody changed the record meanwhile; nothing was written.</summary>
@@ -36,7 +36,7 @@ public enum CrmOutcomeKind
     /// <summary>There is no such record any more: deleted, or merged into <see cref="CrmRecord.MergedInto"/> of <see cref="CrmOutcome.Record"/> where that is known.</summary>
     Gone,
 
-    /// <summary>The CRM will never take it; the reason says which field.</summary>
+    /// <summary>The CRM will never take it; nothing of this write was stored, and the reason says why. With <see cref="CrmOutcome.Field"/> the kit writes the rest again without that field.</summary>
     Refused,
 
     /// <summary>Not now: the kit writes it again later.</summary>
@@ -47,5 +47,5 @@ public enum CrmOutcomeKind
 /// <param name="Kind">What.</param>
 /// <param name="Record">After <see cref="CrmOutcomeKind.Done"/> the record as the CRM stored it, read back and not assumed; else null or what is known.</param>
 /// <param name="Reason">For people, empty when done. It may quote values, so it stands in dead letters and never in a log line.</param>
-/// <param name="Field">The field that was refused, where the CRM names one.</param>
+/// <param name="Field">Of <see cref="CrmOutcomeKind.Refused"/> the field of the write that is to blame, where it is known. Of <see cref="CrmOutcomeKind.Done"/> null, or a field that is stored otherwise than it was written (rounded, ignored): for people.</param>
 public sealed record CrmOutcome(CrmOutcomeKind Kind, CrmRecord? Record = null, string Reason = "", string? Field = null);

@@ -8,7 +8,7 @@ public interface ICrm : ISource
 
     /// <summary>Finds contacts that are somebody's already, before one is made.</summary>
     /// <param name="externalIds">Ids that an earlier <see cref="CrmWrite.ExternalId"/> may have stored. Up to 100, may be none.</param>
-    /// <param name="emails">E-mail addresses, normalised; also those that a record has besides its main one. Up to 100.</param>
+    /// <param name="emails">E-mail addresses, normalised to lower case, while the CRM may keep them as typed; also those that a record has besides its main one. Up to 100, may be none.</param>
     /// <param name="cancellationToken">Gives up.</param>
     /// <returns>Records that have one of them, none of them deleted.</returns>
     ValueTask<IReadOnlyList<CrmRecord>> FindContactsAsync(IReadOnlyList<string> externalIds, IReadOnlyList<string> emails, CancellationToken cancellationToken);
@@ -24,13 +24,13 @@ public interface ICrm : ISource
     /// <param name="add">Contact ids, up to 100.</param>
     /// <param name="remove">Contact ids, up to 100.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    /// <returns>Ids that do not exist any more.</returns>
+    /// <returns>Ids of <paramref name="add"/> that do not exist any more; all others are on the list now. Being on it, or off it, already is no error.</returns>
     ValueTask<IReadOnlyList<string>> ChangeListAsync(string list, IReadOnlyList<string> add, IReadOnlyList<string> remove, CancellationToken cancellationToken);
 
     /// <summary>Merges a contact into another one, where the CRM can.</summary>
     /// <param name="from">Goes.</param>
     /// <param name="into">Stays.</param>
     /// <param name="cancellationToken">Gives up.</param>
-    /// <returns>The id of what stays, which may be a new one; null: this CRM cannot merge.</returns>
+    /// <returns>The id of what stays, which may be a new one, also where it was done before; null: this CRM cannot merge.</returns>
     ValueTask<string?> MergeContactsAsync(string from, string into, CancellationToken cancellationToken);
 }

@@ -3,7 +3,7 @@ namespace StreamCdp.Engine.Model;
 /// <summary>Reads a CRM: hubspot, tryton.</summary>
 internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits)
 {
-    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "poll", "reconcile", "api_version", "allow_http"];
+    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "poll", "reconcile", "api_version", "allow_http", "at_most", "actions"];
 
     private const string HubSpot = "https://api.hubapi.com";
 
@@ -66,6 +66,8 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             AllowsHttp = allowsHttp,
             RequestsPerSecond = item.Number("rate", kind == "hubspot" ? 9 : 20),
             TimeoutMs = item.Timeout(30_000),
+            AtMost = ActionReader.AtMost(item),
+            Actions = ActionReader.Read(item, sends: false, kind == "hubspot" ? ["deal"] : ["note", "deal"]),
             Crm = new CrmDefinition
             {
                 User = user,

@@ -211,7 +211,7 @@ internal sealed class ServerHost : IAsyncDisposable
         {
             if (destination.Crm is { } crm)
             {
-                connections.Add(Crm(destination, crm, Model, engine, schemas, parts));
+                connections.AddRange(Crm(destination, crm, Model, engine, schemas, parts));
             }
             else if (destination.Email is { } email)
             {
@@ -245,7 +245,7 @@ internal sealed class ServerHost : IAsyncDisposable
         {
             UnsubscribeUrl = email.Unsubscribe is { } address ? profile => new Uri(new Uri(address.AbsoluteUri.TrimEnd('/') + "/"), links.Value.Path(destination.Id, profile)) : null,
         };
-        return new ActionConnection(settings, new EmailTarget(options, TimeProvider.System), new RequestBudget(destination.RequestsPerSecond, TimeProvider.System), parts);
+        return new ActionConnection(settings, new EmailTarget(options, TimeProvider.System), new RequestBudget(destination.RequestsPerSecond, TimeProvider.System), targetKeepsToBudget: false, parts);
     }
 
     private static ActionSettings Actions(DestinationDefinition destination, string id) => new()
@@ -266,7 +266,7 @@ internal sealed class ServerHost : IAsyncDisposable
         cancellationToken => engine.WaitAppliedAsync(s_applyWait, cancellationToken),
         async (type, value, cancellationToken) => await engine.ProfileAsync(type, value, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, cancellationToken).ConfigureAwait(false) is { } document ? ProfileView.FromDocument(document) : null);
 
-    private static CrmConnection Crm(DestinationDefinition destination, CrmDefinition crm, CdpModel model, CdpEngine engine, SchemaIds schemas, DeliveryParts parts)
+    private static List<IConnection> Crm(DestinationDefinition destination, CrmDefinition crm, CdpModel model, CdpEngine engine, SchemaIds schemas, DeliveryParts parts)
     {
         var settings = new CrmSettings
         {
@@ -295,12 +295,20 @@ internal sealed class ServerHost : IAsyncDisposable
                 Properties = new Dictionary<CrmObject, IReadOnlyList<string>> { [CrmObject.Contact] = properties, [CrmObject.Company] = [], [CrmObject.Deal] = [] }, // Not all: many change by themselves.
             };
             ThrowIfWrong(destination, hubspot.Errors());
-            return new CrmConnection(settings, gate => new HubSpotCrm(hubspot, gate, TimeProvider.System), profiles, parts);
+            return With(gate => new HubSpotCrm(hubspot, gate, TimeProvider.System));
         }
 
         var tryton = new TrytonOptions { Url = destination.Url, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
         ThrowIfWrong(destination, tryton.Errors());
-        return new CrmConnection(settings, gate => new TrytonCrm(tryton, gate, TimeProvider.System), profiles, parts);
+        return With(gate => new TrytonCrm(tryton, gate, TimeProvider.System));
+
+        List<IConnection> With(Func<IRequestGate, ICrm> make)
+        {
+            var sync = new CrmConnection(settings, make, profiles, parts);
+            return destination.Actions.Count == 0
+                ? [sync]
+                : [sync, new ActionConnection(Actions(destination, destination.Id + ":actions"), new CrmActionTarget(make(sync)), sync.Budget, targetKeepsToBudget: true, parts)];
+        }
     }
 
     private static CrmFieldType TypeOf(PathExpression? value, CdpModel model) =>

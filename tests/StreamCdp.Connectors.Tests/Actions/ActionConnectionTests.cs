@@ -228,6 +228,22 @@ public sealed class ActionConnectionTests : IDisposable
     }
 
     [Fact]
+    public async Task Who_may_have_an_address_soon_is_waited_for()
+    {
+        _target.TargetMayCome = true;
+        await DrainAsync();
+        Person(1, "s", mail: null);
+        _world.Membership(1, 5);
+        await DrainAsync();
+        Assert.Empty(_target.Done);
+
+        Person(1, "s");
+        _world.Time.Advance(TimeSpan.FromSeconds(2));
+        await DrainAsync();
+        Assert.Single(_target.Done);
+    }
+
+    [Fact]
     public async Task What_is_put_off_comes_again_and_after_a_day_becomes_a_dead_letter()
     {
         _target.Answer = _ => Outcome.TryAgain("busy", TimeSpan.FromHours(7));
@@ -373,7 +389,7 @@ public sealed class ActionConnectionTests : IDisposable
         }
     }
 
-    private ActionConnection Connection() => new(_settings, _target, null, _world.Parts());
+    private ActionConnection Connection() => new(_settings, _target, new RequestBudget(1e6, _world.Time), false, _world.Parts());
 
     /// <summary>A process that starts, does what is due, and stops.</summary>
     private async Task DrainAsync()
@@ -393,6 +409,8 @@ public sealed class ActionConnectionTests : IDisposable
         public string TargetType => "email";
 
         public bool KnowsRepeats { get; set; }
+
+        public bool TargetMayCome { get; set; }
 
         public ValueTask<IReadOnlyList<Outcome>> DoAsync(IReadOnlyList<ActionCall> calls, CancellationToken cancellationToken)
         {

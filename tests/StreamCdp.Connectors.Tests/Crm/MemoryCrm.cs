@@ -1,14 +1,36 @@
 using System.Globalization;
 using System.Text.Json;
 using StreamCdp.Connectors.Crm;
+using StreamCdp.Connectors.Tests.Kit;
 
 namespace StreamCdp.Connectors.Tests.Crm;
 
 /// <summary>The smallest CRM that does everything which a real one does to a sync: late commits, lost answers, people who edit at the same time, merges with new ids, texts that are trimmed.</summary>
-internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
+internal sealed class MemoryCrm : ICrm
 {
+    private static readonly (string Name, CrmFieldType Type)[] s_fields = [("name", CrmFieldType.Text), ("title", CrmFieldType.Text), ("email", CrmFieldType.Text), ("orders", CrmFieldType.Number)];
+    private static readonly string[] s_dealFields = ["name", "stage", "pipeline", "amount", "currency"];
+
+    private readonly TimeProvider _time;
+    private readonly Random _random;
+    private readonly MemoryCrm? _account;
+    private readonly TimeSpan _timeout;
+    private readonly bool _isAllowed = true;
     private readonly SortedDictionary<long, Row> _rows = [];
     private long _ids;
+
+    /// <summary>An account, and a connector to it.</summary>
+    public MemoryCrm(TimeProvider time, Random random) => (_time, _random) = (time, random);
+
+    /// <summary>Another connector to an account.</summary>
+    public MemoryCrm(MemoryCrm account, IRequestGate gate, TimeSpan timeout, bool isAllowed)
+    {
+        (_time, _random, _account, _timeout, _isAllowed, _rows, Lists) = (account._time, account._random, account, timeout, isAllowed, account._rows, account.Lists);
+        Gate = gate;
+    }
+
+    /// <summary>What it does with requests.</summary>
+    public CrmAnswering Answering { get; set; }
 
     /// <summary>Asked before each request; set by the connection.</summary>
     public IRequestGate? Gate { get; set; }
@@ -32,14 +54,14 @@ internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
 
     public IEnumerable<CrmRecord> Living(CrmObject kind) => _rows.Values.Where(row => row.Record.Kind == kind && !row.Record.IsDeleted).Select(row => row.Record);
 
-    public CrmRecord? Find(string id) => _rows.GetValueOrDefault(long.Parse(id, CultureInfo.InvariantCulture))?.Record;
+    public CrmRecord? Find(string id) => long.TryParse(id, CultureInfo.InvariantCulture, out long number) ? _rows.GetValueOrDefault(number)?.Record : null;
 
     // ---- People -----------------------------------------------------------------------------------------------------------------
 
-    public string Make(CrmObject kind, params (string Field, object? Value)[] fields) => Put(new CrmRecord { Kind = kind, Id = "", Fields = fields.ToDictionary(field => field.Field, field => JsonSerializer.SerializeToElement(field.Value)), CreatedAt = time.GetUtcNow() }, late: TimeSpan.Zero).Id;
+    public string Make(CrmObject kind, params (string Field, object? Value)[] fields) => Put(new CrmRecord { Kind = kind, Id = "", Fields = fields.ToDictionary(field => field.Field, field => JsonSerializer.SerializeToElement(field.Value)), CreatedAt = _time.GetUtcNow() }, late: TimeSpan.Zero).Id;
 
     public string MakeDeal(string stage, double amount, params string[] contacts) =>
-        Put(new CrmRecord { Kind = CrmObject.Deal, Id = "", Fields = new Dictionary<string, JsonElement> { ["name"] = Text("D"), ["stage"] = Text(stage), ["amount"] = JsonSerializer.SerializeToElement(amount), ["currency"] = Text("EUR") }, ContactIds = contacts, CreatedAt = time.GetUtcNow() }, TimeSpan.Zero).Id;
+        Put(new CrmRecord { Kind = CrmObject.Deal, Id = "", Fields = new Dictionary<string, JsonElement> { ["name"] = Text("D"), ["stage"] = Text(stage), ["amount"] = JsonSerializer.SerializeToElement(amount), ["currency"] = Text("EUR"), ["pipeline"] = Text("P"), ["status"] = Text("open") }, ContactIds = contacts, CreatedAt = _time.GetUtcNow() }, TimeSpan.Zero).Id;
 
     /// <summary>Somebody types; with <paramref name="late"/> it is committed so long after its time.</summary>
     public void Edit(string id, string field, object? value, TimeSpan late = default)
@@ -78,11 +100,15 @@ internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
 
     // ---- The connector ----------------------------------------------------------------------------------------------------------
 
-    public ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken) => ValueTask.FromResult<IReadOnlyList<CrmField>>([]);
+    public ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken) => RequestAsync<IReadOnlyList<CrmField>>(
+        () => kind == CrmObject.Deal
+            ? [.. s_dealFields.Select(name => new CrmField(name, name == "amount" ? CrmFieldType.Number : CrmFieldType.Text, IsReadOnly: false)), new CrmField("status", CrmFieldType.Text, IsReadOnly: true)]
+            : [.. s_fields.Select(field => new CrmField(field.Name, field.Type, IsReadOnly: false))],
+        cancellationToken);
 
     public async ValueTask<CrmPage> ChangesAsync(CrmObject kind, DateTimeOffset since, string? page, CancellationToken cancellationToken)
     {
-        DateTimeOffset now = time.GetUtcNow();
+        DateTimeOffset now = _time.GetUtcNow();
         return await RequestAsync(
             () =>
             {
@@ -101,7 +127,7 @@ internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
 
     public ValueTask<IReadOnlyList<CrmRecord>> FindContactsAsync(IReadOnlyList<string> externalIds, IReadOnlyList<string> emails, CancellationToken cancellationToken) =>
         RequestAsync<IReadOnlyList<CrmRecord>>(
-            () => [.. Living(CrmObject.Contact).Where(record => (record.ExternalId is not null && externalIds.Contains(record.ExternalId)) || (record.Fields.TryGetValue("email", out JsonElement email) && email.ValueKind == JsonValueKind.String && emails.Contains(email.GetString()!)))],
+            () => [.. Living(CrmObject.Contact).Where(record => (record.ExternalId is not null && externalIds.Contains(record.ExternalId)) || (record.Fields.TryGetValue("email", out JsonElement email) && email.ValueKind == JsonValueKind.String && emails.Contains(email.GetString()!, StringComparer.OrdinalIgnoreCase)))],
             cancellationToken);
 
     public ValueTask<IReadOnlyList<CrmOutcome>> WriteAsync(IReadOnlyList<CrmWrite> writes, CancellationToken cancellationToken)
@@ -115,9 +141,10 @@ internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
             () =>
             {
                 HashSet<string> members = Lists.TryGetValue(list, out HashSet<string>? found) ? found : Lists[list] = [];
-                members.UnionWith(add);
+                string[] gone = [.. add.Where(id => Find(id)?.IsDeleted != false)];
+                members.UnionWith(add.Except(gone));
                 members.ExceptWith(remove);
-                return [.. add.Where(id => Find(id)?.IsDeleted != false)];
+                return gone;
             },
             cancellationToken);
 
@@ -158,15 +185,15 @@ internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
         }
 
         Writes++;
-        return new CrmOutcome(CrmOutcomeKind.Done, Put((record ?? new CrmRecord { Kind = write.Kind, Id = "", CreatedAt = time.GetUtcNow() }) with { Fields = fields, ExternalId = write.ExternalId ?? record?.ExternalId }, TimeSpan.Zero));
+        return new CrmOutcome(CrmOutcomeKind.Done, Put((record ?? new CrmRecord { Kind = write.Kind, Id = "", CreatedAt = _time.GetUtcNow(), ContactIds = write.ContactIds }) with { Fields = fields, ExternalId = write.ExternalId ?? record?.ExternalId }, TimeSpan.Zero));
     }
 
     private CrmRecord Put(CrmRecord record, TimeSpan late)
     {
-        long id = record.Id.Length == 0 ? ++_ids : long.Parse(record.Id, CultureInfo.InvariantCulture);
+        long id = record.Id.Length == 0 ? ++(_account ?? this)._ids : long.Parse(record.Id, CultureInfo.InvariantCulture);
         long revision = (_rows.GetValueOrDefault(id)?.Number ?? 0) + 1;
-        CrmRecord stored = record with { Id = id.ToString(CultureInfo.InvariantCulture), ModifiedAt = time.GetUtcNow() - late, Revision = revision.ToString(CultureInfo.InvariantCulture) };
-        _rows[id] = new Row(stored, revision, time.GetUtcNow());
+        CrmRecord stored = record with { Id = id.ToString(CultureInfo.InvariantCulture), ModifiedAt = _time.GetUtcNow() - late, Revision = revision.ToString(CultureInfo.InvariantCulture) };
+        _rows[id] = new Row(stored, revision, _time.GetUtcNow());
         return stored;
     }
 
@@ -174,14 +201,32 @@ internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
     {
         await Gate!.WaitAsync(cancellationToken);
         Requests++;
-        int fate = random.Next(1000);
-        if (fate < Faults / 2)
+        string outcome = "unavailable";
+        try
         {
-            throw new DestinationUnavailableException("away", fate % 3 == 0 ? TimeSpan.FromSeconds(10) : null, isRateLimit: fate % 3 == 0);
-        }
+            CrmAnswering answering = (_account ?? this).Answering;
+            if (answering == CrmAnswering.Hangs)
+            {
+                await Task.Delay(_timeout, cancellationToken);
+                throw new DestinationUnavailableException("no answer in time");
+            }
 
-        T answer = work();
-        return fate < Faults ? throw new DestinationUnavailableException("the answer was lost") : answer;
+            int fate = _random.Next(1000);
+            if (answering is CrmAnswering.IsAway or CrmAnswering.IsLimited || fate < Faults / 2)
+            {
+                bool isLimited = answering == CrmAnswering.IsLimited || (answering == CrmAnswering.Answers && fate % 3 == 0);
+                outcome = isLimited ? "limited" : outcome;
+                throw new DestinationUnavailableException("away", isLimited ? TimeSpan.FromSeconds(10) : null, isLimited);
+            }
+
+            T answer = _isAllowed ? work() : throw new DestinationMustPauseException("not allowed");
+            outcome = "ok";
+            return answering == CrmAnswering.LosesAnswers || fate < Faults ? throw new DestinationUnavailableException("the answer was lost") : answer;
+        }
+        finally
+        {
+            Gate.Made(outcome);
+        }
     }
 
     private static JsonElement Text(string text) => JsonSerializer.SerializeToElement(text);

@@ -178,6 +178,23 @@ public sealed partial class HubSpotAccount
         }
     }
 
+    /// <summary>Values that people typed and a program wrote over, with the time between; of archived records, too.</summary>
+    public IReadOnlyList<(string Id, string Was, string Now, TimeSpan After)> Replaced(string kind, string property)
+    {
+        lock (Lock)
+        {
+            return
+            [
+                .. _records[kind].Values.SelectMany(record =>
+                {
+                    List<HistoricValue> history = record.History.GetValueOrDefault(property, []);
+                    return history.Zip(history.Skip(1)).Where(pair => pair is { First.SourceType: "INTEGRATION", Second.SourceType: "CRM_UI" } && pair.First.Value != pair.Second.Value)
+                        .Select(pair => (record.IdText, pair.Second.Value, pair.First.Value, pair.First.At - pair.Second.At));
+                }),
+            ];
+        }
+    }
+
     /// <summary>Records that are not archived.</summary>
     public int Count(string kind)
     {

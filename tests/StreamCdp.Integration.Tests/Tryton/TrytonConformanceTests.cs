@@ -1,0 +1,187 @@
+using System.Text.Json;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Logging;
+using StreamCdp.Connectors;
+using StreamCdp.Connectors.Crm;
+using StreamCdp.Connectors.Tests.Kit;
+using StreamCdp.Connectors.Tryton;
+
+namespace StreamCdp.Integration.Tests.Tryton;
+
+/// <summary>The connector keeps the contract with a real Tryton, behind a door that can be shut.</summary>
+public sealed class TrytonConformanceTests(TrytonAccount account) : CrmConformance, IClassFixture<TrytonAccount>
+{
+    protected override CrmFacts Facts { get; } = new()
+    {
+        TextField = "name",
+        OtherField = "street",
+        Refused = ("no_such_field", "x"),
+        Typed = new Dictionary<string, JsonElement>(), // A party has text only.
+        UnknownId = "987654321",
+        PageRecords = 3,
+        HasRevisions = true,
+        TellsOfDeleted = false, // A row that is deleted leaves nothing.
+        HasSeveralEmails = true,
+        CanMerge = true,
+        HasDeals = true,
+        RetryAfter = TimeSpan.FromSeconds(7),
+    };
+
+    protected override ValueTask<ICrm> ConnectAsync(IRequestGate gate, TimeSpan timeout, bool isAllowed) => new(new TrytonCrm(
+        new TrytonOptions { Url = account.Url, User = TrytonServer.Bot, Password = isAllowed ? account.Server.BotPassword : "wrong", PageSize = 3, Timeout = timeout },
+        gate,
+        TimeProvider.System));
+
+    protected override ValueTask BehaveAsync(CrmAnswering answering)
+    {
+        account.Answering = answering;
+        return ValueTask.CompletedTask;
+    }
+
+    protected override async ValueTask<IReadOnlyList<string>> MakeAsync(IReadOnlyList<(string Text, string? Email)> contacts)
+    {
+        object parties = contacts.Select(contact => new
+        {
+            name = contact.Text,
+            contact_mechanisms = contact.Email is null ? [] : new object[] { new object[] { "create", new object[] { new { type = "email", value = contact.Email } } } },
+        });
+        return Ids(await account.Server.CallAsync("model.party.party.create", JsonSerializer.Serialize(new[] { parties, new { } })));
+    }
+
+    protected override async ValueTask EditAsync(string id, string field, string value) =>
+        await account.Server.CallAsync("model.party.party.write", $$$"""[[{{{id}}}],{"{{{field}}}":{{{JsonSerializer.Serialize(value)}}}},{}]""");
+
+    protected override async ValueTask AddEmailAsync(string id, string email) =>
+        await account.Server.CallAsync("model.party.contact_mechanism.create", $$$"""[[{"party":{{{id}}},"type":"email","value":"{{{email}}}"}],{}]""");
+
+    protected override async ValueTask DeleteAsync(string id) => await account.Server.CallAsync("model.party.party.delete", $"[[{id}],{{}}]");
+
+    protected override async ValueTask<string?> MergeAsync(string from, string into)
+    {
+        JsonElement wizard = await account.Server.CallAsync("wizard.party.replace.create", "[{}]");
+        await account.Server.CallAsync("model.res.user.warning.create", $$"""[[{"user":1,"name":"party.replace name {{from}} {{into}}","always":false},{"user":1,"name":"party.replace tax_identifier {{from}} {{into}}","always":false}],{}]""");
+        await account.Server.CallAsync("wizard.party.replace.execute", $$$"""[{{{wizard[0]}}},{"ask":{"source":{{{from}}},"destination":{{{into}}}}},"replace",{"active_model":"party.party","active_id":{{{from}}},"active_ids":[{{{from}}}]}]""");
+        return into;
+    }
+
+    protected override async ValueTask<string> MakeDealAsync(string contact) =>
+        Ids(await account.Server.CallAsync("model.sale.opportunity.create", $$$"""[[{"party":{{{contact}}},"employee":1,"description":"Engine","amount":{"__class__":"Decimal","decimal":"12500.50"},"company":1}],{"company":1}]"""))[0];
+
+    protected override async ValueTask<IReadOnlyCollection<string>> ListAsync(string list) =>
+        Ids(await account.Server.CallAsync("model.party.party.search", $$"""[[["categories.name","=",{{JsonSerializer.Serialize(list)}}]],0,null,null,{}]"""));
+
+    [Fact]
+    public async Task A_right_that_is_missing_pauses_with_what_to_do()
+    {
+        JsonElement user = (await account.Server.CallAsync("model.res.user.search_read", $$"""[[["login","=","{{TrytonServer.Bot}}"]],0,1,null,["groups"],{}]"""))[0];
+        (JsonElement id, string groups) = (user.GetProperty("id"), user.GetProperty("groups").GetRawText());
+        await using ICrm crm = await ConnectAsync(new OpenGate(), TimeSpan.FromSeconds(30), isAllowed: true);
+        await account.Server.CallAsync("model.res.user.write", $$$"""[[{{{id}}}],{"groups":[["remove",{{{groups}}}]]},{}]""");
+        try
+        {
+            DestinationMustPauseException pause = await Assert.ThrowsAsync<DestinationMustPauseException>(async () => await crm.ChangeListAsync("nobody's list", [], [], Cancelled));
+            Assert.Contains("rights", pause.Message, StringComparison.Ordinal);
+            await Assert.ThrowsAsync<DestinationMustPauseException>(async () => await crm.ReadAsync(CrmObject.Deal, ["1"], Cancelled)); // Of parties, everybody may read and write.
+        }
+        finally
+        {
+            await account.Server.CallAsync("model.res.user.write", $$$"""[[{{{id}}}],{"groups":[["add",{{{groups}}}]]},{}]""");
+        }
+    }
+
+    private static string[] Ids(JsonElement ids) => [.. ids.EnumerateArray().Select(id => id.GetRawText())];
+}
+
+/// <summary>Lets everything through.</summary>
+internal sealed class OpenGate : IRequestGate
+{
+    public ValueTask WaitAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+
+    public void Made(string outcome)
+    {
+    }
+}
+
+/// <summary>One Tryton for all tests of the suite, and the door before it.</summary>
+public sealed class TrytonAccount : IAsyncLifetime
+{
+    private readonly HttpClient _http = new() { Timeout = TimeSpan.FromSeconds(60) };
+    private readonly CancellationTokenSource _stop = new();
+    private WebApplication? _door;
+
+    internal TrytonServer Server { get; private set; } = null!;
+
+    /// <summary>What comes through the door.</summary>
+    public CrmAnswering Answering { get; set; }
+
+    public Uri Url => new(_door!.Urls.First() + Server.Url.AbsolutePath);
+
+    public async ValueTask InitializeAsync()
+    {
+        Server = await TrytonServer.StartAsync();
+        WebApplicationBuilder builder = WebApplication.CreateSlimBuilder();
+        builder.Logging.ClearProviders();
+        builder.WebHost.UseUrls("http://127.0.0.1:0");
+        _door = builder.Build();
+        _door.Run(PassAsync);
+        await _door.StartAsync();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync();
+        if (_door is not null)
+        {
+            await _door.DisposeAsync();
+            await Server.DisposeAsync();
+        }
+
+        _http.Dispose();
+        _stop.Dispose();
+    }
+
+    private async Task PassAsync(HttpContext context)
+    {
+        byte[] body = await BodyAsync(context);
+        switch (Answering)
+        {
+            case CrmAnswering.IsAway:
+                context.Response.StatusCode = 503;
+                return;
+            case CrmAnswering.IsLimited:
+                context.Response.StatusCode = 429;
+                context.Response.Headers.RetryAfter = "7";
+                return;
+            case CrmAnswering.Hangs:
+                using (var either = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, _stop.Token))
+                {
+                    await Task.Delay(Timeout.Infinite, either.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                }
+
+                return;
+        }
+
+        using var request = new HttpRequestMessage(HttpMethod.Post, Server.Url) { Content = new ByteArrayContent(body) };
+        request.Content.Headers.TryAddWithoutValidation("Content-Type", "application/json");
+        request.Headers.TryAddWithoutValidation("Authorization", (string?)context.Request.Headers.Authorization);
+        using HttpResponseMessage response = await _http.SendAsync(request, context.RequestAborted);
+        byte[] answer = await response.Content.ReadAsByteArrayAsync(context.RequestAborted);
+        if (Answering == CrmAnswering.LosesAnswers && body.AsSpan().IndexOf("model.party.party.create"u8) >= 0)
+        {
+            context.Abort();
+            return;
+        }
+
+        context.Response.StatusCode = (int)response.StatusCode;
+        await context.Response.Body.WriteAsync(answer, context.RequestAborted);
+    }
+
+    private static async Task<byte[]> BodyAsync(HttpContext context)
+    {
+        using var body = new MemoryStream();
+        await context.Request.Body.CopyToAsync(body, context.RequestAborted);
+        return body.ToArray();
+    }
+}
