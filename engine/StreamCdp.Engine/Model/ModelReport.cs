@@ -70,6 +70,18 @@ public static class ModelReport
         }
     }
 
+    private static void WriteActions(TextWriter writer, DestinationDefinition destination)
+    {
+        foreach (ActionDefinition action in destination.Actions)
+        {
+            string what = action.Verb switch { ActionVerb.Send => "send a mail", ActionVerb.Create => $"create a {action.What}", ActionVerb.AddTo => $"add to {action.What}", _ => $"remove from {action.What}" };
+            string after = action.AfterMs == 0 ? "" : $", {(action.AfterMs % 3_600_000 == 0 ? $"{action.AfterMs / 3_600_000}h" : action.AfterMs % 60_000 == 0 ? $"{action.AfterMs / 60_000}m" : $"{action.AfterMs / 1000}s")} after";
+            writer.WriteLine($"    - {action.Id}: {what}{after} {(action.OnEntered ? "entering" : "leaving")} {action.Segment}{Limit(action.AtMost)}");
+        }
+    }
+
+    private static string Limit(ActionLimit? limit) => limit is null ? "" : $", {limit.Times} for a person in {TimeSpan.FromMilliseconds(limit.WithinMs).TotalHours:0.##} h at most";
+
     private static void WriteDestinations(TextWriter writer, CdpModel model)
     {
         if (model.Destinations.Count == 0)
@@ -90,6 +102,14 @@ public static class ModelReport
                     writer.WriteLine($"    - {field.Field} {arrow} {field.Value?.ToString() ?? "segments"}{(field.Direction == SyncDirection.In ? "" : $", {field.Policy switch { SyncPolicy.CrmWins => "crm_wins", SyncPolicy.StreamCdpWins => "streamcdp_wins", SyncPolicy.Newest => "newest", _ => "fill_empty" }}")}");
                 }
 
+                WriteActions(writer, destination);
+                continue;
+            }
+
+            if (destination.Email is { } email)
+            {
+                writer.WriteLine($"  {destination.Id}: {destination.Kind} by {destination.Url.GetLeftPart(UriPartial.Authority)}; {(destination.Consent is { } consent ? $"only with {consent.Path} true" : "without asking for consent")}; {(email.Unsubscribe is null ? "no links to unsubscribe" : $"links to unsubscribe at {email.Unsubscribe.GetLeftPart(UriPartial.Authority)}")}; {destination.RequestsPerSecond} mails a second{Limit(destination.AtMost)}");
+                WriteActions(writer, destination);
                 continue;
             }
 

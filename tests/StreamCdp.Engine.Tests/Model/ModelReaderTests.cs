@@ -109,9 +109,9 @@ public sealed class ModelReaderTests
     }
 
     [Fact]
-    public void Sections_of_a_later_version_are_noted() =>
+    public void Keys_of_a_later_version_are_noted() =>
         Assert.Equal(
-            ["cdp.yaml:17:1: note: privacy is not yet used by this version"],
+            ["cdp.yaml:17:29: note: retain_events is not yet used by this version; set StreamCdp:Engine:RetainEventsMs"],
             Read(SampleToday).Notes.Select(note => note.ToString()));
 
     [Fact]

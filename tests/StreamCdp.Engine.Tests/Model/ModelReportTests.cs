@@ -21,7 +21,7 @@ public sealed class ModelReportTests
             segments:
               big: { name: Big ones, when: 'in_segment("known") and computed.orders > 3 and exists(leads) and exists(leads)' }
               known: { when: 'happened("Login", within: 36h) or sum("Paid", properties.amount) > 1 or count("Paid", within: 90m) > 1' }
-            privacy: {}
+            privacy: { retain_events: 400d }
             """, _ => null);
         StringWriter writer = new();
 
@@ -64,7 +64,7 @@ public sealed class ModelReportTests
                 - uses segment known, computed orders
 
             notes (1)
-              cdp.yaml:14:1: note: privacy is not yet used by this version
+              cdp.yaml:14:27: note: retain_events is not yet used by this version; set StreamCdp:Engine:RetainEventsMs
 
             """.ReplaceLineEndings(), writer.ToString());
     }
