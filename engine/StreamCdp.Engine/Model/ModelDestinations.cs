@@ -19,6 +19,7 @@ internal sealed class ModelDestinations
         _kinds = new()
         {
             ["webhook"] = new DestinationKind(WebhookReader.Keys, WebhookReader.Read),
+            ["kafka"] = new DestinationKind(KafkaReader.Keys, KafkaReader.Read),
             ["hubspot"] = crm,
             ["tryton"] = crm,
         };

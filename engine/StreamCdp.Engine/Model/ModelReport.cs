@@ -83,7 +83,7 @@ public static class ModelReport
         {
             if (destination.Crm is { } crm)
             {
-                writer.WriteLine($"  {destination.Id}: {destination.Kind} at {destination.Url.GetLeftPart(UriPartial.Authority)}, both ways; contacts are made for {(crm.Create.Count == 0 ? "nobody" : string.Join(", ", crm.Create))}; lists {(crm.Lists.Count == 0 ? "none" : string.Join(", ", crm.Lists))}; {destination.RequestsPerSecond} requests a second");
+                writer.WriteLine($"  {destination.Id}: {destination.Kind} at {destination.Target}, both ways; contacts are made for {(crm.Create.Count == 0 ? "nobody" : string.Join(", ", crm.Create))}; lists {(crm.Lists.Count == 0 ? "none" : string.Join(", ", crm.Lists))}; {destination.RequestsPerSecond} requests a second");
                 foreach (CrmFieldDefinition field in crm.Fields)
                 {
                     string arrow = field.Direction switch { SyncDirection.In => "->", SyncDirection.Out => "<-", _ => "<->" };
@@ -95,7 +95,7 @@ public static class ModelReport
 
             string sends = (destination.SendsMemberships, destination.SendsProfiles) switch { (true, true) => "memberships and profiles", (true, false) => "memberships", _ => "profiles" };
             string segments = destination.Segments.Count == 0 ? "all segments" : string.Join(", ", destination.Segments);
-            writer.WriteLine($"  {destination.Id}: {destination.Kind} to {destination.Url.GetLeftPart(UriPartial.Authority)}, {sends}, {segments}; {destination.BatchLimit} changes a request, {destination.RequestsPerSecond} requests a second");
+            writer.WriteLine($"  {destination.Id}: {destination.Kind} to {destination.Target}, {sends}, {segments}; {destination.BatchLimit} changes a request, {destination.RequestsPerSecond} requests a second");
             foreach (FieldDefinition field in destination.Fields)
             {
                 writer.WriteLine($"    - {field.Name} = {field.Path}");

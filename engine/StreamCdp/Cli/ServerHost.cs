@@ -3,9 +3,6 @@ using System.Security.Cryptography;
 using StreamCdp.Api;
 using StreamCdp.Connectors;
 using StreamCdp.Connectors.Crm;
-using StreamCdp.Connectors.HubSpot;
-using StreamCdp.Connectors.Tryton;
-using StreamCdp.Connectors.Webhook;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
@@ -127,6 +124,7 @@ internal sealed class ServerHost : IAsyncDisposable
 
         if (_engine is not null && settings.Roles.Contains("connect") && Model.Destinations.Count > 0)
         {
+            RefuseOwnTopics(parts);
             StartConnectors(_engine, settings, schemas, metrics, loggers);
         }
 
@@ -188,10 +186,20 @@ internal sealed class ServerHost : IAsyncDisposable
             Logger = loggers.CreateLogger<ConnectorHost>(),
         };
         _connectors = ConnectorHost.Start(
-            [.. Model.Destinations.Select<DestinationDefinition, IConnection>(destination => destination.Crm is null ? new Delivery(Settings(destination), Webhook(destination), parts) : Crm(destination, destination.Crm, Model, engine, schemas, parts))],
+            [.. Model.Destinations.Select<DestinationDefinition, IConnection>(destination => destination.Crm is null ? new Delivery(DestinationConnectors.Settings(destination), DestinationConnectors.Create(destination), parts) : Crm(destination, destination.Crm, Model, engine, schemas, parts))],
             parts.Metrics,
             metrics.Registry);
         _closings.Push(_connectors.DisposeAsync);
+    }
+
+    /// <summary>A destination must not write between the records of a log; only the same name is seen here, not another name of the same cluster.</summary>
+    private void RefuseOwnTopics(ServerParts parts)
+    {
+        HashSet<string> own = [.. Enum.GetValues<RecordType>().Select(type => parts.Kafka.TopicPrefix + Topic(type))];
+        if (_kafka is not null && Model.Destinations.FirstOrDefault(destination => destination.Kafka is { } kafka && own.Contains(kafka.Topic)) is { } wrong)
+        {
+            throw new CliException($"Destination {wrong.Id} would write into {wrong.Kafka!.Topic}, which is a log of StreamCdp itself; give it another topic.");
+        }
     }
 
     private static CrmConnection Crm(DestinationDefinition destination, CrmDefinition crm, CdpModel model, CdpEngine engine, SchemaIds schemas, DeliveryParts parts)
@@ -200,8 +208,8 @@ internal sealed class ServerHost : IAsyncDisposable
         {
             Id = destination.Id,
             Kind = destination.Kind,
-            Target = destination.Url.GetLeftPart(UriPartial.Authority),
-            Account = destination.Url.AbsoluteUri,
+            Target = destination.Target,
+            Account = destination.Url!.AbsoluteUri,
             Fields = [.. crm.Fields.Select(field => new FieldRule(field.Field, field.Value, field.Direction, field.Policy, TypeOf(field.Value, model)))],
             CreateFor = crm.Create.ToHashSet(StringComparer.Ordinal),
             Lists = crm.Lists.ToHashSet(StringComparer.Ordinal),
@@ -216,58 +224,11 @@ internal sealed class ServerHost : IAsyncDisposable
             schemas,
             cancellationToken => engine.WaitAppliedAsync(settings.ApplyWait, cancellationToken),
             async (type, value, cancellationToken) => await engine.ProfileAsync(type, value, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, cancellationToken).ConfigureAwait(false) is { } document ? ProfileView.FromDocument(document) : null);
-        if (destination.Kind == "hubspot")
-        {
-            string[] properties = [.. crm.Fields.Select(field => field.Field)];
-            var hubspot = new HubSpotOptions
-            {
-                BaseUrl = destination.Url,
-                AccessToken = destination.Secret,
-                ApiVersion = crm.ApiVersion,
-                AllowsHttp = destination.AllowsHttp,
-                Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs),
-                Properties = new Dictionary<CrmObject, IReadOnlyList<string>> { [CrmObject.Contact] = properties, [CrmObject.Company] = [], [CrmObject.Deal] = [] }, // Not all: many change by themselves.
-            };
-            ThrowIfWrong(destination, hubspot.Errors());
-            return new CrmConnection(settings, gate => new HubSpotCrm(hubspot, gate, TimeProvider.System), profiles, parts);
-        }
-
-        var tryton = new TrytonOptions { Url = destination.Url, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
-        ThrowIfWrong(destination, tryton.Errors());
-        return new CrmConnection(settings, gate => new TrytonCrm(tryton, gate, TimeProvider.System), profiles, parts);
+        return new CrmConnection(settings, gate => DestinationConnectors.Crm(destination, crm, gate), profiles, parts);
     }
 
     private static CrmFieldType TypeOf(PathExpression? value, CdpModel model) =>
         value?.Root == PathRoot.Computed && model.Computed.FirstOrDefault(computed => computed.Name == value.Path[0])?.Value is { } expression && expression is CollectionExpression { Function: not "exists" } or FunctionExpression { Kind: EventFunction.Count or EventFunction.Sum or EventFunction.Min or EventFunction.Max or EventFunction.Avg } ? CrmFieldType.Number : CrmFieldType.Text;
-
-    private static void ThrowIfWrong(DestinationDefinition destination, IEnumerable<string> errors)
-    {
-        string[] wrong = [.. errors];
-        if (wrong.Length > 0)
-        {
-            throw new CliException($"Destination {destination.Id}: {string.Join("; ", wrong)}.");
-        }
-    }
-
-    private static DestinationSettings Settings(DestinationDefinition destination) => new()
-    {
-        Id = destination.Id,
-        Kind = destination.Kind,
-        Target = destination.Url.GetLeftPart(UriPartial.Authority),
-        Segments = destination.Segments.Count == 0 ? null : destination.Segments.ToHashSet(StringComparer.Ordinal),
-        SendsMemberships = destination.SendsMemberships,
-        SendsProfiles = destination.SendsProfiles,
-        Fields = destination.Fields,
-        BatchLimit = destination.BatchLimit,
-        RequestsPerSecond = destination.RequestsPerSecond,
-    };
-
-    private static WebhookDestination Webhook(DestinationDefinition destination)
-    {
-        var options = new WebhookOptions { Url = destination.Url, Secret = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
-        ThrowIfWrong(destination, options.Errors());
-        return new WebhookDestination(options, TimeProvider.System);
-    }
 
     private ILogStore OpenLogs(ServerSettings settings, ServerParts parts, ILoggerFactory loggers)
     {
