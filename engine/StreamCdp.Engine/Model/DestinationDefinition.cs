@@ -8,7 +8,7 @@ public sealed record DestinationDefinition
     /// <summary>Name, also in metrics and dead letters.</summary>
     public required string Id { get; init; }
 
-    /// <summary>webhook, kafka, or a CRM: hubspot, tryton.</summary>
+    /// <summary>webhook, kafka, file, or a CRM: hubspot, tryton.</summary>
     public required string Kind { get; init; }
 
     /// <summary>Where it sends, for kinds with an address; its path may be a secret.</summary>
@@ -19,6 +19,9 @@ public sealed record DestinationDefinition
 
     /// <summary>Which topic of which brokers; null: no Kafka.</summary>
     public KafkaDefinition? Kafka { get; init; }
+
+    /// <summary>Which files; null: none.</summary>
+    public FileDefinition? File { get; init; }
 
     /// <summary>What goes both ways; null: no CRM.</summary>
     public CrmDefinition? Crm { get; init; }
@@ -48,7 +51,7 @@ public sealed record DestinationDefinition
     public long TimeoutMs { get; init; } = 10_000;
 
     /// <summary>Where it sends, as shown to people: nothing that is a secret.</summary>
-    public string Target => Kafka is not null ? $"{Kafka.Brokers}/{Kafka.Topic}" : Url?.GetLeftPart(UriPartial.Authority) ?? "";
+    public string Target => Kafka is not null ? $"{Kafka.Brokers}/{Kafka.Topic}" : File?.Path ?? Url?.GetLeftPart(UriPartial.Authority) ?? "";
 
     /// <summary>What is wrong with an address to send to; null: nothing.</summary>
     /// <param name="text">The address.</param>
@@ -115,6 +118,43 @@ public sealed record KafkaDefinition
         text is "." or ".." || text is not { Length: > 0 and <= 249 } || text.Any(c => !char.IsAsciiLetterOrDigit(c) && c is not ('.' or '_' or '-'))
             ? $"expected topic to be a name of 1 to 249 of A-Z a-z 0-9 . _ -, found \"{ModelDraft.Short(text ?? "")}\""
             : null;
+}
+
+/// <summary>Files that changes are written to.</summary>
+public sealed record FileDefinition
+{
+    /// <summary>Directory and name with {date} and, if wanted, {time}; .ndjson or .csv.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>A file ends at the next whole multiple of this, UTC, ms.</summary>
+    public long RotateMs { get; init; } = 3_600_000;
+
+    /// <summary>From this size on a file takes no more, MiB.</summary>
+    public int MaxMib { get; init; } = 100;
+
+    /// <summary>The group may read them; else the user alone.</summary>
+    public bool IsGroupReadable { get; init; }
+
+    /// <summary>In a CSV, text that a spreadsheet would run as a formula gets a ' before it.</summary>
+    public bool EscapesFormulas { get; init; }
+
+    /// <summary>Columns of a CSV that each change has, before the mapped fields.</summary>
+    public static IReadOnlyList<string> OwnColumns { get; } = ["id", "type", "profile_id", "version", "at", "segment", "reason", "merged_into"];
+
+    /// <summary>They are CSV; else NDJSON.</summary>
+    public bool IsCsv => Path.EndsWith(".csv", StringComparison.Ordinal);
+
+    /// <summary>What is wrong with a path; null: nothing.</summary>
+    /// <param name="text">The path.</param>
+    public static string? PathError(string text)
+    {
+        string name = System.IO.Path.GetFileName(text ?? "");
+        string without = name.Replace("{date}", "", StringComparison.Ordinal).Replace("{time}", "", StringComparison.Ordinal);
+        return !name.EndsWith(".ndjson", StringComparison.Ordinal) && !name.EndsWith(".csv", StringComparison.Ordinal) ? "expected path to end with .ndjson or .csv, such as exports/{date}.ndjson"
+            : name.Split("{date}").Length != 2 || name.Split("{time}").Length > 2 ? "expected the name in path to have {date} once and {time} at most once, such as exports/{date}T{time}.ndjson: else all files had the same name"
+            : without.AsSpan().ContainsAny("{}") || System.IO.Path.GetDirectoryName(text).AsSpan().ContainsAny("{}") ? "path has other braces than {date} and {time} in its name"
+            : null;
+    }
 }
 
 /// <summary>What goes both ways between the profiles and a CRM.</summary>

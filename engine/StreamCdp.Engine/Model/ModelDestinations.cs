@@ -20,6 +20,7 @@ internal sealed class ModelDestinations
         {
             ["webhook"] = new DestinationKind(WebhookReader.Keys, WebhookReader.Read),
             ["kafka"] = new DestinationKind(KafkaReader.Keys, KafkaReader.Read),
+            ["file"] = new DestinationKind(FileReader.Keys, FileReader.Read),
             ["hubspot"] = crm,
             ["tryton"] = crm,
         };

@@ -1,5 +1,6 @@
 using StreamCdp.Connectors;
 using StreamCdp.Connectors.Crm;
+using StreamCdp.Connectors.Files;
 using StreamCdp.Connectors.HubSpot;
 using StreamCdp.Connectors.Kafka;
 using StreamCdp.Connectors.Tryton;
@@ -30,6 +31,7 @@ internal static class DestinationConnectors
     public static IDestination Create(DestinationDefinition destination) => destination switch
     {
         { Kafka: { } kafka } => Kafka(destination, kafka),
+        { File: { } file } => Files(destination, file),
         _ => Webhook(destination),
     };
 
@@ -83,6 +85,22 @@ internal static class DestinationConnectors
         };
         ThrowIfWrong(destination, options.Errors());
         return new KafkaDestination(options);
+    }
+
+    private static FilesDestination Files(DestinationDefinition destination, FileDefinition file)
+    {
+        var options = new FilesOptions
+        {
+            Path = file.Path,
+            Columns = [.. destination.Fields.Select(field => field.Name)],
+            Rotate = TimeSpan.FromMilliseconds(file.RotateMs),
+            MaxBytes = (long)file.MaxMib << 20,
+            IsGroupReadable = file.IsGroupReadable,
+            EscapesFormulas = file.EscapesFormulas,
+            Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs),
+        };
+        ThrowIfWrong(destination, options.Errors());
+        return new FilesDestination(options, TimeProvider.System);
     }
 
     private static void ThrowIfWrong(DestinationDefinition destination, IEnumerable<string> errors)

@@ -171,6 +171,20 @@ public sealed class ModelReaderTests
     }
 
     [Fact]
+    public void Files_have_what_is_written_and_the_usual_for_the_rest()
+    {
+        CdpModel model = ModelReader.Read("cdp.yaml", """
+            destinations:
+              - { id: a, kind: file, path: "exports/{date}.ndjson" }
+              - { id: b, kind: file, path: env:WHERE, rotate: 1d, max_mb: 7, group_readable: true, escape_formulas: true, fields: { Plan: traits.plan } }
+            """, _ => "/srv/{date}T{time}.csv").Model!;
+
+        Assert.Equal(new FileDefinition { Path = "exports/{date}.ndjson", RotateMs = 3_600_000, MaxMib = 100 }, model.Destinations[0].File);
+        Assert.Equal(new FileDefinition { Path = "/srv/{date}T{time}.csv", RotateMs = 86_400_000, MaxMib = 7, IsGroupReadable = true, EscapesFormulas = true }, model.Destinations[1].File);
+        Assert.Equal("/srv/{date}T{time}.csv", model.Destinations[1].Target);
+    }
+
+    [Fact]
     public void Without_identifiers_there_are_the_usual_four()
     {
         IReadOnlyList<IdentifierDefinition> identifiers = Read("sources: []").Model!.Identifiers;
