@@ -54,14 +54,14 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             }
         }
 
-        bool allowsHttp = item.AllowsHttp();
+        bool allowsHttp = item.IsOn("allow_http");
         IReadOnlyDictionary<string, YamlNode>? contactKeys = item.Keys.TryGetValue("contacts", out YamlNode? node) ? draft.Item(node, "contacts", "{ fields: { name: traits.name } }", ContactsKeys) : null;
         DestinationItem contacts = item with { Keys = contactKeys ?? new Dictionary<string, YamlNode>() };
         return new DestinationDefinition
         {
             Id = item.Id,
             Kind = kind,
-            Url = kind == "hubspot" && !item.Keys.ContainsKey("url") ? new Uri(HubSpot) : item.Url(allowsHttp) ?? DestinationItem.NoUrl,
+            Url = kind == "hubspot" && !item.Keys.ContainsKey("url") ? new Uri(HubSpot) : item.Url(allowsHttp),
             Secret = item.Secret("a CRM", isSigning: false) ?? "",
             AllowsHttp = allowsHttp,
             RequestsPerSecond = item.Number("rate", kind == "hubspot" ? 9 : 20),

@@ -14,9 +14,6 @@ internal sealed record DestinationItem(ModelDraft Draft, ModelSections Sections,
 
     private static readonly string[] Sends = ["memberships", "profiles"];
 
-    /// <summary>Stands where the address has an error.</summary>
-    public static Uri NoUrl { get; } = new("https://error.invalid/");
-
     public required string Id { get; init; }
 
     public required int IdOffset { get; init; }
@@ -42,27 +39,54 @@ internal sealed record DestinationItem(ModelDraft Draft, ModelSections Sections,
         };
     }
 
-    public bool AllowsHttp() => Draft.OneOf(Keys, "allow_http", new Dictionary<string, bool> { ["true"] = true, ["false"] = false }, false);
+    public bool IsOn(string key) => Draft.OneOf(Keys, key, new Dictionary<string, bool> { ["true"] = true, ["false"] = false }, false);
+
+    /// <summary>A text that may be env:NAME; null where the key is missing or wrong.</summary>
+    public string? Text(string key) => Keys.TryGetValue(key, out YamlNode? node) && Draft.Text(node, key) is { } scalar ? Sections.FromEnvironment(scalar, key) : null;
+
+    /// <summary>A text that must be there, may be env:NAME, and has to fit; null where it does not, with an error.</summary>
+    public string? Required(string key, string of, Func<string, string?> error)
+    {
+        if (Draft.Required(Keys, Node, key, of) is not { } scalar || Sections.FromEnvironment(scalar, key) is not { } text)
+        {
+            return null;
+        }
+
+        if (error(text) is { } problem)
+        {
+            Draft.Error(scalar.Offset, problem);
+            return null;
+        }
+
+        return text;
+    }
 
     public List<string> Segments(string key, string what = "segments") => Words(key, what, word => Names.Error(new ExpressionReference(null, word, 0), isCondition: true));
 
-    public Uri? Url(bool allowsHttp)
+    public Uri? Url(bool allowsHttp) => Required("url", "a destination", text => DestinationDefinition.UrlError(text, allowsHttp)) is { } text ? new Uri(text) : null;
+
+    /// <summary>A secret that belongs to this destination alone.</summary>
+    public string? Secret(string of, bool isSigning)
     {
-        if (Draft.Required(Keys, Node, "url", "a destination") is not { } scalar || Sections.FromEnvironment(scalar, "url") is not { } text)
+        if (SecretName(of) is not { } scalar)
         {
             return null;
         }
 
-        if (DestinationDefinition.UrlError(text, allowsHttp) is { } error)
+        string? secret = Sections.Secret(scalar, "secret");
+        if (isSigning && secret?.Length is < ShortSecret)
         {
-            Draft.Error(scalar.Offset, error);
-            return null;
+            Draft.Note(scalar.Offset, $"secret has fewer than {ShortSecret} characters; whoever guesses it can sign as this server");
         }
 
-        return new Uri(text);
+        return secret;
     }
 
-    public string? Secret(string of, bool isSigning)
+    /// <summary>The password of a user, whom several destinations may share.</summary>
+    public string? Password(string of) => SecretName(of) is { } scalar ? Sections.FromEnvironment(scalar, "secret") : null;
+
+    /// <summary>Where the secret stands in the environment; null, and an error, where it does not.</summary>
+    private YamlScalar? SecretName(string of)
     {
         if (Draft.Required(Keys, Node, "secret", of) is not { } scalar)
         {
@@ -75,13 +99,7 @@ internal sealed record DestinationItem(ModelDraft Draft, ModelSections Sections,
             return null;
         }
 
-        string? secret = Sections.Secret(scalar, "secret");
-        if (isSigning && secret?.Length is < ShortSecret)
-        {
-            Draft.Note(scalar.Offset, $"secret has fewer than {ShortSecret} characters; whoever guesses it can sign as this server");
-        }
-
-        return secret;
+        return scalar;
     }
 
     private List<string> Words(string key, string what, Func<string, string?> error)

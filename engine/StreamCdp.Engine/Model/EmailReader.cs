@@ -43,11 +43,11 @@ internal sealed class EmailReader(ModelDraft draft, IReadOnlyList<SourceDefiniti
         };
     }
 
-    private Uri Url(DestinationItem item, bool allowsPlain)
+    private Uri? Url(DestinationItem item, bool allowsPlain)
     {
         if (draft.Required(item.Keys, item.Node, "url", "an email destination") is not { } scalar || item.Sections.FromEnvironment(scalar, "url") is not { } text)
         {
-            return DestinationItem.NoUrl;
+            return null;
         }
 
         if (!Uri.TryCreate(text, UriKind.Absolute, out Uri? url) || url.Scheme is not ("smtp" or "smtps") || url.Host.Length == 0 || url.AbsolutePath.Length > 1)
@@ -68,7 +68,7 @@ internal sealed class EmailReader(ModelDraft draft, IReadOnlyList<SourceDefiniti
             return url;
         }
 
-        return DestinationItem.NoUrl;
+        return null;
     }
 
     private string From(DestinationItem item)

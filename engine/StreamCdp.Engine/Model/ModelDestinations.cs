@@ -20,6 +20,8 @@ internal sealed class ModelDestinations
         _kinds = new()
         {
             ["webhook"] = new DestinationKind(WebhookReader.Keys, WebhookReader.Read),
+            ["kafka"] = new DestinationKind(KafkaReader.Keys, KafkaReader.Read),
+            ["file"] = new DestinationKind(FileReader.Keys, FileReader.Read),
             ["hubspot"] = crm,
             ["tryton"] = crm,
             ["email"] = new DestinationKind(EmailReader.Keys, new EmailReader(draft, sources, identifiers).Read, AsksForConsent: true),

@@ -95,7 +95,7 @@ public static class ModelReport
         {
             if (destination.Crm is { } crm)
             {
-                writer.WriteLine($"  {destination.Id}: {destination.Kind} at {destination.Url.GetLeftPart(UriPartial.Authority)}, both ways; contacts are made for {(crm.Create.Count == 0 ? "nobody" : string.Join(", ", crm.Create))}; lists {(crm.Lists.Count == 0 ? "none" : string.Join(", ", crm.Lists))}; {destination.RequestsPerSecond} requests a second");
+                writer.WriteLine($"  {destination.Id}: {destination.Kind} at {destination.Target}, both ways; contacts are made for {(crm.Create.Count == 0 ? "nobody" : string.Join(", ", crm.Create))}; lists {(crm.Lists.Count == 0 ? "none" : string.Join(", ", crm.Lists))}; {destination.RequestsPerSecond} requests a second");
                 foreach (CrmFieldDefinition field in crm.Fields)
                 {
                     string arrow = field.Direction switch { SyncDirection.In => "->", SyncDirection.Out => "<-", _ => "<->" };
@@ -108,14 +108,14 @@ public static class ModelReport
 
             if (destination.Email is { } email)
             {
-                writer.WriteLine($"  {destination.Id}: {destination.Kind} by {destination.Url.GetLeftPart(UriPartial.Authority)}; {(destination.Consent is { } consent ? $"only with {consent.Path} true" : "without asking for consent")}; {(email.Unsubscribe is null ? "no links to unsubscribe" : $"links to unsubscribe at {email.Unsubscribe.GetLeftPart(UriPartial.Authority)}")}; {destination.RequestsPerSecond} mails a second{Limit(destination.AtMost)}");
+                writer.WriteLine($"  {destination.Id}: {destination.Kind} by {destination.Target}; {(destination.Consent is { } consent ? $"only with {consent.Path} true" : "without asking for consent")}; {(email.Unsubscribe is null ? "no links to unsubscribe" : $"links to unsubscribe at {email.Unsubscribe.GetLeftPart(UriPartial.Authority)}")}; {destination.RequestsPerSecond} mails a second{Limit(destination.AtMost)}");
                 WriteActions(writer, destination);
                 continue;
             }
 
             string sends = (destination.SendsMemberships, destination.SendsProfiles) switch { (true, true) => "memberships and profiles", (true, false) => "memberships", _ => "profiles" };
             string segments = destination.Segments.Count == 0 ? "all segments" : string.Join(", ", destination.Segments);
-            writer.WriteLine($"  {destination.Id}: {destination.Kind} to {destination.Url.GetLeftPart(UriPartial.Authority)}, {sends}, {segments}; {destination.BatchLimit} changes a request, {destination.RequestsPerSecond} requests a second");
+            writer.WriteLine($"  {destination.Id}: {destination.Kind} to {destination.Target}, {sends}, {segments}; {destination.BatchLimit} changes a request, {destination.RequestsPerSecond} requests a second");
             foreach (FieldDefinition field in destination.Fields)
             {
                 writer.WriteLine($"    - {field.Name} = {field.Path}");

@@ -7,12 +7,12 @@ internal static class WebhookReader
 
     public static DestinationDefinition Read(DestinationItem item)
     {
-        bool allowsHttp = item.AllowsHttp();
+        bool allowsHttp = item.IsOn("allow_http");
         return item.Delivered(new DestinationDefinition
         {
             Id = item.Id,
             Kind = item.Kind,
-            Url = item.Url(allowsHttp) ?? DestinationItem.NoUrl,
+            Url = item.Url(allowsHttp),
             Secret = item.Secret("a webhook", isSigning: true) ?? "",
             AllowsHttp = allowsHttp,
         });

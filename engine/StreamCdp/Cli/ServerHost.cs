@@ -4,10 +4,6 @@ using StreamCdp.Api;
 using StreamCdp.Connectors;
 using StreamCdp.Connectors.Actions;
 using StreamCdp.Connectors.Crm;
-using StreamCdp.Connectors.Email;
-using StreamCdp.Connectors.HubSpot;
-using StreamCdp.Connectors.Tryton;
-using StreamCdp.Connectors.Webhook;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
@@ -133,6 +129,7 @@ internal sealed class ServerHost : IAsyncDisposable
 
         if (_engine is not null && settings.Roles.Contains("connect") && Model.Destinations.Count > 0)
         {
+            RefuseOwnTopics(parts);
             StartConnectors(_engine, settings, schemas, metrics, loggers);
         }
 
@@ -224,7 +221,7 @@ internal sealed class ServerHost : IAsyncDisposable
             }
             else
             {
-                connections.Add(new Delivery(Settings(destination), Webhook(destination), parts));
+                connections.Add(new Delivery(DestinationConnectors.Settings(destination), DestinationConnectors.Create(destination), parts));
             }
         }
 
@@ -239,20 +236,18 @@ internal sealed class ServerHost : IAsyncDisposable
 
     private static ActionConnection Email(DestinationDefinition destination, EmailDefinition email, Lazy<UnsubscribeLinks> links, DeliveryParts parts)
     {
-        var options = new EmailOptions { Url = destination.Url, User = email.User, Password = destination.Secret, From = email.From, CaFile = email.CaFile, AllowsPlain = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
-        ThrowIfWrong(destination, options.Errors());
         ActionSettings settings = Actions(destination, destination.Id) with
         {
             UnsubscribeUrl = email.Unsubscribe is { } address ? profile => new Uri(new Uri(address.AbsoluteUri.TrimEnd('/') + "/"), links.Value.Path(destination.Id, profile)) : null,
         };
-        return new ActionConnection(settings, new EmailTarget(options, TimeProvider.System), new RequestBudget(destination.RequestsPerSecond, TimeProvider.System), targetKeepsToBudget: false, parts);
+        return new ActionConnection(settings, DestinationConnectors.Email(destination, email), new RequestBudget(destination.RequestsPerSecond, TimeProvider.System), targetKeepsToBudget: false, parts);
     }
 
     private static ActionSettings Actions(DestinationDefinition destination, string id) => new()
     {
         Id = id,
         Kind = destination.Kind,
-        Target = destination.Url.GetLeftPart(UriPartial.Authority),
+        Target = destination.Target,
         Actions = destination.Actions,
         AtMost = destination.AtMost,
         Consent = destination.Consent,
@@ -266,14 +261,24 @@ internal sealed class ServerHost : IAsyncDisposable
         cancellationToken => engine.WaitAppliedAsync(s_applyWait, cancellationToken),
         async (type, value, cancellationToken) => await engine.ProfileAsync(type, value, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, cancellationToken).ConfigureAwait(false) is { } document ? ProfileView.FromDocument(document) : null);
 
+    /// <summary>A destination must not write between the records of a log; only the same name is seen here, not another name of the same cluster.</summary>
+    private void RefuseOwnTopics(ServerParts parts)
+    {
+        HashSet<string> own = [.. Enum.GetValues<RecordType>().Select(type => parts.Kafka.TopicPrefix + Topic(type))];
+        if (_kafka is not null && Model.Destinations.FirstOrDefault(destination => destination.Kafka is { } kafka && own.Contains(kafka.Topic)) is { } wrong)
+        {
+            throw new CliException($"Destination {wrong.Id} would write into {wrong.Kafka!.Topic}, which is a log of StreamCdp itself; give it another topic.");
+        }
+    }
+
     private static List<IConnection> Crm(DestinationDefinition destination, CrmDefinition crm, CdpModel model, CdpEngine engine, SchemaIds schemas, DeliveryParts parts)
     {
         var settings = new CrmSettings
         {
             Id = destination.Id,
             Kind = destination.Kind,
-            Target = destination.Url.GetLeftPart(UriPartial.Authority),
-            Account = destination.Url.AbsoluteUri,
+            Target = destination.Target,
+            Account = destination.Url!.AbsoluteUri,
             Fields = [.. crm.Fields.Select(field => new FieldRule(field.Field, field.Value, field.Direction, field.Policy, TypeOf(field.Value, model)))],
             CreateFor = crm.Create.ToHashSet(StringComparer.Ordinal),
             Lists = crm.Lists.ToHashSet(StringComparer.Ordinal),
@@ -281,67 +286,14 @@ internal sealed class ServerHost : IAsyncDisposable
             Reconcile = TimeSpan.FromMilliseconds(crm.ReconcileMs),
             RequestsPerSecond = destination.RequestsPerSecond,
         };
-        EngineProfiles profiles = Profiles(destination, engine, schemas, model);
-        if (destination.Kind == "hubspot")
-        {
-            string[] properties = [.. crm.Fields.Select(field => field.Field)];
-            var hubspot = new HubSpotOptions
-            {
-                BaseUrl = destination.Url,
-                AccessToken = destination.Secret,
-                ApiVersion = crm.ApiVersion,
-                AllowsHttp = destination.AllowsHttp,
-                Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs),
-                Properties = new Dictionary<CrmObject, IReadOnlyList<string>> { [CrmObject.Contact] = properties, [CrmObject.Company] = [], [CrmObject.Deal] = [] }, // Not all: many change by themselves.
-            };
-            ThrowIfWrong(destination, hubspot.Errors());
-            return With(gate => new HubSpotCrm(hubspot, gate, TimeProvider.System));
-        }
-
-        var tryton = new TrytonOptions { Url = destination.Url, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
-        ThrowIfWrong(destination, tryton.Errors());
-        return With(gate => new TrytonCrm(tryton, gate, TimeProvider.System));
-
-        List<IConnection> With(Func<IRequestGate, ICrm> make)
-        {
-            var sync = new CrmConnection(settings, make, profiles, parts);
-            return destination.Actions.Count == 0
-                ? [sync]
-                : [sync, new ActionConnection(Actions(destination, destination.Id + ":actions"), new CrmActionTarget(make(sync)), sync.Budget, targetKeepsToBudget: true, parts)];
-        }
+        var sync = new CrmConnection(settings, gate => DestinationConnectors.Crm(destination, crm, gate), Profiles(destination, engine, schemas, model), parts);
+        return destination.Actions.Count == 0
+            ? [sync]
+            : [sync, new ActionConnection(Actions(destination, destination.Id + ":actions"), new CrmActionTarget(DestinationConnectors.Crm(destination, crm, sync)), sync.Budget, targetKeepsToBudget: true, parts)];
     }
 
     private static CrmFieldType TypeOf(PathExpression? value, CdpModel model) =>
         value?.Root == PathRoot.Computed && model.Computed.FirstOrDefault(computed => computed.Name == value.Path[0])?.Value is { } expression && expression is CollectionExpression { Function: not "exists" } or FunctionExpression { Kind: EventFunction.Count or EventFunction.Sum or EventFunction.Min or EventFunction.Max or EventFunction.Avg } ? CrmFieldType.Number : CrmFieldType.Text;
-
-    private static void ThrowIfWrong(DestinationDefinition destination, IEnumerable<string> errors)
-    {
-        string[] wrong = [.. errors];
-        if (wrong.Length > 0)
-        {
-            throw new CliException($"Destination {destination.Id}: {string.Join("; ", wrong)}.");
-        }
-    }
-
-    private static DestinationSettings Settings(DestinationDefinition destination) => new()
-    {
-        Id = destination.Id,
-        Kind = destination.Kind,
-        Target = destination.Url.GetLeftPart(UriPartial.Authority),
-        Segments = destination.Segments.Count == 0 ? null : destination.Segments.ToHashSet(StringComparer.Ordinal),
-        SendsMemberships = destination.SendsMemberships,
-        SendsProfiles = destination.SendsProfiles,
-        Fields = destination.Fields,
-        BatchLimit = destination.BatchLimit,
-        RequestsPerSecond = destination.RequestsPerSecond,
-    };
-
-    private static WebhookDestination Webhook(DestinationDefinition destination)
-    {
-        var options = new WebhookOptions { Url = destination.Url, Secret = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
-        ThrowIfWrong(destination, options.Errors());
-        return new WebhookDestination(options, TimeProvider.System);
-    }
 
     private ILogStore OpenLogs(ServerSettings settings, ServerParts parts, ILoggerFactory loggers)
     {

@@ -143,7 +143,7 @@ public sealed class ModelReaderTests
 
         DestinationDefinition hook = model.Destinations[0];
         DestinationDefinition other = model.Destinations[1];
-        Assert.Equal(("hook", "webhook", "https://shop.example/hook", "SECRET_1 of the environment"), (hook.Id, hook.Kind, hook.Url.ToString(), hook.Secret));
+        Assert.Equal(("hook", "webhook", "https://shop.example/hook", "SECRET_1 of the environment"), (hook.Id, hook.Kind, hook.Url!.ToString(), hook.Secret));
         Assert.Equal((true, false, 100, 50, 10_000L, false), (hook.SendsMemberships, hook.SendsProfiles, hook.BatchLimit, hook.RequestsPerSecond, hook.TimeoutMs, hook.AllowsHttp));
         Assert.Empty(hook.Segments);
         Assert.Equal((true, true, 7, 3, 120_000L, true), (other.SendsMemberships, other.SendsProfiles, other.BatchLimit, other.RequestsPerSecond, other.TimeoutMs, other.AllowsHttp));
@@ -151,6 +151,37 @@ public sealed class ModelReaderTests
         Assert.Equal(["Plan = traits[\"my plan\"].name", "Revenue = computed.revenue", "Mail = identifiers.email"], other.Fields.Select(field => $"{field.Name} = {field.Path}"));
         Assert.DoesNotContain("of the environment", model.Text, StringComparison.Ordinal);
         Assert.Empty(ModelReader.ReadPublished(model.Text).Errors);
+    }
+
+    [Fact]
+    public void A_topic_of_Kafka_has_what_is_written_and_two_may_have_the_same_user()
+    {
+        ModelResult result = ModelReader.Read("cdp.yaml", """
+            destinations:
+              - { id: here, kind: kafka, brokers: "localhost:9092", topic: changes }
+              - { id: there, kind: kafka, brokers: "a.example:9093, b.example:9093", topic: t, tls: true, ca: ca.pem, user: env:USER, secret: env:PASSWORD, sasl: scram-sha-256 }
+              - { id: other, kind: kafka, brokers: "a.example:9092", topic: u, user: env:USER, secret: env:PASSWORD, timeout: 1m }
+            """, name => name + " of the environment");
+
+        DestinationDefinition[] destinations = [.. result.Model!.Destinations];
+        Assert.Equal(new KafkaDefinition { Brokers = "localhost:9092", Topic = "changes" }, destinations[0].Kafka);
+        Assert.Equal(new KafkaDefinition { Brokers = "a.example:9093, b.example:9093", Topic = "t", Tls = true, CaPath = "ca.pem", User = "USER of the environment", Sasl = "SCRAM-SHA-256" }, destinations[1].Kafka);
+        Assert.Equal(("PASSWORD of the environment", 60_000L, "a.example:9092/u"), (destinations[2].Secret, destinations[2].TimeoutMs, destinations[2].Target));
+        Assert.Equal(["cdp.yaml:4:40: note: without tls: true everybody on the way can read what is sent"], result.Notes.Select(note => note.ToString()));
+    }
+
+    [Fact]
+    public void Files_have_what_is_written_and_the_usual_for_the_rest()
+    {
+        CdpModel model = ModelReader.Read("cdp.yaml", """
+            destinations:
+              - { id: a, kind: file, path: "exports/{date}.ndjson" }
+              - { id: b, kind: file, path: env:WHERE, rotate: 1d, max_mb: 7, group_readable: true, escape_formulas: true, fields: { Plan: traits.plan } }
+            """, _ => "/srv/{date}T{time}.csv").Model!;
+
+        Assert.Equal(new FileDefinition { Path = "exports/{date}.ndjson", RotateMs = 3_600_000, MaxMib = 100 }, model.Destinations[0].File);
+        Assert.Equal(new FileDefinition { Path = "/srv/{date}T{time}.csv", RotateMs = 86_400_000, MaxMib = 7, IsGroupReadable = true, EscapesFormulas = true }, model.Destinations[1].File);
+        Assert.Equal("/srv/{date}T{time}.csv", model.Destinations[1].Target);
     }
 
     [Fact]
