@@ -10,13 +10,14 @@ public static class ChangeJson
 {
     private static readonly JsonWriterOptions s_options = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, SkipValidation = true };
 
-    /// <summary>The kind's name: entered, exited, profile, merged.</summary>
+    /// <summary>The kind's name: entered, exited, profile, merged, suppressed.</summary>
     public static string Name(ChangeKind kind) => kind switch
     {
         ChangeKind.Entered => "entered",
         ChangeKind.Exited => "exited",
         ChangeKind.Profile => "profile",
         ChangeKind.Merged => "merged",
+        ChangeKind.Suppressed => "suppressed",
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "This is no kind of change."),
     };
 
@@ -115,6 +116,7 @@ public static class ChangeJson
                 "exited" => ChangeKind.Exited,
                 "profile" => ChangeKind.Profile,
                 "merged" => ChangeKind.Merged,
+                "suppressed" => ChangeKind.Suppressed,
                 _ => null,
             };
             if (kind is null || Text(root, "profile_id") is not { Length: 32 } id)

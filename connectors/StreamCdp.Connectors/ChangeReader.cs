@@ -152,13 +152,14 @@ internal sealed class ChangeReader : IDisposable
     private bool TryProfile(Tail tail, ReadOnlySpan<byte> value, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out ProfileChange? change)
     {
         change = null;
-        if (!_settings.SendsProfiles && IsLivingProfile(value))
+        bool readsLiving = _settings.SendsProfiles || _settings.Consent is not null; // A consent that is given or taken back stands in the profile.
+        if (!readsLiving && IsLivingProfile(value))
         {
             return false;
         }
 
         if (ProfileView.FromLog(value) is not { } view || !UInt128.TryParse(view.Id, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out UInt128 id)
-            || (view.MergedInto is null && !_settings.SendsProfiles) || !tail.Seen.IsNews(id, view.Version))
+            || (view.MergedInto is null && !readsLiving) || !tail.Seen.IsNews(id, view.Version))
         {
             return false;
         }

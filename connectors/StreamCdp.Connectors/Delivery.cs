@@ -31,6 +31,7 @@ internal sealed partial class Delivery : IConnection
     private readonly ResiliencePipeline<Round> _retries;
     private readonly ILogger _logger;
     private readonly DeadLetterWriter _letters;
+    private readonly ConsentGate? _consent;
     private readonly List<LoggedChange> _pending = [];
     private readonly int _room;
     private readonly Channel<LoggedChange> _replays = Channel.CreateBounded<LoggedChange>(MaxReplays);
@@ -67,6 +68,7 @@ internal sealed partial class Delivery : IConnection
         _budget = new RequestBudget(settings.RequestsPerSecond, parts.Time);
         _room = destination.AnswersPerChange ? settings.BatchLimit * 4 : settings.BatchLimit;
         _letters = new DeadLetterWriter(parts, settings.Id);
+        _consent = settings.Consent is null ? null : new ConsentGate(parts.StatePath, settings);
         parts.Metrics.Begin(settings.Id);
         var random = new Random(parts.Seed ^ (int)Fnv(settings.Id)); // Two destinations that fail together do not come back together.
         _retries = new ResiliencePipelineBuilder<Round> { TimeProvider = parts.Time }
@@ -210,6 +212,7 @@ internal sealed partial class Delivery : IConnection
     {
         _reader?.Dispose();
         _letters.Dispose();
+        _consent?.Dispose();
         _interrupt.Dispose();
         _abandon.Dispose();
         await _destination.DisposeAsync().ConfigureAwait(false);
@@ -290,15 +293,17 @@ internal sealed partial class Delivery : IConnection
     private async Task SendBatchAsync(CancellationToken cancellationToken)
     {
         List<LoggedChange> chosen = Choose();
-        ProfileChange?[] complete = await Task.WhenAll(chosen.Select(change => CompleteAsync(change, cancellationToken).AsTask())).ConfigureAwait(false);
-        List<Sending> batch = [.. chosen.Zip(complete).Where(pair => pair.Second is not null).Select(pair => new Sending(pair.First, pair.Second!))];
-
+        List<Sending> batch = await CompleteAsync(chosen, cancellationToken).ConfigureAwait(false);
+        bool isSent = false;
         try
         {
-            if (batch.Count > 0)
+            _consent?.Begin();
+            foreach (Sending[] part in batch.Chunk(_settings.BatchLimit))
             {
-                await SendAsync(batch, cancellationToken).ConfigureAwait(false);
+                await SendAsync([.. part], cancellationToken).ConfigureAwait(false);
             }
+
+            isSent = true;
         }
         catch (DestinationMustPauseException exception)
         {
@@ -308,11 +313,22 @@ internal sealed partial class Delivery : IConnection
             Save();
             return;
         }
+        finally
+        {
+            _consent?.End(isSent);
+        }
 
         var done = chosen.ToHashSet(ReferenceEqualityComparer.Instance);
         _pending.RemoveAll(done.Contains);
         GoesOn();
-        Save();
+        if (batch.Count > 0)
+        {
+            Save();
+        }
+        else
+        {
+            SaveNowAndThen();
+        }
     }
 
     /// <summary>The first changes in order; where the other side answers each apart, one of a profile at most.</summary>
@@ -327,11 +343,24 @@ internal sealed partial class Delivery : IConnection
         return [.. _pending.Where(change => profiles.Add(change.Change.ProfileId)).Take(_settings.BatchLimit)]; // One that is left out leaves out all later ones of its profile.
     }
 
+    /// <summary>What is sent of some changes, with what the profiles have now.</summary>
+    private async Task<List<Sending>> CompleteAsync(List<LoggedChange> chosen, CancellationToken cancellationToken)
+    {
+        ProfileChange?[] complete = await Task.WhenAll(chosen.Select(change => CompleteAsync(change, cancellationToken).AsTask())).ConfigureAwait(false);
+        if (_consent is null)
+        {
+            return [.. chosen.Zip(complete).Where(pair => pair.Second is not null).Select(pair => new Sending(pair.First, pair.Second!))];
+        }
+
+        ProfileView?[] views = await Task.WhenAll(chosen.Select(change => _parts.FindProfile(change.Change.ProfileId, cancellationToken).AsTask())).ConfigureAwait(false);
+        return [.. chosen.Zip(complete, views).SelectMany(all => _consent.Decide(all.First, all.Second, all.Third).Select(change => new Sending(all.First, change)))];
+    }
+
     /// <summary>Adds what the profile has now; null for a replay that is no longer true.</summary>
     private async ValueTask<ProfileChange?> CompleteAsync(LoggedChange logged, CancellationToken cancellationToken)
     {
         ProfileChange change = logged.Change;
-        if (change.Kind == ChangeKind.Merged || (change.Kind == ChangeKind.Profile && !logged.IsReplay))
+        if (change.Kind is ChangeKind.Merged or ChangeKind.Suppressed || (change.Kind == ChangeKind.Profile && !logged.IsReplay))
         {
             return change;
         }

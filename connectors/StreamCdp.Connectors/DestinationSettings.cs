@@ -44,6 +44,9 @@ internal sealed record DestinationSettings
     /// <summary>How long a request under way may take when the process stops.</summary>
     public TimeSpan StopWait { get; init; } = TimeSpan.FromSeconds(5);
 
+    /// <summary>What people must have consented to; null: nothing.</summary>
+    public ConsentDefinition? Consent { get; init; }
+
     /// <summary>A new one begins with what comes from now on; else with everybody who is a member already.</summary>
     public bool BeginsAtEnd { get; init; }
 

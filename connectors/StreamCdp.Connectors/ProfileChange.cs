@@ -16,6 +16,9 @@ public enum ChangeKind
 
     /// <summary>The profile is part of another one from now on, and exists no longer. Its memberships end with it; no exit is sent for them.</summary>
     Merged,
+
+    /// <summary>The profile takes back the consent to the destination's purpose: what the other side has of it is to be removed there.</summary>
+    Suppressed,
 }
 
 /// <summary>One change of one profile, as destinations get it.</summary>

@@ -19,9 +19,9 @@ internal sealed class ModelDestinations
         var crm = new DestinationKind(CrmReader.Keys, new CrmReader(draft, sources, identifiers, traits).Read);
         _kinds = new()
         {
-            ["webhook"] = new DestinationKind(WebhookReader.Keys, WebhookReader.Read),
-            ["kafka"] = new DestinationKind(KafkaReader.Keys, KafkaReader.Read),
-            ["file"] = new DestinationKind(FileReader.Keys, FileReader.Read),
+            ["webhook"] = new DestinationKind(WebhookReader.Keys, WebhookReader.Read, AsksForConsent: true),
+            ["kafka"] = new DestinationKind(KafkaReader.Keys, KafkaReader.Read, AsksForConsent: true),
+            ["file"] = new DestinationKind(FileReader.Keys, FileReader.Read, AsksForConsent: true),
             ["hubspot"] = crm,
             ["tryton"] = crm,
             ["email"] = new DestinationKind(EmailReader.Keys, new EmailReader(draft, sources, identifiers).Read, AsksForConsent: true),

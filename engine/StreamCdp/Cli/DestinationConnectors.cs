@@ -23,6 +23,7 @@ internal static class DestinationConnectors
         SendsMemberships = destination.SendsMemberships,
         SendsProfiles = destination.SendsProfiles,
         Fields = destination.Fields,
+        Consent = destination.Consent,
         BatchLimit = destination.BatchLimit,
         RequestsPerSecond = destination.RequestsPerSecond,
     };
