@@ -66,13 +66,34 @@ internal sealed class ModelDestinations
             _draft.Error(purpose.Offset, "purpose is not yet evaluated by this version: everybody would be sent, with consent or without");
         }
 
-        return kind.Read(new DestinationItem(_draft, _sections, _names, node, keys)
+        DestinationDefinition destination = kind.Read(new DestinationItem(_draft, _sections, _names, node, keys)
         {
             Id = id ?? "",
             IdOffset = idScalar?.Offset ?? node.Offset,
             Kind = kindScalar?.Value ?? "",
             Before = before,
         });
+        return destination with { Places = Places((YamlMap)node) };
+    }
+
+    /// <summary>Of a key its value, which is what a message about it points to; below it, as in fields, the name itself.</summary>
+    private Dictionary<string, (int Line, int Column)> Places(YamlMap destination)
+    {
+        Dictionary<string, (int Line, int Column)> places = [];
+        Add(destination, "");
+        return places;
+
+        void Add(YamlMap map, string prefix)
+        {
+            foreach ((YamlScalar key, YamlNode value) in map.Entries)
+            {
+                places[prefix + key.Value] = _draft.Source.Place(prefix.Length == 0 ? value.Offset : key.Offset);
+                if (value is YamlMap inner)
+                {
+                    Add(inner, prefix + key.Value + ".");
+                }
+            }
+        }
     }
 
     private static string? KindOf(YamlNode node) => node is YamlMap map ? map.Entries.Where(entry => entry.Key.Value == "kind").Select(entry => (entry.Value as YamlScalar)?.Value).FirstOrDefault() : null;

@@ -19,6 +19,9 @@ internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
     /// <summary>Tells before each write: somebody may be faster.</summary>
     public Action BeforeWrite { get; set; } = () => { };
 
+    /// <summary>Its fields, as it tells them.</summary>
+    public IReadOnlyList<CrmField> Described { get; set; } = [];
+
     public int Requests { get; private set; }
 
     public int Writes { get; private set; }
@@ -78,7 +81,7 @@ internal sealed class MemoryCrm(TimeProvider time, Random random) : ICrm
 
     // ---- The connector ----------------------------------------------------------------------------------------------------------
 
-    public ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken) => ValueTask.FromResult<IReadOnlyList<CrmField>>([]);
+    public ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken) => ValueTask.FromResult(Described);
 
     public async ValueTask<CrmPage> ChangesAsync(CrmObject kind, DateTimeOffset since, string? page, CancellationToken cancellationToken)
     {
