@@ -14,7 +14,7 @@ namespace StreamCdp.Connectors.Email;
 /// SMTP cannot be asked whether a mail was taken. A connection that breaks before the server could have the whole mail is no harm: it is sent again. One that breaks after it, before the answer, leaves a
 /// mail of which nobody knows: it is refused with that reason, because a person who gets the same mail twice is worse than a dead letter that somebody looks at.
 /// </remarks>
-public sealed class EmailTarget : IActionTarget
+public sealed class EmailTarget : IActionTarget, ICheckable
 {
     private readonly EmailOptions _options;
     private readonly MailboxAddress _from;
@@ -57,12 +57,21 @@ public sealed class EmailTarget : IActionTarget
     }
 
     /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<Finding>> CheckAsync(CancellationToken cancellationToken)
+    {
+        using SmtpClient client = await ConnectAsync(cancellationToken).ConfigureAwait(false);
+        string encryption = client.IsSecure ? $"encrypted ({client.SslProtocol})" : "not encrypted";
+        await QuitAsync(client, cancellationToken).ConfigureAwait(false);
+        return [new Finding("url", $"{Host} answers, {encryption}{(_options.User.Length == 0 ? "" : $", and lets {_options.User} in")}; nothing was sent, so whether it takes mails from {_from.Address} is not known")];
+    }
+
+    /// <inheritdoc/>
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     /// <summary>Connects and logs in.</summary>
     /// <exception cref="DestinationUnavailableException">Not now.</exception>
     /// <exception cref="DestinationMustPauseException">Not with this encryption, user or password.</exception>
-    internal async ValueTask<SmtpClient> ConnectAsync(CancellationToken cancellationToken)
+    private async ValueTask<SmtpClient> ConnectAsync(CancellationToken cancellationToken)
     {
         bool allowsPlain = _options.AllowsPlain || _options.Url.IsLoopback;
         var client = new SmtpClient { Timeout = (int)_options.Timeout.TotalMilliseconds };

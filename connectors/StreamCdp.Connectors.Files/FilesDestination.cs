@@ -4,7 +4,7 @@ namespace StreamCdp.Connectors.Files;
 /// <remarks>
 /// Writing is done beside the caller: a disk of the network can hang for ever in a call, and the kit must be able to stop all the same. One write is under way at a time; who comes while it hangs is asked to try again.
 /// </remarks>
-public sealed class FilesDestination : IDestination
+public sealed class FilesDestination : IDestination, ICheckable
 {
     private const int Remembered = 10_000;
     private static readonly TimeSpan s_firstLook = TimeSpan.FromSeconds(30); // Not at once: a check makes one, too, and must not change files.
@@ -74,6 +74,20 @@ public sealed class FilesDestination : IDestination
     }
 
     /// <inheritdoc/>
+    /// <remarks>Makes an empty file with a name of its own and deletes it; a directory that is missing is not made.</remarks>
+    public async ValueTask<IReadOnlyList<Finding>> CheckAsync(CancellationToken cancellationToken)
+    {
+        try
+        {
+            return [await Task.Run(Look, cancellationToken).WaitAsync(cancellationToken).ConfigureAwait(false)]; // A disk of the network can hang.
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            return [new Finding("path", Problem(exception).Message, IsProblem: true)];
+        }
+    }
+
+    /// <inheritdoc/>
     /// <remarks>The file in work stays so; the next start goes on with it.</remarks>
     public async ValueTask DisposeAsync()
     {
@@ -83,6 +97,21 @@ public sealed class FilesDestination : IDestination
             _part?.Dispose();
             _turn.Dispose();
         }
+    }
+
+    private Finding Look()
+    {
+        string there = _options.Directory;
+        while (!Directory.Exists(there) && !File.Exists(there) && System.IO.Path.GetDirectoryName(there) is { } above)
+        {
+            there = above;
+        }
+
+        using (new FileStream(System.IO.Path.Combine(there, $".streamcdp-check-{Environment.ProcessId}"), FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose))
+        {
+        }
+
+        return new Finding("path", there == _options.Directory ? $"{there} can be written" : $"{_options.Directory} is not there; the server makes it in {there}, which can be written");
     }
 
     private void InTurn(Action work)

@@ -79,9 +79,9 @@ public sealed partial class HubSpotCrm
                 continue;
             }
 
-            if (!HubSpotOptions.PropertyName().IsMatch(field.Name))
+            if (NameError(field.Name) is { } error)
             {
-                throw new DestinationMustPauseException($"HubSpot takes no property {field.Name} of {kindName}: allowed are lower case letters, digits and _, beginning with a letter. Give it another name in the mapping.");
+                throw new DestinationMustPauseException($"Of {kindName}: {error}.");
             }
 
             HubSpotAnswer answer = await _requests.PostAsync(_requests.Path("properties", "/" + kindName), Definition(kind, field), cancellationToken).ConfigureAwait(false);
@@ -95,6 +95,9 @@ public sealed partial class HubSpotCrm
         _definitions.Forget(kindName);
         return made;
     }
+
+    /// <inheritdoc/>
+    public string? NameError(string field) => HubSpotOptions.PropertyName().IsMatch(field) ? null : $"HubSpot takes no property \"{field}\": allowed are lower case letters, digits and _, beginning with a letter; give it another name in the mapping";
 
     private JsonObject Definition(CrmObject kind, CrmField field)
     {

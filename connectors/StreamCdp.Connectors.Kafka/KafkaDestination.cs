@@ -10,7 +10,7 @@ namespace StreamCdp.Connectors.Kafka;
 /// that timed out while a broker held it cannot appear behind newer ones, because brokers drop what comes from the client's former epoch. Only where the client
 /// failed for good a new one is made; then such a message may come late once, and readers know it by its version.
 /// </remarks>
-public sealed class KafkaDestination : IDestination
+public sealed class KafkaDestination : IDestination, ICheckable
 {
     private readonly KafkaOptions _options;
     private IProducer<string, byte[]>? _producer;
@@ -49,6 +49,21 @@ public sealed class KafkaDestination : IDestination
         }
 
         return Outcomes(errors);
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<Finding>> CheckAsync(CancellationToken cancellationToken)
+    {
+        using IAdminClient admin = new DependentAdminClientBuilder(Producer().Handle).Build();
+        if (await FindTopicAsync(admin, cancellationToken).ConfigureAwait(false) is { } topic)
+        {
+            return topic.AuthorizedOperations is { } allowed && !allowed.Contains(AclOperation.Write)
+                ? [new Finding("topic", KafkaRequests.Advice(ErrorCode.TopicAuthorizationFailed, _options), IsProblem: true)]
+                : [new Finding("topic", $"{_options.Topic} has {topic.Partitions.Count} partitions, and may be written; no change was sent")];
+        }
+
+        await MakeTopicAsync(admin, isOnlyAsked: true, cancellationToken).ConfigureAwait(false);
+        return [new Finding("topic", $"there is no topic {_options.Topic}; the server makes it with the first change")];
     }
 
     /// <inheritdoc/>
@@ -137,7 +152,7 @@ public sealed class KafkaDestination : IDestination
         using IAdminClient admin = new DependentAdminClientBuilder(producer.Handle).Build();
         if (await FindTopicAsync(admin, cancellationToken).ConfigureAwait(false) is null)
         {
-            await MakeTopicAsync(admin, cancellationToken).ConfigureAwait(false);
+            await MakeTopicAsync(admin, isOnlyAsked: false, cancellationToken).ConfigureAwait(false);
         }
 
         _isTopicThere = true;
@@ -148,7 +163,7 @@ public sealed class KafkaDestination : IDestination
     {
         try
         {
-            DescribeTopicsResult found = await admin.DescribeTopicsAsync(TopicCollection.OfTopicNames([_options.Topic]), new DescribeTopicsOptions { RequestTimeout = _options.Timeout }).WaitAsync(cancellationToken).ConfigureAwait(false);
+            DescribeTopicsResult found = await admin.DescribeTopicsAsync(TopicCollection.OfTopicNames([_options.Topic]), new DescribeTopicsOptions { RequestTimeout = _options.Timeout, IncludeAuthorizedOperations = true }).WaitAsync(cancellationToken).ConfigureAwait(false);
             return found.TopicDescriptions[0];
         }
         catch (DescribeTopicsException exception) when (exception.Results.TopicDescriptions is [{ Error.Code: ErrorCode.UnknownTopicOrPart }])
@@ -165,13 +180,13 @@ public sealed class KafkaDestination : IDestination
         }
     }
 
-    private async Task MakeTopicAsync(IAdminClient admin, CancellationToken cancellationToken)
+    private async Task MakeTopicAsync(IAdminClient admin, bool isOnlyAsked, CancellationToken cancellationToken)
     {
         try
         {
             await admin.CreateTopicsAsync(
                 [new TopicSpecification { Name = _options.Topic, NumPartitions = -1, ReplicationFactor = -1 }],
-                new CreateTopicsOptions { OperationTimeout = _options.Timeout, RequestTimeout = _options.Timeout }).WaitAsync(cancellationToken).ConfigureAwait(false);
+                new CreateTopicsOptions { ValidateOnly = isOnlyAsked, OperationTimeout = _options.Timeout, RequestTimeout = _options.Timeout }).WaitAsync(cancellationToken).ConfigureAwait(false);
         }
         catch (CreateTopicsException exception) when (exception.Results is [{ Error.Code: ErrorCode.TopicAlreadyExists }])
         {

@@ -1,9 +1,14 @@
+using System.Globalization;
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Authentication;
+using System.Security.Cryptography.X509Certificates;
 using System.Text;
 
 namespace StreamCdp.Connectors.Webhook;
 
 /// <summary>Posts batches as signed JSON to one address. An answer is for the whole batch.</summary>
-public sealed class WebhookDestination : IDestination
+public sealed class WebhookDestination : IDestination, ICheckable
 {
     private readonly WebhookOptions _options;
     private readonly TimeProvider _time;
@@ -57,6 +62,44 @@ public sealed class WebhookDestination : IDestination
         catch (OperationCanceledException exception) when (timeout.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
         {
             throw new DestinationUnavailableException($"{Host} did not answer within {_options.Timeout.TotalSeconds:0.###} s. If it needs longer, set timeout, or make it answer before it works.", inner: exception);
+        }
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Connects, for https with TLS, and says nothing: whether the address takes a change shows only one that is sent.</remarks>
+    public async ValueTask<IReadOnlyList<Finding>> CheckAsync(CancellationToken cancellationToken)
+    {
+        if (HttpClient.DefaultProxy.GetProxy(_options.Url) is not null)
+        {
+            return [new Finding("url", $"{Host} is reached by a proxy of the environment; not tried")];
+        }
+
+        try
+        {
+            using var tcp = new TcpClient();
+            await tcp.ConnectAsync(_options.Url.IdnHost.Trim('[', ']'), _options.Url.Port, cancellationToken).ConfigureAwait(false);
+            if (_options.Url.Scheme == "http")
+            {
+                return [new Finding("url", $"{Host} can be reached, without TLS; no change was sent")];
+            }
+
+            await using var tls = new SslStream(tcp.GetStream());
+            await tls.AuthenticateAsClientAsync(new SslClientAuthenticationOptions { TargetHost = _options.Url.IdnHost }, cancellationToken).ConfigureAwait(false);
+            string until = tls.RemoteCertificate is X509Certificate2 certificate ? certificate.NotAfter.ToUniversalTime().ToString("yyyy-MM-dd", CultureInfo.InvariantCulture) : "?";
+            return [new Finding("url", $"{Host} can be reached, {tls.SslProtocol}, certificate until {until}; no change was sent")];
+        }
+        catch (SocketException exception)
+        {
+            string why = exception.SocketErrorCode is SocketError.HostNotFound or SocketError.NoData or SocketError.TryAgain ? "its name is not known" : $"no connection: {exception.SocketErrorCode}";
+            return [new Finding("url", $"{Host} could not be reached ({why}). Check that it runs, its address, and the firewall in between", IsProblem: true)];
+        }
+        catch (AuthenticationException exception)
+        {
+            return [new Finding("url", $"TLS with {Host} failed: {exception.Message.TrimEnd('.')}. Check its certificate and its name, or trust its issuer on this machine", IsProblem: true)];
+        }
+        catch (IOException)
+        {
+            return [new Finding("url", $"{Host} closed the connection before TLS was agreed on. Check that it speaks https there", IsProblem: true)];
         }
     }
 

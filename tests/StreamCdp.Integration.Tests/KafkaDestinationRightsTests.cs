@@ -56,8 +56,13 @@ public sealed class KafkaDestinationRightsTests : IAsyncLifetime
         await _admin.CreateTopicsAsync([new TopicSpecification { Name = "changes", NumPartitions = 1, ReplicationFactor = 1 }]);
         await PausedAsync(destination, "The user app may not write to the topic changes. Give it the right: kafka-acls.sh");
 
+        Finding problem = Assert.Single(await destination.CheckAsync(TestContext.Current.CancellationToken));
+        Assert.StartsWith("The user app may not write to the topic changes.", problem.Text, StringComparison.Ordinal);
+        Assert.Equal(("topic", true), (problem.Key, problem.IsProblem));
+
         await AllowAsync(AclOperation.Write);
         await TakenAsync(destination);
+        Assert.False(Assert.Single(await destination.CheckAsync(TestContext.Current.CancellationToken)).IsProblem);
     }
 
     [Fact]

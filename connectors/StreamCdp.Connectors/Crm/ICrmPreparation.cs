@@ -10,4 +10,7 @@ public interface ICrmPreparation
     /// <returns>Names of the fields that were made.</returns>
     /// <exception cref="DestinationMustPauseException">A field cannot be made, or one that is there cannot do what it is for.</exception>
     ValueTask<IReadOnlyList<string>> PrepareAsync(CrmObject kind, IReadOnlyList<CrmField> fields, CancellationToken cancellationToken);
+
+    /// <summary>Why no field of this name can be made; null: it can.</summary>
+    string? NameError(string field);
 }

@@ -17,6 +17,9 @@ public sealed record DestinationDefinition
     /// <summary>What its requests are signed with; of a CRM the password or token, of Kafka the password. Empty: none.</summary>
     public string Secret { get; init; } = "";
 
+    /// <summary>Where its keys stand in the file, by line and column from 1; a key below another one as contacts.fields.name.</summary>
+    public IReadOnlyDictionary<string, (int Line, int Column)> Places { get; init; } = new Dictionary<string, (int Line, int Column)>();
+
     /// <summary>Which topic of which brokers; null: no Kafka.</summary>
     public KafkaDefinition? Kafka { get; init; }
 

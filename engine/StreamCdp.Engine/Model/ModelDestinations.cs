@@ -70,7 +70,7 @@ internal sealed class ModelDestinations
             Kind = kindScalar?.Value ?? "",
             Before = before,
         });
-        return destination with { Consent = Consent(keys, kind, destination.Kind) };
+        return destination with { Consent = Consent(keys, kind, destination.Kind), Places = Places((YamlMap)node) };
     }
 
     private ConsentDefinition? Consent(IReadOnlyDictionary<string, YamlNode> keys, DestinationKind kind, string name)
@@ -92,6 +92,26 @@ internal sealed class ModelDestinations
         }
 
         return consent;
+    }
+
+    /// <summary>Of a key its value, which is what a message about it points to; below it, as in fields, the name itself.</summary>
+    private Dictionary<string, (int Line, int Column)> Places(YamlMap destination)
+    {
+        Dictionary<string, (int Line, int Column)> places = [];
+        Add(destination, "");
+        return places;
+
+        void Add(YamlMap map, string prefix)
+        {
+            foreach ((YamlScalar key, YamlNode value) in map.Entries)
+            {
+                places[prefix + key.Value] = _draft.Source.Place(prefix.Length == 0 ? value.Offset : key.Offset);
+                if (value is YamlMap inner)
+                {
+                    Add(inner, prefix + key.Value + ".");
+                }
+            }
+        }
     }
 
     private static string? KindOf(YamlNode node) => node is YamlMap map ? map.Entries.Where(entry => entry.Key.Value == "kind").Select(entry => (entry.Value as YamlScalar)?.Value).FirstOrDefault() : null;

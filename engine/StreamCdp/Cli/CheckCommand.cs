@@ -10,18 +10,27 @@ internal static class CheckCommand
     public static Command Create()
     {
         var file = new Argument<string>("FILE") { Description = "The model, for example cdp.yaml." };
+        var connect = new Option<bool>("--connect") { Description = "Also connect to each destination, at most 10 s, and compare mapped fields with those of the CRM. Nothing is sent or changed." };
         var command = new CommandWithExamples(
             "check",
             "Check a model: print every error as file:line:column (exit code 1), or what the model will do.",
             "streamcdp check cdp.yaml",
+            "streamcdp check --connect cdp.yaml",
             "WEB_WRITE_KEY=x STREAMCDP_API_KEY=y streamcdp check cdp.yaml   # for env:NAME in the model")
         {
             file,
+            connect,
         };
-        command.SetAction(parsed =>
+        command.SetAction(async (parsed, cancellationToken) =>
         {
             (CdpModel model, IReadOnlyList<ModelNote> notes) = ModelFile.ReadWithNotes(parsed.GetRequiredValue(file), Environment.GetEnvironmentVariable);
-            ModelReport.Write(parsed.InvocationConfiguration.Output, model, notes);
+            TextWriter output = parsed.InvocationConfiguration.Output;
+            ModelReport.Write(output, model, notes);
+            if (parsed.GetValue(connect) && await ConnectCheck.RunAsync(parsed.GetRequiredValue(file), model, output, cancellationToken).ConfigureAwait(false) is { Count: > 0 } problems)
+            {
+                throw new CliException(string.Join(Environment.NewLine, problems));
+            }
+
             return CommandLine.Ok;
         });
         return command;

@@ -83,6 +83,12 @@ internal static class DestinationConnectors
         return new EmailTarget(options, TimeProvider.System);
     }
 
+    /// <summary>The mapped fields of a CRM's contacts.</summary>
+    public static IReadOnlyList<FieldRule> Rules(CrmDefinition crm, CdpModel model) => [.. crm.Fields.Select(field => new FieldRule(field.Field, field.Value, field.Direction, field.Policy, TypeOf(field.Value, model)))];
+
+    private static CrmFieldType TypeOf(PathExpression? value, CdpModel model) =>
+        value?.Root == PathRoot.Computed && model.Computed.FirstOrDefault(computed => computed.Name == value.Path[0])?.Value is { } expression && expression is CollectionExpression { Function: not "exists" } or FunctionExpression { Kind: EventFunction.Count or EventFunction.Sum or EventFunction.Min or EventFunction.Max or EventFunction.Avg } ? CrmFieldType.Number : CrmFieldType.Text;
+
     private static WebhookDestination Webhook(DestinationDefinition destination)
     {
         var options = new WebhookOptions { Url = destination.Url!, Secret = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };

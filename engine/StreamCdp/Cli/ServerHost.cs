@@ -279,7 +279,7 @@ internal sealed class ServerHost : IAsyncDisposable
             Kind = destination.Kind,
             Target = destination.Target,
             Account = destination.Url!.AbsoluteUri,
-            Fields = [.. crm.Fields.Select(field => new FieldRule(field.Field, field.Value, field.Direction, field.Policy, TypeOf(field.Value, model)))],
+            Fields = DestinationConnectors.Rules(crm, model),
             CreateFor = crm.Create.ToHashSet(StringComparer.Ordinal),
             Lists = crm.Lists.ToHashSet(StringComparer.Ordinal),
             Poll = TimeSpan.FromMilliseconds(crm.PollMs),
@@ -291,9 +291,6 @@ internal sealed class ServerHost : IAsyncDisposable
             ? [sync]
             : [sync, new ActionConnection(Actions(destination, destination.Id + ":actions"), new CrmActionTarget(DestinationConnectors.Crm(destination, crm, sync)), sync.Budget, targetKeepsToBudget: true, parts)];
     }
-
-    private static CrmFieldType TypeOf(PathExpression? value, CdpModel model) =>
-        value?.Root == PathRoot.Computed && model.Computed.FirstOrDefault(computed => computed.Name == value.Path[0])?.Value is { } expression && expression is CollectionExpression { Function: not "exists" } or FunctionExpression { Kind: EventFunction.Count or EventFunction.Sum or EventFunction.Min or EventFunction.Max or EventFunction.Avg } ? CrmFieldType.Number : CrmFieldType.Text;
 
     private ILogStore OpenLogs(ServerSettings settings, ServerParts parts, ILoggerFactory loggers)
     {

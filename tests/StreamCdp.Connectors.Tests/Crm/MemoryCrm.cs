@@ -41,6 +41,9 @@ internal sealed class MemoryCrm : ICrm
     /// <summary>Tells before each write: somebody may be faster.</summary>
     public Action BeforeWrite { get; set; } = () => { };
 
+    /// <summary>Its fields, as it tells them.</summary>
+    public IReadOnlyList<CrmField>? Described { get; init; }
+
     public int Requests { get; private set; }
 
     public int Writes { get; private set; }
@@ -101,7 +104,7 @@ internal sealed class MemoryCrm : ICrm
     // ---- The connector ----------------------------------------------------------------------------------------------------------
 
     public ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken) => RequestAsync<IReadOnlyList<CrmField>>(
-        () => kind == CrmObject.Deal
+        () => Described is not null ? Described : kind == CrmObject.Deal
             ? [.. s_dealFields.Select(name => new CrmField(name, name == "amount" ? CrmFieldType.Number : CrmFieldType.Text, IsReadOnly: false)), new CrmField("status", CrmFieldType.Text, IsReadOnly: true)]
             : [.. s_fields.Select(field => new CrmField(field.Name, field.Type, IsReadOnly: false))],
         cancellationToken);

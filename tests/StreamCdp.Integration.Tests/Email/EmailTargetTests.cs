@@ -64,6 +64,8 @@ public sealed class EmailTargetTests
         await using SmtpServer server = await SmtpServer.StartAsync("--auth", "cdp:secret", "--tls", certificates.CertificateFile, certificates.KeyFile);
         await using EmailTarget target = Target(server, options => options with { User = "cdp", Password = "secret", CaFile = certificates.CaFile });
 
+        Finding finding = Assert.Single(await target.CheckAsync(Cancel));
+        Assert.Contains("lets cdp in", finding.Text, StringComparison.Ordinal);
         Assert.Equal([Outcome.Taken], await target.DoAsync([Call("ann@example.com")], Cancel));
 
         TakenMail mail = await server.NextAsync();
