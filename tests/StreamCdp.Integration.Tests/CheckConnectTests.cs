@@ -139,7 +139,7 @@ public sealed class CheckConnectTests(KafkaFixture kafka) : IDisposable
     public async Task Of_Tryton_each_mapped_field_is_compared()
     {
         await using TrytonServer tryton = await TrytonServer.StartAsync();
-        Environment.SetEnvironmentVariable("CHECK_PASSWORD", TrytonServer.BotPassword);
+        Environment.SetEnvironmentVariable("CHECK_PASSWORD", tryton.BotPassword);
 
         string more = """
             sources: [ { id: tryton, kind: crm } ]
