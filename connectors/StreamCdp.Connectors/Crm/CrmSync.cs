@@ -189,6 +189,15 @@ internal sealed class CrmSync
         if (link.Kind == CrmObject.Contact)
         {
             _events.ContactGone(link, mergedInto);
+            if (mergedInto is not null)
+            {
+                CrmLink survivor = round.Link(CrmObject.Contact, mergedInto);
+                survivor.UnsureLists = [.. _settings.Lists]; // CRMs give the survivor the loser's place on lists.
+                if (survivor is { IsDeleted: false, Hash.Length: > 0 })
+                {
+                    round.Unsettled[mergedInto] = survivor;
+                }
+            }
         }
         else
         {
@@ -590,22 +599,38 @@ internal sealed class CrmSync
         }
     }
 
+    /// <remarks>What is begun is remembered before: an answer that is lost leaves the contact on a list that its person may have left meanwhile (found by killing the process).</remarks>
     private async ValueTask ToListsAsync(Round round, List<Meeting> meetings, CancellationToken cancellationToken)
     {
         foreach (string list in _settings.Lists.Order(StringComparer.Ordinal))
         {
-            List<CrmLink> add = [.. meetings.Where(meeting => !meeting.Link.IsDeleted && meeting.View.Segments.Contains(list) && !meeting.Link.Lists.Contains(list)).Select(meeting => meeting.Link)];
-            List<CrmLink> remove = [.. meetings.Where(meeting => !meeting.Link.IsDeleted && !meeting.View.Segments.Contains(list) && meeting.Link.Lists.Contains(list)).Select(meeting => meeting.Link)];
+            List<CrmLink> add = [.. meetings.Where(meeting => ListStep(meeting.Link, meeting.View, list) == true).Select(meeting => meeting.Link)];
+            List<CrmLink> remove = [.. meetings.Where(meeting => ListStep(meeting.Link, meeting.View, list) == false).Select(meeting => meeting.Link)];
+            if (add.Count + remove.Count > 0)
+            {
+                await ApplyAsync(round, cancellationToken).ConfigureAwait(false);
+                foreach (CrmLink link in add.Concat(remove).Where(link => !link.UnsureLists.Contains(list)))
+                {
+                    link.UnsureLists.Add(list);
+                }
+
+                SaveProgress(round);
+            }
+
             for (int i = 0; i < Math.Max(add.Count, remove.Count); i += MaxWrites)
             {
-                CrmLink[] now = [.. add.Skip(i).Take(MaxWrites), .. remove.Skip(i).Take(MaxWrites)];
-                IReadOnlyList<string> gone = await _crm.ChangeListAsync(list, [.. add.Skip(i).Take(MaxWrites).Select(link => link.Id)], [.. remove.Skip(i).Take(MaxWrites).Select(link => link.Id)], cancellationToken).ConfigureAwait(false);
-                foreach (CrmLink link in now)
+                CrmLink[] on = [.. add.Skip(i).Take(MaxWrites)];
+                CrmLink[] off = [.. remove.Skip(i).Take(MaxWrites)];
+                IReadOnlyList<string> gone = await _crm.ChangeListAsync(list, [.. on.Select(link => link.Id)], [.. off.Select(link => link.Id)], cancellationToken).ConfigureAwait(false);
+                foreach (CrmLink link in on.Concat(off))
                 {
-                    if (!link.Lists.Remove(list))
-                    {
-                        link.Lists.Add(list);
-                    }
+                    link.UnsureLists.Remove(list);
+                    link.Lists.Remove(list);
+                }
+
+                foreach (CrmLink link in on)
+                {
+                    link.Lists.Add(list);
                 }
 
                 if (gone.Count > 0)
@@ -614,6 +639,13 @@ internal sealed class CrmSync
                 }
             }
         }
+    }
+
+    /// <summary>Whether a contact is to be put on a list; false: taken off; null: it is where it belongs.</summary>
+    private static bool? ListStep(CrmLink link, ProfileView view, string list)
+    {
+        bool belongs = view.Segments.Contains(list);
+        return !link.IsDeleted && (link.Lists.Contains(list) != belongs || link.UnsureLists.Contains(list)) ? belongs : null;
     }
 
     // ---- Parts ---------------------------------------------------------------------------------------------------------------------

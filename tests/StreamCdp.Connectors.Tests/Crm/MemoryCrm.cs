@@ -41,6 +41,9 @@ internal sealed class MemoryCrm : ICrm
     /// <summary>Tells before each write: somebody may be faster.</summary>
     public Action BeforeWrite { get; set; } = () => { };
 
+    /// <summary>After a list was changed, before the answer.</summary>
+    public Action AfterListChange { get; set; } = () => { };
+
     public int Requests { get; private set; }
 
     public int Writes { get; private set; }
@@ -88,6 +91,14 @@ internal sealed class MemoryCrm : ICrm
         foreach (string gone in mints ? (string[])[from, into] : [from])
         {
             Put(Find(gone)! with { IsDeleted = true, MergedInto = stays }, TimeSpan.Zero);
+        }
+
+        foreach (HashSet<string> list in Lists.Values)
+        {
+            if (list.Remove(from) | (mints && list.Remove(into)))
+            {
+                list.Add(stays);
+            }
         }
 
         foreach (CrmRecord deal in Living(CrmObject.Deal).Where(deal => deal.ContactIds.Any(contact => contact == from || (mints && contact == into))).ToList())
@@ -144,6 +155,7 @@ internal sealed class MemoryCrm : ICrm
                 string[] gone = [.. add.Where(id => Find(id)?.IsDeleted != false)];
                 members.UnionWith(add.Except(gone));
                 members.ExceptWith(remove);
+                AfterListChange();
                 return gone;
             },
             cancellationToken);
