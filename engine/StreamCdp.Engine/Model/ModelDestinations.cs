@@ -10,7 +10,7 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
 
     private static readonly string[] Known = ["id", "kind", "url", "secret", "segments", "send", "fields", "allow_http", "batch", "rate", "timeout", "purpose"];
 
-    private static readonly string[] CrmKnown = ["id", "kind", "url", "user", "secret", "contacts", "poll", "reconcile", "api_version", "allow_http", "rate", "timeout", "purpose"];
+    private static readonly string[] CrmKnown = ["id", "kind", "url", "user", "secret", "contacts", "start", "poll", "reconcile", "api_version", "allow_http", "rate", "timeout", "purpose"];
     private static readonly string[] ContactsKnown = ["create", "lists", "fields"];
     private static readonly string[] FieldKnown = ["value", "direction", "policy"];
     private static readonly string[] Kinds = ["webhook", "hubspot", "tryton"];
@@ -144,6 +144,7 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
                 Fields = CrmFields(contacts),
                 Create = Segments(contacts, "create"),
                 Lists = Segments(contacts, "lists"),
+                StartsPaused = StartsPaused(keys),
                 PollMs = Duration(keys, "poll", 5_000, 1_000, 3_600_000, "1s to 1h"),
                 ReconcileMs = Duration(keys, "reconcile", 24L * 3600 * 1000, 60_000, 30L * 24 * 3600 * 1000, "1m to 30d"),
             },
@@ -151,6 +152,21 @@ internal sealed class ModelDestinations(ModelDraft draft, ModelSections sections
     }
 
     private List<string> Segments(IReadOnlyDictionary<string, YamlNode> keys, string key) => Words(keys, key, "segments", word => names.Error(new ExpressionReference(null, word, 0), isCondition: true));
+
+    private bool StartsPaused(IReadOnlyDictionary<string, YamlNode> keys)
+    {
+        if (!keys.TryGetValue("start", out YamlNode? node) || draft.Text(node, "start") is not { } start)
+        {
+            return false;
+        }
+
+        if (start.Value is not ("running" or "paused"))
+        {
+            draft.Error(start.Offset, $"start is {start.Value}; allowed are running and paused");
+        }
+
+        return start.Value == "paused";
+    }
 
     private List<CrmFieldDefinition> CrmFields(IReadOnlyDictionary<string, YamlNode> contacts)
     {

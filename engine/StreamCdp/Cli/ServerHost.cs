@@ -205,6 +205,7 @@ internal sealed class ServerHost : IAsyncDisposable
             Fields = [.. crm.Fields.Select(field => new FieldRule(field.Field, field.Value, field.Direction, field.Policy, TypeOf(field.Value, model)))],
             CreateFor = crm.Create.ToHashSet(StringComparer.Ordinal),
             Lists = crm.Lists.ToHashSet(StringComparer.Ordinal),
+            StartsPaused = crm.StartsPaused,
             Poll = TimeSpan.FromMilliseconds(crm.PollMs),
             Reconcile = TimeSpan.FromMilliseconds(crm.ReconcileMs),
             RequestsPerSecond = destination.RequestsPerSecond,

@@ -48,6 +48,9 @@ internal sealed class MemoryCrm : ICrm
 
     public int Writes { get; private set; }
 
+    /// <summary>All that the connector wrote and the CRM took.</summary>
+    public List<CrmWrite> Written { get; } = [];
+
     /// <summary>Values that the connector put over another one: what a person lost by it.</summary>
     public List<(string Id, string Field, string? Was, string? Now)> Overwritten { get; } = [];
 
@@ -197,6 +200,7 @@ internal sealed class MemoryCrm : ICrm
         }
 
         Writes++;
+        Written.Add(write);
         return new CrmOutcome(CrmOutcomeKind.Done, Put((record ?? new CrmRecord { Kind = write.Kind, Id = "", CreatedAt = _time.GetUtcNow(), ContactIds = write.ContactIds }) with { Fields = fields, ExternalId = write.ExternalId ?? record?.ExternalId }, TimeSpan.Zero));
     }
 
