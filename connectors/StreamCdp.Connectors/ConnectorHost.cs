@@ -31,6 +31,9 @@ internal sealed class ConnectorHost : IAsyncDisposable
     /// <summary>How one is; null: there is none with this id.</summary>
     public DeliveryStatus? Status(string id) => Find(id)?.Status();
 
+    /// <summary>The CRM with this id; null: there is none, or it is no CRM.</summary>
+    public Crm.CrmConnection? Crm(string id) => Find(id) as Crm.CrmConnection;
+
     /// <summary>Holds one, and its actions; false: there is none with this id.</summary>
     public bool TryPause(string id, string reason) => TryChange(id, connection => connection.Pause(reason));
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
@@ -30,6 +31,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private readonly ILogger _logger;
     private readonly Channel<string> _replays = Channel.CreateBounded<string>(MaxReplays);
     private readonly Lock _lock = new();
+    private readonly SemaphoreSlim _turn = new(1); // The sync, its links and the connector: one at a time.
+    private readonly Func<IRequestGate, ICrm> _make;
 
     private CancellationTokenSource _interrupt = new();
     private CrmLinks? _links;
@@ -62,6 +65,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         _budget = new RequestBudget(settings.RequestsPerSecond, parts.Time);
         _random = new Random(parts.Seed);
         _letters = new DeadLetterWriter(parts, settings.Id);
+        _make = make;
         _crm = make(this);
         parts.Metrics.Begin(settings.Id);
     }
@@ -183,6 +187,83 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         }
     }
 
+    /// <summary>What the plan is made for.</summary>
+    public PlanHead PlanHead() => new(_settings.Id, PlanMapping.Of(_settings), _parts.Time.GetUtcNow());
+
+    /// <summary>All that the sync would do now, also while it is paused; nothing is changed. With a connector and a view of the links of its own, and within the same rate.</summary>
+    public async IAsyncEnumerable<PlanLine> PlanAsync([EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        await using ICrm crm = _make(this);
+        using CrmLinks links = OpenLinks();
+        using var members = new ChangeReader(_parts.Memberships, _parts.Profiles, new DestinationSettings { Id = _settings.Id, Kind = _settings.Kind }, DestinationCursor.Start, null);
+        await foreach (PlanLine line in new CrmPlanner(_settings, crm, links, _profiles).AllAsync(members, cancellationToken).ConfigureAwait(false))
+        {
+            yield return line;
+        }
+    }
+
+    /// <summary>Does what lines of a plan say, and nothing else; also while it is paused.</summary>
+    /// <param name="lines">Up to 100.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <returns>For each line why it was not applied, null: it was; and how many writes the CRM refused, which are dead letters.</returns>
+    public async Task<(IReadOnlyList<string?> Why, long Refused)> ApplyAsync(IReadOnlyList<PlanLine> lines, CancellationToken cancellationToken)
+    {
+        if (_stopped is not null)
+        {
+            return ([.. lines.Select(_ => _stopped)], 0);
+        }
+
+        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            OpenSync();
+            await PrepareAsync(cancellationToken).ConfigureAwait(false);
+            var planner = new CrmPlanner(_settings, _crm, _links!, _profiles);
+            Dictionary<string, CrmRecord> records = [];
+            foreach (IGrouping<string, PlanLine> same in lines.Where(line => line.Id is not null && line.Change != "make_field").GroupBy(line => line.Object))
+            {
+                foreach (CrmRecord record in await _crm.ReadAsync(Enum.Parse<CrmObject>(same.Key, ignoreCase: true), [.. same.Select(line => line.Id!).Distinct()], cancellationToken).ConfigureAwait(false))
+                {
+                    records[same.Key + record.Id] = record;
+                }
+            }
+
+            var only = new PlannedChanges();
+            string?[] why = new string?[lines.Count];
+            List<CrmRecord> toDo = [];
+            List<string> profileIds = [];
+            for (int i = 0; i < lines.Count; i++)
+            {
+                PlanLine line = lines[i];
+                PlanLine? now = line.Change == "make_field" ? line
+                    : line.Id is not null ? await planner.OfRecordAsync(records[line.Object + line.Id], cancellationToken).ConfigureAwait(false)
+                    : await planner.OfProfilesAsync([line.Profile!], cancellationToken).ConfigureAwait(false) is [var made, ..] ? made : null;
+                if (now is null)
+                {
+                    why[i] = "There is nothing to do any more: it was done since, or is as it was planned.";
+                }
+                else if (!now.ToJson().AsSpan().SequenceEqual(line.ToJson()))
+                {
+                    why[i] = "The record or its profile changed since. Make a new plan.";
+                }
+                else if (line.Change != "make_field")
+                {
+                    only.Add(line);
+                    toDo.AddRange(line.Id is not null ? [records[line.Object + line.Id]] : []);
+                    profileIds.AddRange(line.Profile is not null ? [line.Profile] : []);
+                }
+            }
+
+            long refused = _sync!.Refused;
+            await _sync.ProcessAsync(toDo, profileIds, [], cancellationToken, only).ConfigureAwait(false);
+            return (why, _sync.Refused - refused);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
     /// <summary>Works until there is nothing to do now.</summary>
     internal async Task DrainAsync(CancellationToken cancellationToken)
     {
@@ -195,6 +276,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
+        _turn.Dispose();
         _reader?.Dispose();
         _links?.Dispose();
         _letters.Dispose();
@@ -213,7 +295,16 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
     private async Task GoOnAsync(LogWake wake, CancellationToken cancellationToken)
     {
-        Open(wake.Signal);
+        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            Open(wake.Signal);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+
         while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
@@ -236,15 +327,22 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
     private void Open(WorkSignal? signal)
     {
+        OpenSync();
+        if (_reader is null)
+        {
+            DestinationCursor cursor = _links!.Cursor(LogsCursor) is { } saved ? JsonSerializer.Deserialize(saved, CursorJson.Default.DestinationCursor)! : DestinationCursor.Start;
+            _reader = new ChangeReader(_parts.Memberships, _parts.Profiles, new DestinationSettings { Id = _settings.Id, Kind = _settings.Kind, SendsProfiles = true }, cursor, signal);
+        }
+    }
+
+    private void OpenSync()
+    {
         if (_links is null)
         {
-            _links = new CrmLinks(_parts.StatePath, _settings.Id);
-            if (_links.Cursor(AccountCursor) is { } account && account != _settings.Account)
+            _links = OpenLinks();
+            if (_settings.StartsPaused && _links.Cursor(AccountCursor) is null)
             {
-                string path = _links.Path;
-                _links.Dispose();
-                _links = null;
-                throw new InvalidDataException($"{path} belongs to {account}, and the model now says {_settings.Account}: records of two accounts have the same numbers. Give the destination another id, or put back the address.");
+                _links.Save([], [(PausedCursor, "It begins held (start: paused). See what it would do: streamcdp connectors plan " + _settings.Id + "; then resume it.")]);
             }
 
             _links.Save([], [(AccountCursor, _settings.Account)]);
@@ -271,16 +369,22 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             _pauseChanged = false;
             _links.Save([], [(PausedCursor, _paused ?? "")]);
         }
-
-        if (_reader is null)
-        {
-            DestinationCursor cursor = _links.Cursor(LogsCursor) is { } saved ? JsonSerializer.Deserialize(saved, CursorJson.Default.DestinationCursor)! : DestinationCursor.Start;
-            _reader = new ChangeReader(_parts.Memberships, _parts.Profiles, new DestinationSettings { Id = _settings.Id, Kind = _settings.Kind, SendsProfiles = true }, cursor, signal);
-        }
     }
 
-    /// <summary>Does the next thing; false: there is nothing to do now.</summary>
-    private async Task<bool> StepAsync(CancellationToken cancellationToken)
+    private CrmLinks OpenLinks()
+    {
+        var links = new CrmLinks(_parts.StatePath, _settings.Id);
+        if (links.Cursor(AccountCursor) is { } account && account != _settings.Account)
+        {
+            string path = links.Path;
+            links.Dispose();
+            throw new InvalidDataException($"{path} belongs to {account}, and the model now says {_settings.Account}: records of two accounts have the same numbers. Give the destination another id, or put back the address.");
+        }
+
+        return links;
+    }
+
+    private async ValueTask PrepareAsync(CancellationToken cancellationToken)
     {
         if (!_isPrepared && _crm is ICrmPreparation preparation)
         {
@@ -295,7 +399,25 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             await _profiles.AppliedAsync(cancellationToken).ConfigureAwait(false); // While the engine recovers, its profiles are those of before.
             _isPrepared = true;
         }
+    }
 
+    /// <summary>Does the next thing; false: there is nothing to do now.</summary>
+    private async Task<bool> StepAsync(CancellationToken cancellationToken)
+    {
+        await _turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            await PrepareAsync(cancellationToken).ConfigureAwait(false);
+            return await WorkAsync(cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    private async Task<bool> WorkAsync(CancellationToken cancellationToken)
+    {
         bool hasWorked = false;
         while (_replays.Reader.TryPeek(out string? profileId))
         {

@@ -49,6 +49,9 @@ internal sealed record CrmLink
     /// <summary>Lists that it was put on.</summary>
     public List<string> Lists { get; set; } = [];
 
+    /// <summary>Lists of which it is not known whether it is on them: a change was begun and not ended, or a merge brought it there. They are said again.</summary>
+    public List<string> UnsureLists { get; set; } = [];
+
     /// <summary>Number of events written of it: part of their messageIds, so that a value that comes back later is no repeat.</summary>
     public long Sequence { get; set; }
 

@@ -134,18 +134,24 @@ internal sealed class CrmLinks : IDisposable
     public void BeginPresent() => Run("DELETE FROM present");
 
     /// <summary>The CRM has these.</summary>
-    public void AddPresent(IEnumerable<string> ids)
+    /// <returns>Those that were not noted yet.</returns>
+    public IReadOnlyList<string> AddPresent(IEnumerable<string> ids)
     {
+        List<string> added = [];
         using SqliteTransaction transaction = _connection.BeginTransaction();
         using SqliteCommand command = Command("INSERT OR IGNORE INTO present VALUES($id)", "$id");
         command.Transaction = transaction;
         foreach (string id in ids)
         {
             Set(command, id);
-            command.ExecuteNonQuery();
+            if (command.ExecuteNonQuery() == 1)
+            {
+                added.Add(id);
+            }
         }
 
         transaction.Commit();
+        return added;
     }
 
     /// <summary>Linked records that the CRM does not have, after an id.</summary>

@@ -27,6 +27,9 @@ internal sealed record CrmSettings
     /// <summary>Contacts that StreamCdp made are merged in the CRM when their persons turn out to be one.</summary>
     public bool MergesOwn { get; init; } = true;
 
+    /// <summary>Where it is new, it begins paused: somebody looks at its plan first.</summary>
+    public bool StartsPaused { get; init; }
+
     /// <summary>How often it asks for what is new.</summary>
     public TimeSpan Poll { get; init; } = TimeSpan.FromSeconds(5);
 

@@ -51,9 +51,10 @@ internal sealed class CrmSync
     /// <param name="profileIds">Canonical ids of profiles that may have changed.</param>
     /// <param name="cursors">Saved with the links.</param>
     /// <param name="cancellationToken">Gives up; what was done is done again.</param>
-    public async ValueTask ProcessAsync(IReadOnlyList<CrmRecord> records, IReadOnlyCollection<string> profileIds, IReadOnlyList<(string Name, string Value)> cursors, CancellationToken cancellationToken)
+    /// <param name="only">Nothing else is changed on either side, and what is left out is settled by the next look at it; null: all.</param>
+    public async ValueTask ProcessAsync(IReadOnlyList<CrmRecord> records, IReadOnlyCollection<string> profileIds, IReadOnlyList<(string Name, string Value)> cursors, CancellationToken cancellationToken, PlannedChanges? only = null)
     {
-        var round = new Round(_links);
+        var round = new Round(_links) { Only = only };
         await ObserveAsync(round, records, cancellationToken).ConfigureAwait(false);
         if (profileIds.Count > 0)
         {
@@ -70,7 +71,7 @@ internal sealed class CrmSync
         await ApplyAsync(round, cancellationToken).ConfigureAwait(false);
         foreach (CrmLink link in round.Links.Values)
         {
-            link.IsOpen = round.Unsettled.ContainsKey(link.Id) && link.Kind == CrmObject.Contact; // The next look at it settles it.
+            link.IsOpen = (round.Unsettled.ContainsKey(link.Id) || round.Held.Contains(link.Id)) && link.Kind == CrmObject.Contact; // The next look at it settles it.
         }
 
         _links.Save(round.Links.Values, cursors, round.Conflicts);
@@ -148,7 +149,7 @@ internal sealed class CrmSync
 
             if (record.Kind == CrmObject.Contact)
             {
-                _events.Contact(link, record, [.. Identifiers(record.Fields), .. round.Extra(record.Id)]);
+                _events.Contact(link, record, [.. Identifiers(_settings, record.Fields), .. round.Extra(record.Id)]);
                 round.Unsettled[link.Id] = link;
             }
             else
@@ -167,7 +168,8 @@ internal sealed class CrmSync
         }
     }
 
-    private static bool IsDoubtful(CrmLink link, CrmRecord record) =>
+    /// <summary>A list shows it otherwise than it was seen, and no newer.</summary>
+    internal static bool IsDoubtful(CrmLink link, CrmRecord record) =>
         link.IsDeleted || (link.EmittedMs > 0 && record.ModifiedAt is not null && record.ModifiedAt <= link.ModifiedAt && Hash(record) != link.Hash);
 
     private void ObserveGone(Round round, CrmLink link, string? mergedInto)
@@ -189,6 +191,15 @@ internal sealed class CrmSync
         if (link.Kind == CrmObject.Contact)
         {
             _events.ContactGone(link, mergedInto);
+            if (mergedInto is not null)
+            {
+                CrmLink survivor = round.Link(CrmObject.Contact, mergedInto);
+                survivor.UnsureLists = [.. _settings.Lists]; // CRMs give the survivor the loser's place on lists.
+                if (survivor is { IsDeleted: false, Hash.Length: > 0 })
+                {
+                    round.Unsettled[mergedInto] = survivor;
+                }
+            }
         }
         else
         {
@@ -199,9 +210,10 @@ internal sealed class CrmSync
         (link.Seen, link.ContactIds, link.Hash) = ([], [], "");
     }
 
-    private IEnumerable<ChangeIdentifier> Identifiers(IReadOnlyDictionary<string, JsonElement> fields)
+    /// <summary>Identifiers of a contact's person that its fields hold.</summary>
+    internal static IEnumerable<ChangeIdentifier> Identifiers(CrmSettings settings, IReadOnlyDictionary<string, JsonElement> fields)
     {
-        foreach (FieldRule rule in _settings.Fields.Where(rule => rule.Direction != SyncDirection.Out && rule.Value?.Root == PathRoot.Identifiers))
+        foreach (FieldRule rule in settings.Fields.Where(rule => rule.Direction != SyncDirection.Out && rule.Value?.Root == PathRoot.Identifiers))
         {
             if (fields.TryGetValue(rule.Field, out JsonElement value) && value.ValueKind == JsonValueKind.String && value.GetString() is { Length: > 0 and <= MaxIdentifier } text)
             {
@@ -244,7 +256,7 @@ internal sealed class CrmSync
                 }
             }
 
-            if (!hasContact && view.Segments.Any(_settings.CreateFor.Contains) && _links.OfProfile(CrmObject.Contact, view.Id).Count == 0)
+            if (!hasContact && view.Segments.Any(_settings.CreateFor.Contains) && _links.OfProfile(CrmObject.Contact, view.Id).Count == 0 && round.Only?.AllowsNew(view.Id, OutFields(_settings, view)) != false)
             {
                 without.Add(view);
             }
@@ -264,7 +276,7 @@ internal sealed class CrmSync
     /// <summary>Makes contacts, unless the CRM has them under our id or their e-mail.</summary>
     private async ValueTask CreateAsync(Round round, IReadOnlyList<ProfileView> views, CancellationToken cancellationToken)
     {
-        views = [.. views.Where(view => _links.Cursor(RefusedCursor(view.Id)) != Digest(OutFields(view), []))];
+        views = [.. views.Where(view => _links.Cursor(RefusedCursor(view.Id)) != Digest(OutFields(_settings, view), []))];
         List<CrmRecord> found = [];
         foreach (string[] emails in views.SelectMany(view => Values(view, "email")).Chunk(MaxWrites).DefaultIfEmpty([]))
         {
@@ -277,10 +289,10 @@ internal sealed class CrmSync
         foreach (ProfileView view in views)
         {
             string[] own = [.. Values(view, "email")];
-            CrmRecord? record = byExternalId.GetValueOrDefault(view.Id) ?? found.FirstOrDefault(one => Identifiers(one.Fields).Any(identifier => identifier.Type == "email" && own.Contains(identifier.Value, StringComparer.OrdinalIgnoreCase)));
+            CrmRecord? record = byExternalId.GetValueOrDefault(view.Id) ?? found.FirstOrDefault(one => Identifiers(_settings, one.Fields).Any(identifier => identifier.Type == "email" && own.Contains(identifier.Value, StringComparer.OrdinalIgnoreCase)));
             if (record is null)
             {
-                writes.Add((view, new CrmWrite { Kind = CrmObject.Contact, ExternalId = view.Id, Fields = OutFields(view) }));
+                writes.Add((view, new CrmWrite { Kind = CrmObject.Contact, ExternalId = view.Id, Fields = OutFields(_settings, view) }));
             }
             else if (round.Link(CrmObject.Contact, record.Id) is var link && link.Profile != view.Id)
             {
@@ -314,7 +326,7 @@ internal sealed class CrmSync
                         break;
                     case { Kind: CrmOutcomeKind.Refused }:
                         await RefuseAsync(view, write.Fields, outcome.Reason, cancellationToken).ConfigureAwait(false);
-                        _links.Save([], [(RefusedCursor(view.Id), Digest(OutFields(view), []))]); // Not again until there is something else to say.
+                        _links.Save([], [(RefusedCursor(view.Id), Digest(OutFields(_settings, view), []))]); // Not again until there is something else to say.
                         break;
                     default:
                         isLater = true;
@@ -378,47 +390,60 @@ internal sealed class CrmSync
         await ToListsAsync(round, meetings, cancellationToken).ConfigureAwait(false);
     }
 
-    private void Decide(Round round, Meeting meeting)
+    /// <summary>What is to be done with each mapped field of a contact and its profile: the one place where that is decided, for the sync and for a plan.</summary>
+    /// <param name="settings">The mapping.</param>
+    /// <param name="link">The contact as last seen, and what was agreed on.</param>
+    /// <param name="view">The profile.</param>
+    internal static IEnumerable<FieldDecision> Decide(CrmSettings settings, CrmLink link, ProfileView view)
     {
-        CrmLink link = meeting.Link;
-        foreach (FieldRule rule in _settings.Fields)
+        foreach (FieldRule rule in settings.Fields)
         {
             if (!link.Seen.ContainsKey(rule.Field) && rule.Direction == SyncDirection.In)
             {
                 continue; // This account has no such field.
             }
 
-            JsonElement value = Ours(meeting.View, rule, Theirs(link.Seen, rule.Field));
-            string? ours = CanonicalValue.Of(value);
             string? theirs = Theirs(link.Seen, rule.Field);
+            string? ours = CanonicalValue.Of(Ours(view, rule, theirs));
             AgreedPair? agreed = link.Agreed.GetValueOrDefault(rule.Field);
-            DateTimeOffset? oursAt = rule.Value?.Root == PathRoot.Traits ? meeting.View.TraitTime(rule.Value.Path[0]) : meeting.View.UpdatedAt;
+            DateTimeOffset? oursAt = rule.Value?.Root == PathRoot.Traits ? view.TraitTime(rule.Value.Path[0]) : view.UpdatedAt;
             (FieldStep step, bool isConflict) = FieldMerge.Decide(rule, ours, theirs, agreed, oursAt, link.ModifiedAt);
-            if (rule.Value?.Root == PathRoot.Identifiers && step == FieldStep.ToProfile)
+            if (step == FieldStep.ToProfile && (rule.Value?.Root == PathRoot.Identifiers || theirs?.Length > MaxTrait))
             {
-                step = FieldStep.Agree; // The observation brought it; a limit may have left it out.
+                step = FieldStep.Agree; // The observation brought the identifier, and a limit may have left it out; a text that is too long stays in the CRM.
             }
 
-            if (step == FieldStep.ToProfile && theirs?.Length > MaxTrait)
+            yield return new FieldDecision(rule, step, isConflict, ours, theirs, agreed is null);
+        }
+    }
+
+    private void Decide(Round round, Meeting meeting)
+    {
+        CrmLink link = meeting.Link;
+        foreach (FieldDecision field in Decide(_settings, link, meeting.View))
+        {
+            bool toCrm = field.Step == FieldStep.ToCrm;
+            if (field.Step is FieldStep.ToCrm or FieldStep.ToProfile && round.Only?.Allows(link.Id, field) == false)
             {
-                step = FieldStep.Agree;
+                round.Held.Add(link.Id);
+                continue;
             }
 
-            if (isConflict)
+            if (field.IsConflict)
             {
-                round.Conflicts.Add(new CrmConflict(_time.GetUtcNow(), link.Kind, link.Id, rule.Field, step == FieldStep.ToCrm ? ours : theirs, step == FieldStep.ToCrm ? theirs : ours));
+                round.Conflicts.Add(new CrmConflict(_time.GetUtcNow(), link.Kind, link.Id, field.Rule.Field, toCrm ? field.Ours : field.Theirs, toCrm ? field.Theirs : field.Ours));
             }
 
-            switch (step)
+            switch (field.Step)
             {
                 case FieldStep.Agree:
-                    link.Agreed[rule.Field] = new AgreedPair(ours, theirs);
+                    link.Agreed[field.Rule.Field] = new AgreedPair(field.Ours, field.Theirs);
                     break;
                 case FieldStep.ToProfile:
-                    meeting.In[rule] = CanonicalValue.Parse(theirs);
+                    meeting.In[field.Rule] = CanonicalValue.Parse(field.Theirs);
                     break;
                 case FieldStep.ToCrm:
-                    meeting.Out[rule] = CanonicalValue.Parse(ours);
+                    meeting.Out[field.Rule] = CanonicalValue.Parse(field.Ours);
                     break;
             }
         }
@@ -564,14 +589,7 @@ internal sealed class CrmSync
 
         foreach (ProfileView view in meetings.Select(meeting => meeting.View).DistinctBy(view => view.Id).ToList())
         {
-            CrmLink[] links = [.. ContactsOf(view).Select(id => round.Link(CrmObject.Contact, id)).Where(link => !link.IsDeleted && link.Hash.Length > 0)];
-            if (links.Length < 2)
-            {
-                continue;
-            }
-
-            CrmLink into = links.FirstOrDefault(link => !link.IsOurs) ?? links[0];
-            foreach (CrmLink from in links.Where(link => link.IsOurs && link != into))
+            if (OwnMerge(ContactsOf(view).Select(id => round.Link(CrmObject.Contact, id))) is (CrmLink from, CrmLink into) && round.Only?.AllowsMerge(from.Id, into.Id) != false)
             {
                 if (await _crm.MergeContactsAsync(from.Id, into.Id, cancellationToken).ConfigureAwait(false) is { } stays)
                 {
@@ -583,29 +601,67 @@ internal sealed class CrmSync
                     }
 
                     meetings.RemoveAll(meeting => meeting.Link == from || (stays != into.Id && meeting.Link == into));
-                    await ObserveAsync(round, records, cancellationToken).ConfigureAwait(false);
-                    break; // The next round sees what is left.
+                    await ObserveAsync(round, records, cancellationToken).ConfigureAwait(false); // The next round sees what is left.
                 }
             }
         }
     }
 
+    /// <summary>Of the contacts of one person, one that StreamCdp made and the one that it is to become part of; null: there is none to merge.</summary>
+    internal static (CrmLink From, CrmLink Into)? OwnMerge(IEnumerable<CrmLink> ofPerson)
+    {
+        CrmLink[] links = [.. ofPerson.Where(link => !link.IsDeleted && link.Hash.Length > 0)];
+        CrmLink? into = links.FirstOrDefault(link => !link.IsOurs) ?? links.FirstOrDefault();
+        return links.FirstOrDefault(link => link.IsOurs && link != into) is { } from ? (from, into!) : null;
+    }
+
+    /// <remarks>What is begun is remembered before: an answer that is lost leaves the contact on a list that its person may have left meanwhile (found by killing the process).</remarks>
     private async ValueTask ToListsAsync(Round round, List<Meeting> meetings, CancellationToken cancellationToken)
     {
         foreach (string list in _settings.Lists.Order(StringComparer.Ordinal))
         {
-            List<CrmLink> add = [.. meetings.Where(meeting => !meeting.Link.IsDeleted && meeting.View.Segments.Contains(list) && !meeting.Link.Lists.Contains(list)).Select(meeting => meeting.Link)];
-            List<CrmLink> remove = [.. meetings.Where(meeting => !meeting.Link.IsDeleted && !meeting.View.Segments.Contains(list) && meeting.Link.Lists.Contains(list)).Select(meeting => meeting.Link)];
+            List<CrmLink> add = [];
+            List<CrmLink> remove = [];
+            foreach (Meeting meeting in meetings)
+            {
+                if (ListStep(meeting.Link, meeting.View, list) is bool isOn)
+                {
+                    if (round.Only?.AllowsList(meeting.View.Id, list, isOn) == false)
+                    {
+                        round.Held.Add(meeting.Link.Id);
+                    }
+                    else
+                    {
+                        (isOn ? add : remove).Add(meeting.Link);
+                    }
+                }
+            }
+
+            if (add.Count + remove.Count > 0)
+            {
+                await ApplyAsync(round, cancellationToken).ConfigureAwait(false);
+                foreach (CrmLink link in add.Concat(remove).Where(link => !link.UnsureLists.Contains(list)))
+                {
+                    link.UnsureLists.Add(list);
+                }
+
+                SaveProgress(round);
+            }
+
             for (int i = 0; i < Math.Max(add.Count, remove.Count); i += MaxWrites)
             {
-                CrmLink[] now = [.. add.Skip(i).Take(MaxWrites), .. remove.Skip(i).Take(MaxWrites)];
-                IReadOnlyList<string> gone = await _crm.ChangeListAsync(list, [.. add.Skip(i).Take(MaxWrites).Select(link => link.Id)], [.. remove.Skip(i).Take(MaxWrites).Select(link => link.Id)], cancellationToken).ConfigureAwait(false);
-                foreach (CrmLink link in now)
+                CrmLink[] on = [.. add.Skip(i).Take(MaxWrites)];
+                CrmLink[] off = [.. remove.Skip(i).Take(MaxWrites)];
+                IReadOnlyList<string> gone = await _crm.ChangeListAsync(list, [.. on.Select(link => link.Id)], [.. off.Select(link => link.Id)], cancellationToken).ConfigureAwait(false);
+                foreach (CrmLink link in on.Concat(off))
                 {
-                    if (!link.Lists.Remove(list))
-                    {
-                        link.Lists.Add(list);
-                    }
+                    link.UnsureLists.Remove(list);
+                    link.Lists.Remove(list);
+                }
+
+                foreach (CrmLink link in on)
+                {
+                    link.Lists.Add(list);
                 }
 
                 if (gone.Count > 0)
@@ -614,6 +670,13 @@ internal sealed class CrmSync
                 }
             }
         }
+    }
+
+    /// <summary>Whether a contact is to be put on a list; false: taken off; null: it is where it belongs.</summary>
+    internal static bool? ListStep(CrmLink link, ProfileView view, string list)
+    {
+        bool belongs = view.Segments.Contains(list);
+        return !link.IsDeleted && (link.Lists.Contains(list) != belongs || link.UnsureLists.Contains(list)) ? belongs : null;
     }
 
     // ---- Parts ---------------------------------------------------------------------------------------------------------------------
@@ -675,13 +738,14 @@ internal sealed class CrmSync
 
     private IEnumerable<string> ContactsOf(ProfileView view) => Values(view, _crm.ContactIdType);
 
-    private static IEnumerable<string> Values(ProfileView view, string type) => view.Identifiers.Where(identifier => identifier.Type == type).Select(identifier => identifier.Value);
+    internal static IEnumerable<string> Values(ProfileView view, string type) => view.Identifiers.Where(identifier => identifier.Type == type).Select(identifier => identifier.Value);
 
     /// <summary>An identifier that names a profile for good: one of a device only where there is no other.</summary>
     private static IEnumerable<ChangeIdentifier> Best(ProfileView view) =>
         view.Identifiers.OrderBy(identifier => identifier.Type switch { "user_id" => 0, "anonymous_id" => 2, _ => 1 }).Take(1);
 
-    private Dictionary<string, JsonElement> OutFields(ProfileView view) => _settings.Fields
+    /// <summary>What a contact that is made gets.</summary>
+    internal static Dictionary<string, JsonElement> OutFields(CrmSettings settings, ProfileView view) => settings.Fields
         .Where(rule => rule.Direction != SyncDirection.In)
         .Select(rule => (rule.Field, Value: Ours(view, rule, theirs: null)))
         .Where(field => CanonicalValue.Of(field.Value) is not null)
@@ -708,12 +772,14 @@ internal sealed class CrmSync
 
     private static string? Theirs(IReadOnlyDictionary<string, JsonElement> fields, string name) => fields.TryGetValue(name, out JsonElement value) ? CanonicalValue.Of(value) : null;
 
-    private static string RefusedCursor(string profileId) => "refused:" + profileId;
+    /// <summary>Holds what a contact was refused with.</summary>
+    internal static string RefusedCursor(string profileId) => "refused:" + profileId;
 
-    private static string Hash(CrmRecord record) => Digest(record.Fields, record.ContactIds);
+    /// <summary>The same for the same record, as far as the sync looks at it.</summary>
+    internal static string Hash(CrmRecord record) => Digest(record.Fields, record.ContactIds);
 
     /// <summary>The same for the same values, whatever their order.</summary>
-    private static string Digest(IReadOnlyDictionary<string, JsonElement> fields, IReadOnlyList<string> contactIds)
+    internal static string Digest(IReadOnlyDictionary<string, JsonElement> fields, IReadOnlyList<string> contactIds)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         foreach ((string name, JsonElement value) in fields.OrderBy(pair => pair.Key, StringComparer.Ordinal))
@@ -751,6 +817,12 @@ internal sealed class CrmSync
         public Dictionary<string, CrmLink> Unsettled { get; } = new(StringComparer.Ordinal);
 
         public List<CrmConflict> Conflicts { get; } = [];
+
+        /// <summary>All that may be changed; null: everything.</summary>
+        public PlannedChanges? Only { get; init; }
+
+        /// <summary>Contacts of which <see cref="Only"/> left something out.</summary>
+        public HashSet<string> Held { get; } = new(StringComparer.Ordinal);
 
         /// <summary>Something was appended that is not applied yet.</summary>
         public bool HasEvents { get; set; }

@@ -32,6 +32,26 @@ internal enum FieldStep
     ToCrm,
 }
 
+/// <summary>What was decided of one field of a record and its profile.</summary>
+/// <param name="Rule">Of the mapping.</param>
+/// <param name="Step">What is to be done.</param>
+/// <param name="IsConflict">Both sides had changed to different values.</param>
+/// <param name="Ours">Canonical text of the profile's value; null: none.</param>
+/// <param name="Theirs">Canonical text of the record's value; null: none.</param>
+/// <param name="IsFirst">These two never met.</param>
+internal sealed record FieldDecision(FieldRule Rule, FieldStep Step, bool IsConflict, string? Ours, string? Theirs, bool IsFirst)
+{
+    /// <summary>Why, for people.</summary>
+    public string Why => this switch
+    {
+        { Rule.Direction: SyncDirection.Out } => "direction out",
+        { Rule.Direction: SyncDirection.In } => "direction in",
+        { IsConflict: true } => (IsFirst ? "both have a value and never met: " : "both changed: ") + Rule.Policy switch { SyncPolicy.CrmWins => "crm_wins", SyncPolicy.StreamCdpWins => "streamcdp_wins", SyncPolicy.Newest => "newest", _ => "fill_empty" },
+        { Step: FieldStep.ToCrm } => IsFirst ? "only the profile has it" : "only the profile changed",
+        _ => IsFirst ? "only the CRM has it" : "only the CRM changed",
+    };
+}
+
 /// <summary>Decides one field: a three-way merge whose base is what both sides last agreed on.</summary>
 /// <remarks>
 /// By values and never by time, except for <see cref="SyncPolicy.Newest"/>: "timestamps tell you when, not what". So an echo of our own write changes nothing, however late it comes.

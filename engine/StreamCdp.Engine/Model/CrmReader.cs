@@ -3,7 +3,7 @@ namespace StreamCdp.Engine.Model;
 /// <summary>Reads a CRM: hubspot, tryton.</summary>
 internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits)
 {
-    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "poll", "reconcile", "api_version", "allow_http", "at_most", "actions"];
+    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "start", "poll", "reconcile", "api_version", "allow_http", "at_most", "actions"];
 
     private const string HubSpot = "https://api.hubapi.com";
 
@@ -75,6 +75,7 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
                 Fields = Fields(contacts),
                 Create = contacts.Segments("create"),
                 Lists = contacts.Segments("lists"),
+                StartsPaused = draft.OneOf(item.Keys, "start", new Dictionary<string, bool> { ["paused"] = true, ["running"] = false }, false),
                 PollMs = item.Duration("poll", 5_000, 1_000, 3_600_000, "1s to 1h"),
                 ReconcileMs = item.Duration("reconcile", 24L * 3600 * 1000, 60_000, 30L * 24 * 3600 * 1000, "1m to 30d"),
             },

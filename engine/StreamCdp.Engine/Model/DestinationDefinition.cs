@@ -190,6 +190,9 @@ public sealed record CrmDefinition
     /// <summary>Segments that are lists in the CRM.</summary>
     public IReadOnlyList<string> Lists { get; init; } = [];
 
+    /// <summary>A new one begins paused, so that somebody looks at its plan first.</summary>
+    public bool StartsPaused { get; init; }
+
     /// <summary>How often it is asked for what is new, ms.</summary>
     public long PollMs { get; init; } = 5_000;
 

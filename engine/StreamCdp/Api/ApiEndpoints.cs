@@ -119,6 +119,8 @@ public static class ApiEndpoints
         endpoints.MapGet("/v1/connectors", gate.Secured("read", connector.ListAsync));
         endpoints.MapPost("/v1/connectors/{id}/pause", gate.Secured("admin", connector.PauseAsync));
         endpoints.MapPost("/v1/connectors/{id}/resume", gate.Secured("admin", connector.ResumeAsync));
+        endpoints.MapPost("/v1/connectors/{id}/plan", gate.Secured("admin", connector.PlanAsync));
+        endpoints.MapPost("/v1/connectors/{id}/apply", gate.Secured("admin", connector.ApplyAsync));
     }
 
     /// <summary>Maps the pages behind the links of mails; no key is needed, the links are signed.</summary>

@@ -1,11 +1,18 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Text.Json;
+using System.Text.Json.Nodes;
+using Microsoft.AspNetCore.Http.Features;
 using StreamCdp.Connectors;
+using StreamCdp.Connectors.Crm;
 
 namespace StreamCdp.Api;
 
-/// <summary>The destinations: how each is, and pausing and resuming it. No secret is in an answer.</summary>
+/// <summary>The destinations: how each is, pausing and resuming it, and what a CRM's sync would do. No secret is in an answer.</summary>
 internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
 {
+    private const int MaxPlanLines = 100;
+    private const long MaxPlanBytes = 16 << 20;
+
     /// <summary><c>GET /v1/connectors</c>.</summary>
     public async Task<ApiProblem?> ListAsync(HttpContext context)
     {
@@ -29,6 +36,136 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
 
     /// <summary><c>POST /v1/connectors/{id}/resume</c>.</summary>
     public Task<ApiProblem?> ResumeAsync(HttpContext context) => ChangeAsync(context, (host, id) => host.TryResume(id));
+
+    /// <summary><c>POST /v1/connectors/{id}/plan</c>: one JSON document a line, as they are found: a head, the changes, and their number or what went wrong.</summary>
+    public async Task<ApiProblem?> PlanAsync(HttpContext context)
+    {
+        if (!ApiRequest.TryNumber(context.Request, "limit", int.MaxValue, 1, int.MaxValue, out int limit, out ApiProblem? problem) || !TryCrm(context, out CrmConnection? crm, out problem))
+        {
+            return problem;
+        }
+
+        context.Response.ContentType = "application/x-ndjson";
+        context.Response.Headers.CacheControl = "no-store";
+        await WriteLineAsync(context, new JsonObject { ["plan"] = JsonSerializer.SerializeToNode(crm.PlanHead(), PlanJson.Default.PlanHead) });
+        var counts = new PlanCounts { IsComplete = true };
+        try
+        {
+            await foreach (PlanLine line in crm.PlanAsync(context.RequestAborted).WithCancellation(context.RequestAborted))
+            {
+                if (limit-- == 0)
+                {
+                    counts.IsComplete = false;
+                    break;
+                }
+
+                counts.Add(line);
+                await context.Response.Body.WriteAsync((byte[])[.. line.ToJson(), (byte)'\n'], context.RequestAborted);
+            }
+
+            await WriteLineAsync(context, new JsonObject { ["counts"] = JsonSerializer.SerializeToNode(counts, PlanJson.Default.PlanCounts) });
+        }
+        catch (Exception exception) when (exception is DestinationUnavailableException or DestinationMustPauseException or InvalidDataException)
+        {
+            await WriteLineAsync(context, new JsonObject { ["error"] = exception.Message });
+        }
+
+        return null;
+    }
+
+    /// <summary><c>POST /v1/connectors/{id}/apply</c>: the head of a plan and up to 100 of its lines.</summary>
+    public async Task<ApiProblem?> ApplyAsync(HttpContext context)
+    {
+        if (!TryCrm(context, out CrmConnection? crm, out ApiProblem? problem))
+        {
+            return problem;
+        }
+
+        if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } most)
+        {
+            most.MaxRequestBodySize = MaxPlanBytes;
+        }
+
+        PlanHead? head = null;
+        List<PlanLine> lines = [];
+        using var reader = new StreamReader(context.Request.Body);
+        try
+        {
+            while (await reader.ReadLineAsync(context.RequestAborted) is { } text)
+            {
+                if (text.Length == 0)
+                {
+                    continue;
+                }
+
+                if (head is null)
+                {
+                    head = JsonNode.Parse(text)?["plan"]?.Deserialize(PlanJson.Default.PlanHead) ?? throw new JsonException();
+                    continue;
+                }
+
+                lines.Add(PlanLine.Parse(System.Text.Encoding.UTF8.GetBytes(text)));
+            }
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            head = null;
+        }
+
+        if (head is null || lines.Count is 0 or > MaxPlanLines || lines.Exists(line => !line.IsWhole))
+        {
+            return ApiProblem.BadRequest("bad_plan", $"The body must be the first line of a plan and 1 to {MaxPlanLines} of its changes, each on a line of its own and unchanged.");
+        }
+
+        PlanHead now = crm.PlanHead();
+        if (head.Connector != now.Connector || head.Mapping != now.Mapping)
+        {
+            return new ApiProblem(StatusCodes.Status409Conflict, "other_plan", $"The plan was made for {head.Connector} with another mapping than it has now. Make a new plan.");
+        }
+
+        try
+        {
+            (IReadOnlyList<string?> why, long refused) = await crm.ApplyAsync(lines, context.RequestAborted);
+            await ApiJson.WriteAsync(context, (why, refused), static (json, result) =>
+            {
+                json.WriteStartObject();
+                json.WriteNumber("applied"u8, result.why.Count(one => one is null));
+                json.WriteNumber("refused"u8, result.refused);
+                json.WriteStartArray("not_applied"u8);
+                for (int i = 0; i < result.why.Count; i++)
+                {
+                    if (result.why[i] is { } reason)
+                    {
+                        json.WriteStartObject();
+                        json.WriteNumber("line"u8, i + 1);
+                        json.WriteString("why"u8, reason);
+                        json.WriteEndObject();
+                    }
+                }
+
+                json.WriteEndArray();
+                json.WriteEndObject();
+            });
+            return null;
+        }
+        catch (Exception exception) when (exception is DestinationUnavailableException or DestinationMustPauseException or TimeoutException or InvalidDataException)
+        {
+            int seconds = exception is DestinationUnavailableException { RetryAfter: { } wish } ? (int)Math.Ceiling(wish.TotalSeconds) : 5;
+            return new ApiProblem(StatusCodes.Status503ServiceUnavailable, "not_now", $"{exception.Message} Some of these lines may be done; apply them again: what is done is not done twice.", seconds);
+        }
+    }
+
+    private bool TryCrm(HttpContext context, [NotNullWhen(true)] out CrmConnection? crm, [NotNullWhen(false)] out ApiProblem? problem)
+    {
+        string id = ApiRequest.RawSegment(context, fromEnd: 2);
+        crm = connectors?.Crm(id);
+        problem = crm is not null ? null
+            : connectors?.Status(id) is not null ? new ApiProblem(StatusCodes.Status409Conflict, "no_crm", $"'{id}' is no CRM: what waits for it is sent as it is, and streamcdp connectors tells how much that is.")
+            : ApiProblem.NotFound("unknown_connector", $"This server has no connector '{id}'; GET /v1/connectors lists them.");
+        return crm is not null;
+    }
+
+    private static ValueTask WriteLineAsync(HttpContext context, JsonObject line) => context.Response.Body.WriteAsync((byte[])[.. JsonSerializer.SerializeToUtf8Bytes(line), (byte)'\n'], context.RequestAborted);
 
     private async Task<ApiProblem?> ChangeAsync(HttpContext context, Func<ConnectorHost, string, bool> change)
     {

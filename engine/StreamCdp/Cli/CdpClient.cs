@@ -90,6 +90,40 @@ internal sealed class CdpClient : IDisposable
         return await SendAsync(request, cancellationToken).ConfigureAwait(false);
     }
 
+    /// <summary>POST of text that is JSON already, a line each; null for 404. A server that is busy is asked again a few times.</summary>
+    public async Task<JsonElement?> PostLinesAsync(string path, string lines, CancellationToken cancellationToken)
+    {
+        for (int attempt = 1; ; attempt++)
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = new StringContent(lines, Encoding.UTF8, "application/x-ndjson") };
+            try
+            {
+                return await SendAsync(request, cancellationToken).ConfigureAwait(false);
+            }
+            catch (ServerBusyException exception) when (attempt < MaxAttempts)
+            {
+                await Task.Delay(exception.RetryAfter, cancellationToken).ConfigureAwait(false);
+            }
+        }
+    }
+
+    /// <summary>The lines of an answer to a POST, as they come; null for 404.</summary>
+    public async IAsyncEnumerable<string> LinesAsync(string path, string missing, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Post, path);
+        using HttpResponseMessage? response = await HeadersAsync(request, cancellationToken).ConfigureAwait(false);
+        if (response is null)
+        {
+            throw new CliException(missing);
+        }
+
+        using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancellationToken).ConfigureAwait(false));
+        while (await reader.ReadLineAsync(cancellationToken).ConfigureAwait(false) is { } line)
+        {
+            yield return line;
+        }
+    }
+
     /// <summary>A text such as /metrics, or null where it is away.</summary>
     public async Task<string?> TextAsync(string path, CancellationToken cancellationToken)
     {
@@ -123,10 +157,25 @@ internal sealed class CdpClient : IDisposable
 
     private async Task<JsonElement?> SendAsync(HttpRequestMessage request, CancellationToken cancellationToken)
     {
+        using HttpResponseMessage? response = await HeadersAsync(request, cancellationToken).ConfigureAwait(false);
+        return response is null ? null : Parse(await response.Content.ReadAsByteArrayAsync(cancellationToken).ConfigureAwait(false), $"{request.Method} {request.RequestUri}");
+    }
+
+    /// <summary>A successful answer, whose body comes still; null for 404.</summary>
+    private async Task<HttpResponseMessage?> HeadersAsync(HttpRequestMessage request, CancellationToken cancellationToken)
+    {
         string what = $"{request.Method} {request.RequestUri}";
+        HttpResponseMessage? response = null;
         try
         {
-            using HttpResponseMessage response = await _http.SendAsync(request, cancellationToken).ConfigureAwait(false);
+            response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellationToken).ConfigureAwait(false);
+            if (response.IsSuccessStatusCode)
+            {
+                HttpResponseMessage good = response;
+                response = null;
+                return good;
+            }
+
             byte[] body = await response.Content.ReadAsByteArrayAsync(cancellationToken).ConfigureAwait(false);
             return response.StatusCode switch
             {
@@ -135,8 +184,7 @@ internal sealed class CdpClient : IDisposable
                     $"{Address} refused the key ({(int)response.StatusCode}): {Reason(body)} Give a key of the model's api_keys with --key-file or STREAMCDP_API_KEY."),
                 HttpStatusCode.TooManyRequests or HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout => throw new ServerBusyException(
                     $"{what} answered {(int)response.StatusCode}: {Reason(body)}", response.Headers.RetryAfter?.Delta ?? s_retryAfter),
-                _ when !response.IsSuccessStatusCode => throw new CliException($"{what} answered {(int)response.StatusCode}: {Reason(body)}"),
-                _ => Parse(body, what),
+                _ => throw new CliException($"{what} answered {(int)response.StatusCode}: {Reason(body)}"),
             };
         }
         catch (HttpRequestException exception)
@@ -146,6 +194,10 @@ internal sealed class CdpClient : IDisposable
         catch (TaskCanceledException exception) when (!cancellationToken.IsCancellationRequested)
         {
             throw new CliException($"{what} did not answer within {_http.Timeout.TotalSeconds.ToString(CultureInfo.InvariantCulture)} s.", inner: exception);
+        }
+        finally
+        {
+            response?.Dispose();
         }
     }
 

@@ -20,10 +20,13 @@ internal static class ConnectorsCommand
             "connectors",
             "How each destination is: state, lag, counts since the server started, and what is to be done. Pauses and resumes one.",
             "streamcdp connectors",
-            "streamcdp connectors --pause hook")
+            "streamcdp connectors --pause hook",
+            "streamcdp connectors plan hubspot")
         {
             pause,
             resume,
+            ConnectorPlanCommand.CreatePlan(),
+            ConnectorPlanCommand.CreateApply(),
         };
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>

@@ -52,6 +52,8 @@ public sealed class CrmConvergenceTests
                 bool isElsewhere = rule.Field == "email" && theirs is not null && await world.FindAsync("email", theirs.Trim('"')) is { } holder && holder.Id != view.Id; // A limit keeps the two persons apart.
                 Assert.True(isElsewhere || IsExplained(rule, ours, theirs), $"seed {seed}: contact {contact.Id}, {rule.Field}: profile {ours}, CRM {theirs}");
             }
+
+            Assert.True(view.Segments.Contains("fans") == (world.Crm.Lists.GetValueOrDefault("fans")?.Contains(contact.Id) == true), $"seed {seed}: contact {contact.Id} is on the list fans, or not, other than its person");
         }
 
         foreach (string user in s_users)

@@ -202,6 +202,42 @@ public sealed class CrmSyncTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task A_list_change_whose_answer_was_lost_is_taken_back_where_the_person_left_meanwhile()
+    {
+        string id = _world.Crm.Make(CrmObject.Contact, ("email", "a@b.c"));
+        await _world.QuietAsync();
+        _world.Crm.AfterListChange = () => throw new InvalidOperationException("killed");
+        await _world.IdentifyAsync("u1", """{"email":"a@b.c","fan":true}""");
+        await _world.PassAsync(TimeSpan.FromMinutes(1));
+        await Assert.ThrowsAsync<InvalidOperationException>(_world.DrainAsync);
+        Assert.Contains(id, _world.Crm.Lists["fans"]);
+
+        _world.Crm.AfterListChange = () => { };
+        await _world.IdentifyAsync("u1", """{"fan":false}""");
+        await _world.QuietAsync();
+
+        Assert.DoesNotContain(id, _world.Crm.Lists["fans"]);
+    }
+
+    [Fact]
+    public async Task A_merge_that_brings_a_contact_onto_a_list_is_taken_back_where_its_person_does_not_belong_there()
+    {
+        string fan = _world.Crm.Make(CrmObject.Contact, ("email", "a@b.c"));
+        await _world.IdentifyAsync("u1", """{"email":"a@b.c","fan":true}""");
+        await _world.QuietAsync();
+        Assert.Contains(fan, _world.Crm.Lists["fans"]);
+
+        string other = _world.Crm.Make(CrmObject.Contact, ("email", "b@b.c"));
+        await _world.IdentifyAsync("u2", """{"email":"b@b.c"}"""); // Two persons: user_id has a limit of 1.
+        await _world.QuietAsync();
+        _world.Crm.Merge(fan, other, mints: false);
+        Assert.Contains(other, _world.Crm.Lists["fans"]);
+        await _world.QuietAsync();
+
+        Assert.Equal((await _world.FindAsync("crm_contact_id", other))!.Segments.Contains("fans"), _world.Crm.Lists["fans"].Contains(other));
+    }
+
+    [Fact]
     public async Task A_list_follows_its_segment()
     {
         await _world.IdentifyAsync("u1", """{"email":"a@b.c","fan":true}""");

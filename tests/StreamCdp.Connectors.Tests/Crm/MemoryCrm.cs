@@ -44,9 +44,15 @@ internal sealed class MemoryCrm : ICrm
     /// <summary>Its fields, as it tells them.</summary>
     public IReadOnlyList<CrmField>? Described { get; init; }
 
+    /// <summary>After a list was changed, before the answer.</summary>
+    public Action AfterListChange { get; set; } = () => { };
+
     public int Requests { get; private set; }
 
     public int Writes { get; private set; }
+
+    /// <summary>All that the connector wrote and the CRM took.</summary>
+    public List<CrmWrite> Written { get; } = [];
 
     /// <summary>Values that the connector put over another one: what a person lost by it.</summary>
     public List<(string Id, string Field, string? Was, string? Now)> Overwritten { get; } = [];
@@ -91,6 +97,14 @@ internal sealed class MemoryCrm : ICrm
         foreach (string gone in mints ? (string[])[from, into] : [from])
         {
             Put(Find(gone)! with { IsDeleted = true, MergedInto = stays }, TimeSpan.Zero);
+        }
+
+        foreach (HashSet<string> list in Lists.Values)
+        {
+            if (list.Remove(from) | (mints && list.Remove(into)))
+            {
+                list.Add(stays);
+            }
         }
 
         foreach (CrmRecord deal in Living(CrmObject.Deal).Where(deal => deal.ContactIds.Any(contact => contact == from || (mints && contact == into))).ToList())
@@ -147,6 +161,7 @@ internal sealed class MemoryCrm : ICrm
                 string[] gone = [.. add.Where(id => Find(id)?.IsDeleted != false)];
                 members.UnionWith(add.Except(gone));
                 members.ExceptWith(remove);
+                AfterListChange();
                 return gone;
             },
             cancellationToken);
@@ -188,6 +203,7 @@ internal sealed class MemoryCrm : ICrm
         }
 
         Writes++;
+        Written.Add(write);
         return new CrmOutcome(CrmOutcomeKind.Done, Put((record ?? new CrmRecord { Kind = write.Kind, Id = "", CreatedAt = _time.GetUtcNow(), ContactIds = write.ContactIds }) with { Fields = fields, ExternalId = write.ExternalId ?? record?.ExternalId }, TimeSpan.Zero));
     }
 

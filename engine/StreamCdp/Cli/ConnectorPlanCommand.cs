@@ -1,0 +1,175 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text;
+using System.Text.Json;
+
+namespace StreamCdp.Cli;
+
+/// <summary><c>streamcdp connectors plan|apply</c>.</summary>
+internal static class ConnectorPlanCommand
+{
+    private const int LinesOfRequest = 100;
+
+    private static readonly (string Name, string One, string Many)[] s_counts =
+    [
+        ("contacts_to_create", "contact to create", "contacts to create"), ("fields_to_write", "field to write", "fields to write"), ("fields_to_take", "value to take into profiles", "values to take into profiles"),
+        ("conflicts", "conflict", "conflicts"), ("list_entries", "contact to put on a list", "contacts to put on lists"), ("list_exits", "contact to take off a list", "contacts to take off lists"),
+        ("merges", "contact to merge", "contacts to merge"), ("links", "contact to link with its profile", "contacts to link with their profiles"), ("new_profiles", "new profile", "new profiles"),
+        ("records", "deal or other record that is news", "deals and other records that are news"), ("gone", "record that is gone", "records that are gone"), ("fields_to_make", "field to make", "fields to make"),
+    ];
+
+    /// <summary><c>plan ID</c>.</summary>
+    public static Command CreatePlan()
+    {
+        var id = new Argument<string>("ID") { Description = "Id of a CRM in the model's destinations." };
+        var file = new Option<string?>("--out") { Description = "Write the plan to this file, for apply, and print the numbers alone.", HelpName = "FILE" };
+        var json = new Option<bool>("--json") { Description = "Print the plan as JSON, one document a line." };
+        var limit = new Option<int?>("--limit") { Description = "End after so many changes. Default: all.", HelpName = "N" };
+        var server = new ServerOptions();
+        var command = new CommandWithExamples(
+            "plan",
+            "What the sync with a CRM would do now, record by record and field by field, with the reason. Nothing is changed. Works while it is paused: look before the first run.",
+            "streamcdp connectors plan hubspot",
+            "streamcdp connectors plan hubspot --out plan.json") { id, file, json, limit };
+        server.AddTo(command);
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            using CdpClient client = server.Connect(parsed);
+            TextWriter output = parsed.InvocationConfiguration.Output;
+            string connector = parsed.GetValue(id)!;
+            string path = $"/v1/connectors/{Uri.EscapeDataString(connector)}/plan" + (parsed.GetValue(limit) is { } most ? string.Create(CultureInfo.InvariantCulture, $"?limit={most}") : "");
+            using StreamWriter? written = parsed.GetValue(file) is { } name ? File.CreateText(name) : null;
+            bool hasEnded = false;
+            await foreach (string line in client.LinesAsync(path, $"{client.Address} has no connector {connector}; streamcdp connectors lists them.", cancellationToken).ConfigureAwait(false))
+            {
+                using JsonDocument document = JsonDocument.Parse(line);
+                JsonElement root = document.RootElement;
+                if (root.TryGetProperty("error", out JsonElement error))
+                {
+                    throw new CliException($"The plan ends here: {error.GetString()} Make it again later.");
+                }
+
+                hasEnded = root.TryGetProperty("counts", out JsonElement counts);
+                await (written ?? (parsed.GetValue(json) ? output : TextWriter.Null)).WriteLineAsync(line).ConfigureAwait(false);
+                if (written is not null || !parsed.GetValue(json))
+                {
+                    await (hasEnded ? WriteCountsAsync(output, counts) : written is null && !root.TryGetProperty("plan", out _) ? WriteAsync(output, root) : Task.CompletedTask).ConfigureAwait(false);
+                }
+            }
+
+            return hasEnded ? CommandLine.Ok : throw new CliException("The plan was cut off. Make it again.");
+        });
+        return command;
+    }
+
+    /// <summary><c>apply FILE</c>.</summary>
+    public static Command CreateApply()
+    {
+        var file = new Argument<string>("FILE") { Description = "A plan of streamcdp connectors plan ID --out FILE; lines may be taken out of it." };
+        var server = new ServerOptions();
+        var command = new CommandWithExamples("apply", "Do exactly what a plan says. A change whose record or profile is another now than in the plan is not made, and named.", "streamcdp connectors apply plan.json") { file };
+        server.AddTo(command);
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            using CdpClient client = server.Connect(parsed);
+            using StreamReader reader = Open(parsed.GetValue(file)!);
+            string head = await reader.ReadLineAsync(cancellationToken).ConfigureAwait(false) ?? "";
+            string path = $"/v1/connectors/{Uri.EscapeDataString(Connector(head, parsed.GetValue(file)!))}/apply";
+            (long applied, long refused, long left, long number) = (0, 0, 0, 1);
+            List<string> some = [];
+            for (bool isMore = true; isMore;)
+            {
+                string? line = await reader.ReadLineAsync(cancellationToken).ConfigureAwait(false);
+                isMore = line is not null;
+                if (isMore && line!.Length > 0 && !line.StartsWith("{\"counts\":", StringComparison.Ordinal))
+                {
+                    some.Add(line);
+                }
+
+                if (some.Count == LinesOfRequest || (!isMore && some.Count > 0))
+                {
+                    JsonElement answer = await client.PostLinesAsync(path, new StringBuilder().AppendJoin('\n', some.Prepend(head)).ToString(), cancellationToken).ConfigureAwait(false)
+                        ?? throw new CliException($"{client.Address} has no such connector; streamcdp connectors lists them.");
+                    applied += answer.GetProperty("applied").GetInt64();
+                    refused += answer.GetProperty("refused").GetInt64();
+                    foreach (JsonElement one in answer.GetProperty("not_applied").EnumerateArray())
+                    {
+                        left++;
+                        await parsed.InvocationConfiguration.Output.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"change {number + one.GetProperty("line").GetInt64() - 1}: {one.GetProperty("why").GetString()}")).ConfigureAwait(false);
+                    }
+
+                    number += some.Count;
+                    some.Clear();
+                }
+            }
+
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"{applied} applied, {left} not applied.{(refused > 0 ? $" {refused} writes were refused by the CRM: see streamcdp dead-letters list --reason destination_refused." : "")}")).ConfigureAwait(false);
+            return left == 0 ? CommandLine.Ok : CommandLine.Failed;
+        });
+        return command;
+    }
+
+    private static StreamReader Open(string path)
+    {
+        try
+        {
+            return File.OpenText(path);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new CliException($"{path} cannot be read: {exception.Message}", inner: exception);
+        }
+    }
+
+    private static string Connector(string head, string file)
+    {
+        try
+        {
+            using JsonDocument document = JsonDocument.Parse(head);
+            return document.RootElement.GetProperty("plan").GetProperty("connector").GetString()!;
+        }
+        catch (Exception exception) when (exception is JsonException or KeyNotFoundException or InvalidOperationException)
+        {
+            throw new CliException($"{file} is no plan: its first line should be that of streamcdp connectors plan ID --out FILE.", inner: exception);
+        }
+    }
+
+    private static async Task WriteAsync(TextWriter output, JsonElement line)
+    {
+        string Text(string name) => line.TryGetProperty(name, out JsonElement value) ? value.ToString() : "";
+        string record = $"{Text("object")} {Text("id")}";
+        await output.WriteLineAsync(Text("change") switch
+        {
+            "create" => $"new contact for profile {Text("profile")}",
+            "new_profile" => $"{record} becomes a new profile",
+            "merge" => $"{record} is merged into {Text("into")}: both are profile {Text("profile")}",
+            "gone" => $"{record} is gone{(Text("into") is { Length: > 0 } into ? ", it became part of " + into : "")}",
+            "record" => $"{record} is news",
+            "make_field" => $"field {Text("id")} is made",
+            _ => $"{record} and profile {Text("profile")}{(Text("links") == "True" ? " are linked" : "")}",
+        }).ConfigureAwait(false);
+        foreach (JsonElement field in line.GetProperty("fields").EnumerateArray())
+        {
+            bool toCrm = field.GetProperty("to").GetString() == "crm";
+            (string from, string to) = toCrm ? ("crm", "profile") : ("profile", "crm");
+            await output.WriteLineAsync($"  {field.GetProperty("field").GetString()}: {Value(field, from)} becomes {Value(field, to)} in the {(toCrm ? "CRM" : "profile")} ({field.GetProperty("why").GetString()})").ConfigureAwait(false);
+        }
+
+        foreach ((string name, string what) in ((string, string)[])[("on", "put on"), ("off", "taken off")])
+        {
+            foreach (JsonElement list in line.GetProperty(name).EnumerateArray())
+            {
+                await output.WriteLineAsync($"  {what} the list {list.GetString()}").ConfigureAwait(false);
+            }
+        }
+    }
+
+    private static string Value(JsonElement field, string name) => field.GetProperty(name) is { ValueKind: not JsonValueKind.Null } value ? value.GetRawText() : "nothing";
+
+    private static Task WriteCountsAsync(TextWriter output, JsonElement counts)
+    {
+        string[] parts = [.. s_counts.Select(count => (count, Number: counts.GetProperty(count.Name).GetInt64())).Where(pair => pair.Number > 0).Select(pair => string.Create(CultureInfo.InvariantCulture, $"{pair.Number} {(pair.Number == 1 ? pair.count.One : pair.count.Many)}"))];
+        string text = parts.Length == 0 ? "Nothing to do: both sides hold what they should." : string.Join(", ", parts) + ".";
+        return output.WriteLineAsync(counts.GetProperty("is_complete").GetBoolean() ? text : text + " There is more: the limit was reached.");
+    }
+}

@@ -1,0 +1,128 @@
+using System.Net;
+using System.Text;
+using StreamCdp.HubSpotEmulator;
+
+namespace StreamCdp.Integration.Tests;
+
+/// <summary>A whole server whose CRM begins held: look at the plan, apply it, let it go on.</summary>
+public sealed class ServerCrmPlanTests : IAsyncLifetime
+{
+    private const string TokenVariable = "STREAMCDP_TEST_HUBSPOT_TOKEN";
+
+    private readonly string _data = Directory.CreateTempSubdirectory("streamcdp-plan-").FullName;
+    private EmulatedHubSpot _hubspot = null!;
+
+    public async ValueTask InitializeAsync()
+    {
+        Environment.SetEnvironmentVariable(TokenVariable, EmulatedHubSpot.PrivateAppToken);
+        _hubspot = await EmulatedHubSpot.StartAsync(TimeProvider.System, cancellationToken: TestContext.Current.CancellationToken);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _hubspot.DisposeAsync();
+        Directory.Delete(_data, recursive: true);
+    }
+
+    [Fact]
+    public async Task The_plan_of_one_that_starts_paused_is_shown_applied_to_the_letter_and_then_it_goes_on()
+    {
+        string ann = _hubspot.Account.Create(HubSpotAccount.Contacts, ("email", "ann@example.com"), ("firstname", "Anna"));
+        string eve = _hubspot.Account.Create(HubSpotAccount.Contacts, ("email", "eve@example.com"), ("firstname", "Eve"));
+        await using ServerFixtureHost server = await StartAsync();
+        await server.SendAsync("identify", """{"userId":"u1","traits":{"email":"ann@example.com","city":"Kiel"}}""");
+        await server.SendAsync("identify", """{"userId":"u2","traits":{"email":"bob@example.com","name":"Bob"}}""");
+        await server.SendAsync("track", """{"userId":"u2","event":"Order Completed"}""");
+        await server.ProfileAsync("user_id:u2");
+        string file = Path.Combine(_data, "plan.json");
+
+        (int shown, string text, _) = await RunAsync("connectors", "plan", "hubspot");
+        (int written, string counts, _) = await RunAsync("connectors", "plan", "hubspot", "--out", file);
+
+        Assert.Equal((0, 0), (shown, written));
+        Assert.Contains($"contact {ann} and profile ", text, StringComparison.Ordinal);
+        Assert.Contains("  city: nothing becomes \"Kiel\" in the CRM (only the profile has it)", text, StringComparison.Ordinal);
+        Assert.Contains("  firstname: nothing becomes \"Anna\" in the profile (only the CRM has it)", text, StringComparison.Ordinal);
+        Assert.Contains($"contact {eve} becomes a new profile", text, StringComparison.Ordinal);
+        Assert.Contains("new contact for profile ", text, StringComparison.Ordinal);
+        Assert.Contains("field streamcdp_segments is made", text, StringComparison.Ordinal);
+        Assert.EndsWith(counts, text, StringComparison.Ordinal);
+        Assert.StartsWith("1 contact to create, 1 field to write, 3 values to take into profiles, 1 contact to link with its profile, 1 new profile, 1 field to make.", counts, StringComparison.Ordinal);
+        Assert.Equal(0, _hubspot.CountOf("/batch/update") + _hubspot.CountOf("/batch/upsert") + _hubspot.CountOf("POST properties"));
+
+        string[] lines = await File.ReadAllLinesAsync(file, TestContext.Current.CancellationToken);
+        await File.WriteAllLinesAsync(file, lines.Where(line => !line.Contains("\"new_profile\"", StringComparison.Ordinal)), TestContext.Current.CancellationToken);
+        _hubspot.Account.Set(HubSpotAccount.Contacts, ann, "city", "Rome"); // Somebody is faster.
+        (int applied, string result, _) = await RunAsync("connectors", "apply", file);
+
+        Assert.Equal(1, applied);
+        Assert.Contains("changed since", result, StringComparison.Ordinal);
+        Assert.EndsWith("2 applied, 1 not applied." + Environment.NewLine, result, StringComparison.Ordinal);
+        Assert.Equal(["ann@example.com", "eve@example.com", "bob@example.com"], _hubspot.Account.Living(HubSpotAccount.Contacts).Select(contact => contact["email"]));
+        Assert.Equal("Rome", _hubspot.Account.Find(HubSpotAccount.Contacts, ann)!["city"]);
+        Assert.Equal("paused", (await server.GetAsync("/v1/connectors")).GetProperty("connectors")[0].GetProperty("state").GetString());
+
+        await RunAsync("connectors", "--resume", "hubspot");
+        for (long deadline = Environment.TickCount64 + 40_000; _hubspot.Account.Find(HubSpotAccount.Contacts, ann)!["streamcdp_segments"] is null && !(await server.ProfileAsync("user_id:u1")).GetProperty("traits").TryGetProperty("name", out _); await Task.Delay(50, TestContext.Current.CancellationToken))
+        {
+            Assert.True(Environment.TickCount64 < deadline, "It does not go on.");
+        }
+
+        async Task<(int, string, string)> RunAsync(params string[] arguments) => await CliFakeServer.RunAsync([.. arguments, "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key]);
+    }
+
+    [Fact]
+    public async Task What_is_no_plan_is_refused_with_the_reason()
+    {
+        await using ServerFixtureHost server = await StartAsync();
+        string head = (await PlanAsync(server)).Split('\n')[0];
+
+        Assert.Equal(HttpStatusCode.BadRequest, (await ApplyAsync(server, "hello")).Status);
+        Assert.Equal(HttpStatusCode.BadRequest, (await ApplyAsync(server, head)).Status);
+        Assert.Equal(HttpStatusCode.BadRequest, (await ApplyAsync(server, head + "\n{\"change\":\"update\"}")).Status);
+        (HttpStatusCode status, string other) = await ApplyAsync(server, head.Replace("\"mapping\":\"", "\"mapping\":\"0", StringComparison.Ordinal) + "\n{\"change\":\"gone\",\"object\":\"contact\",\"id\":\"1\",\"fields\":[],\"on\":[],\"off\":[]}");
+        Assert.Equal((HttpStatusCode.Conflict, true), (status, other.Contains("Make a new plan", StringComparison.Ordinal)));
+        _hubspot.Revoke(EmulatedHubSpot.PrivateAppToken);
+        Assert.Contains("{\"error\":\"", await PlanAsync(server), StringComparison.Ordinal);
+    }
+
+    private static async Task<string> PlanAsync(ServerFixtureHost server)
+    {
+        using HttpResponseMessage response = await server.Client.PostAsync("/v1/connectors/hubspot/plan", null, TestContext.Current.CancellationToken);
+        return await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken);
+    }
+
+    private static async Task<(HttpStatusCode Status, string Body)> ApplyAsync(ServerFixtureHost server, string body)
+    {
+        using var content = new StringContent(body, Encoding.UTF8, "application/x-ndjson");
+        using HttpResponseMessage response = await server.Client.PostAsync("/v1/connectors/hubspot/apply", content, TestContext.Current.CancellationToken);
+        return (response.StatusCode, await response.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
+    }
+
+    private Task<ServerFixtureHost> StartAsync() => ServerFixtureHost.StartAsync(_data, $$"""
+        sources:  [ { id: web, write_key: web-key, kind: website }, { id: hubspot, kind: crm } ]
+        api_keys: [ { id: ops, key: ops-key-0123456789, scopes: [read, write, admin] } ]
+        identifiers:
+          - { type: user_id, limit: 1 }
+          - { type: email, limit: 5, from: [traits.email], normalize: email }
+          - { type: hubspot_contact_id, limit: 100 }
+          - { type: anonymous_id, limit: 100 }
+        segments:
+          buyers: { when: 'count("Order Completed") >= 1' }
+        destinations:
+          - id: hubspot
+            kind: hubspot
+            url: {{_hubspot.Url}}
+            secret: env:{{TokenVariable}}
+            start: paused
+            poll: 1s
+            rate: 1000
+            contacts:
+              create: [buyers]
+              fields:
+                firstname: traits.name
+                city: traits.city
+                email: identifiers.email
+                streamcdp_segments: segments
+        """);
+}
