@@ -44,6 +44,9 @@ internal sealed record ProfileView
     /// <summary>For each sent trait source and time of the write that gave it.</summary>
     public JsonElement Provenance { get; init; } = s_empty;
 
+    /// <summary>The person consents to the purpose of the destination that asks, or it has none.</summary>
+    public bool HasConsent { get; init; } = true;
+
     /// <summary>From the document of the query API (DESIGN §5.3).</summary>
     /// <param name="document">Of the profile that was asked for, or of the survivor that took it over.</param>
     /// <param name="asked">The id asked for: where the document has another one, the profile was merged into that.</param>

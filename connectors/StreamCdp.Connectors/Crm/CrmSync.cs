@@ -20,6 +20,8 @@ internal sealed class CrmSync
     private const int MaxTrait = 8_000; // Characters of JSON. Longer texts stay in the CRM.
     private const int MaxTraits = 16_000; // Of one event, which may have 32 KiB in all.
 
+    private static readonly JsonElement s_null = JsonElement.Parse("null"u8);
+
     private readonly CrmSettings _settings;
     private readonly ICrm _crm;
     private readonly CrmLinks _links;
@@ -413,6 +415,11 @@ internal sealed class CrmSync
                 step = FieldStep.Agree; // The observation brought the identifier, and a limit may have left it out; a text that is too long stays in the CRM.
             }
 
+            if (!view.HasConsent && step == FieldStep.ToCrm && rule.Direction == SyncDirection.Both)
+            {
+                continue; // Nothing goes out; the base stays, so what is ours goes out with the consent.
+            }
+
             yield return new FieldDecision(rule, step, isConflict, ours, theirs, agreed is null);
         }
     }
@@ -757,6 +764,11 @@ internal sealed class CrmSync
         if (rule.Value is null)
         {
             return JsonSerializer.SerializeToElement(string.Join(", ", view.Segments.Order(StringComparer.Ordinal)));
+        }
+
+        if (!view.HasConsent && rule.Direction == SyncDirection.Out)
+        {
+            return s_null;
         }
 
         if (rule.Value.Root != PathRoot.Identifiers)

@@ -19,12 +19,12 @@ internal sealed class ModelDestinations
         var crm = new DestinationKind(CrmReader.Keys, new CrmReader(draft, sources, identifiers, traits).Read);
         _kinds = new()
         {
-            ["webhook"] = new DestinationKind(WebhookReader.Keys, WebhookReader.Read, AsksForConsent: true),
-            ["kafka"] = new DestinationKind(KafkaReader.Keys, KafkaReader.Read, AsksForConsent: true),
-            ["file"] = new DestinationKind(FileReader.Keys, FileReader.Read, AsksForConsent: true),
+            ["webhook"] = new DestinationKind(WebhookReader.Keys, WebhookReader.Read),
+            ["kafka"] = new DestinationKind(KafkaReader.Keys, KafkaReader.Read),
+            ["file"] = new DestinationKind(FileReader.Keys, FileReader.Read),
             ["hubspot"] = crm,
             ["tryton"] = crm,
-            ["email"] = new DestinationKind(EmailReader.Keys, new EmailReader(draft, sources, identifiers).Read, AsksForConsent: true),
+            ["email"] = new DestinationKind(EmailReader.Keys, new EmailReader(draft, sources, identifiers).Read),
         };
     }
 
@@ -70,19 +70,14 @@ internal sealed class ModelDestinations
             Kind = kindScalar?.Value ?? "",
             Before = before,
         });
-        return destination with { Consent = Consent(keys, kind, destination.Kind), Places = Places((YamlMap)node) };
+        return destination with { Consent = Consent(keys), Places = Places((YamlMap)node) };
     }
 
-    private ConsentDefinition? Consent(IReadOnlyDictionary<string, YamlNode> keys, DestinationKind kind, string name)
+    private ConsentDefinition? Consent(IReadOnlyDictionary<string, YamlNode> keys)
     {
         if (!keys.TryGetValue("purpose", out YamlNode? node) || _draft.Text(node, "purpose") is not { } purpose)
         {
             return null;
-        }
-
-        if (!kind.AsksForConsent)
-        {
-            _draft.Error(purpose.Offset, $"purpose is not yet evaluated for a {name} by this version: everybody would be sent, with consent or without");
         }
 
         ConsentDefinition? consent = _consents.FirstOrDefault(candidate => candidate.Purpose == purpose.Value);
@@ -120,5 +115,4 @@ internal sealed class ModelDestinations
 /// <summary>How a kind is read.</summary>
 /// <param name="Keys">Its own keys, beside those of all kinds.</param>
 /// <param name="Read">Reads an item with these keys; what is wrong goes to the draft.</param>
-/// <param name="AsksForConsent">It sends nothing without consent to its purpose.</param>
-internal sealed record DestinationKind(string[] Keys, Func<DestinationItem, DestinationDefinition> Read, bool AsksForConsent = false);
+internal sealed record DestinationKind(string[] Keys, Func<DestinationItem, DestinationDefinition> Read);

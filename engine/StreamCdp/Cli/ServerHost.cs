@@ -287,7 +287,8 @@ internal sealed class ServerHost : IAsyncDisposable
             Reconcile = TimeSpan.FromMilliseconds(crm.ReconcileMs),
             RequestsPerSecond = destination.RequestsPerSecond,
         };
-        var sync = new CrmConnection(settings, gate => DestinationConnectors.Crm(destination, crm, gate), Profiles(destination, engine, schemas, model), parts);
+        IProfiles profiles = Profiles(destination, engine, schemas, model);
+        var sync = new CrmConnection(settings, gate => DestinationConnectors.Crm(destination, crm, gate), destination.Consent is { } consent ? new ConsentedProfiles(profiles, consent) : profiles, parts);
         return destination.Actions.Count == 0
             ? [sync]
             : [sync, new ActionConnection(Actions(destination, destination.Id + ":actions"), new CrmActionTarget(DestinationConnectors.Crm(destination, crm, sync)), sync.Budget, targetKeepsToBudget: true, parts)];

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using StreamCdp.Connectors.Crm;
+using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Connectors.Tests.Crm;
 
@@ -44,6 +45,35 @@ public sealed class CrmSyncTests : IAsyncDisposable
         CrmRecord made = Assert.Single(_world.Crm.Living(CrmObject.Contact));
         Assert.Equal(("\"Ada\"", "\"a@b.c\"", "1", "\"buyers\""), (_world.Field(made.Id, "name"), _world.Field(made.Id, "email"), _world.Field(made.Id, "orders"), _world.Field(made.Id, "segments")));
         Assert.Contains((await _world.FindAsync("user_id", "u1"))!.Identifiers, identifier => identifier.Type == "crm_contact_id" && identifier.Value == made.Id);
+    }
+
+    [Fact]
+    public async Task Without_consent_nothing_goes_out_and_what_went_out_is_taken_back()
+    {
+        _world.Consent = new ConsentDefinition("sales", CrmWorld.Value("traits.ok"));
+        await _world.IdentifyAsync("u1", """{"email":"a@b.c","name":"Ada","fan":true}""");
+        await _world.TrackAsync("u1", "Order Completed");
+        await _world.QuietAsync();
+        Assert.Empty(_world.Crm.Living(CrmObject.Contact));
+
+        await _world.IdentifyAsync("u1", """{"ok":true}""");
+        await _world.QuietAsync();
+        string id = Assert.Single(_world.Crm.Living(CrmObject.Contact)).Id;
+        Assert.Equal(("\"Ada\"", "1", "\"buyers, fans\""), (_world.Field(id, "name"), _world.Field(id, "orders"), _world.Field(id, "segments")));
+        Assert.Equal([id], _world.Crm.Lists["fans"]);
+
+        // Off the lists, computed fields and segments empty; what both share stays, and what sales types still comes in.
+        await _world.IdentifyAsync("u1", """{"ok":false,"title":"Dr"}""");
+        _world.Crm.Edit(id, "name", "Ada King");
+        await _world.QuietAsync();
+        Assert.Equal((null, null, null), (_world.Field(id, "orders"), _world.Field(id, "segments"), _world.Field(id, "title")));
+        Assert.Equal("\"Ada King\"", CrmWorld.Trait((await _world.FindAsync("user_id", "u1"))!, "name"));
+        Assert.Empty(_world.Crm.Lists["fans"]);
+
+        await _world.IdentifyAsync("u1", """{"ok":true}""");
+        await _world.QuietAsync();
+        Assert.Equal(("1", "\"buyers, fans\"", "\"Dr\""), (_world.Field(id, "orders"), _world.Field(id, "segments"), _world.Field(id, "title")));
+        Assert.Equal([id], _world.Crm.Lists["fans"]);
     }
 
     [Fact]

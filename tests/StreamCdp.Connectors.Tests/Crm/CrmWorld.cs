@@ -82,6 +82,9 @@ internal sealed class CrmWorld : IAsyncDisposable
 
     public JumpingTime Time { get; } = new();
 
+    /// <summary>What people must have consented to; null: nothing.</summary>
+    public ConsentDefinition? Consent { get; set; }
+
     public MemoryCrm Crm { get; }
 
     public EngineProfiles Web { get; }
@@ -136,7 +139,7 @@ internal sealed class CrmWorld : IAsyncDisposable
                 Crm.Gate = gate;
                 return _make?.Invoke(gate, new FollowingTime(Time)) ?? Crm;
             },
-            Profiles("crm"),
+            Consent is null ? Profiles("crm") : new ConsentedProfiles(Profiles("crm"), Consent),
             parts);
     }
 
