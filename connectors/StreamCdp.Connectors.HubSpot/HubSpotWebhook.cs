@@ -6,11 +6,6 @@ using StreamCdp.Connectors.Crm;
 
 namespace StreamCdp.Connectors.HubSpot;
 
-/// <summary>A record that may have changed: read it.</summary>
-/// <param name="Kind">Of which object.</param>
-/// <param name="Id">Its id, or that of one that became part of it.</param>
-public readonly record struct HubSpotHint(CrmObject Kind, string Id);
-
 /// <summary>What HubSpot's webhooks say. They come twice, late and in any order, and a merge tells of no changed value: so they are hints, and what is read is the truth.</summary>
 public static class HubSpotWebhook
 {
@@ -65,7 +60,7 @@ public static class HubSpotWebhook
 
     /// <summary>Records that a request tells of, each once, in its order; events of other objects are left out.</summary>
     /// <exception cref="JsonException">The body is not what HubSpot sends.</exception>
-    public static IReadOnlyList<HubSpotHint> Read(ReadOnlySpan<byte> body)
+    public static IReadOnlyList<CrmHint> Read(ReadOnlySpan<byte> body)
     {
         JsonElement events = JsonElement.Parse(body);
         if (events.ValueKind != JsonValueKind.Array)
@@ -73,8 +68,8 @@ public static class HubSpotWebhook
             throw new JsonException("HubSpot sends an array of events.");
         }
 
-        var hints = new List<HubSpotHint>();
-        var seen = new HashSet<HubSpotHint>();
+        var hints = new List<CrmHint>();
+        var seen = new HashSet<CrmHint>();
         foreach (JsonElement e in events.EnumerateArray().Where(e => e.ValueKind == JsonValueKind.Object))
         {
             string[] type = Text(e, "subscriptionType").Split('.', 2);
@@ -112,9 +107,9 @@ public static class HubSpotWebhook
         void AddId(CrmObject? kind, JsonElement id)
         {
             string text = id.ValueKind is JsonValueKind.Number or JsonValueKind.String ? id.ToString() : "";
-            if (kind is { } known && text.Length is > 0 and <= 20 && text.All(char.IsAsciiDigit) && seen.Add(new HubSpotHint(known, text)))
+            if (kind is { } known && text.Length is > 0 and <= 20 && text.All(char.IsAsciiDigit) && seen.Add(new CrmHint(known, text)))
             {
-                hints.Add(new HubSpotHint(known, text));
+                hints.Add(new CrmHint(known, text));
             }
         }
     }
@@ -128,4 +123,17 @@ public static class HubSpotWebhook
     };
 
     private static string Text(JsonElement json, string name) => json.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : "";
+}
+
+/// <summary>Takes HubSpot's webhooks.</summary>
+/// <param name="secret">The app's client secret.</param>
+/// <param name="address">The address that HubSpot was given, which it signs.</param>
+public sealed class HubSpotWebhookReader(string secret, Uri address) : ICrmWebhook
+{
+    /// <inheritdoc/>
+    public IReadOnlyList<CrmHint>? Read(string method, Func<string, string?> header, ReadOnlySpan<byte> body, DateTimeOffset now)
+    {
+        ArgumentNullException.ThrowIfNull(header);
+        return HubSpotWebhook.IsSigned(secret, method, address.OriginalString, body, header(HubSpotWebhook.TimestampHeader), header(HubSpotWebhook.SignatureHeader), now) ? HubSpotWebhook.Read(body) : null;
+    }
 }

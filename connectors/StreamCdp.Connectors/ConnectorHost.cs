@@ -34,6 +34,15 @@ internal sealed class ConnectorHost : IAsyncDisposable
     /// <summary>The CRM with this id; null: there is none, or it is no CRM.</summary>
     public Crm.CrmConnection? Crm(string id) => Find(id) as Crm.CrmConnection;
 
+    /// <summary>Hands on what a CRM told of its records; false: there is no CRM with this id.</summary>
+    public bool TryHint(string id, IEnumerable<Crm.CrmHint> hints)
+    {
+        Crm.CrmConnection? connection = Crm(id);
+        connection?.Hint(hints);
+        _wake.Signal.Set();
+        return connection is not null;
+    }
+
     /// <summary>Holds one, and its actions; false: there is none with this id.</summary>
     public bool TryPause(string id, string reason) => TryChange(id, connection => connection.Pause(reason));
 

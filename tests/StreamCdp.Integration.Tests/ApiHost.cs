@@ -10,6 +10,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Prometheus;
 using StreamCdp.Api;
+using StreamCdp.Connectors.Crm;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
@@ -53,6 +54,8 @@ internal sealed class ApiHost : IAsyncDisposable
         _app = builder.Build();
         _app.UseApiProblems();
         _app.MapApi(Queries, _box, model, options, Hub, _gate);
+        _app.MapWebhooks(null!, new Dictionary<string, ICrmWebhook>()); // Their paths only: nothing is under them here.
+        _app.MapUnsubscribe(null!);
         _app.MapHealth(Queries.Health, options, _gate, new EngineMetrics(Metrics.NewCustomRegistry()));
     }
 

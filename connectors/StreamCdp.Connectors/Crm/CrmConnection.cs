@@ -20,6 +20,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private const string PausedCursor = "paused";
     private const string AccountCursor = "account";
     private const int MaxReplays = 10_000;
+    private const int MaxHints = 10_000; // What finds no room is found by the near reader.
+    private const int MaxRead = 100;
 
     private readonly CrmSettings _settings;
     private readonly ICrm _crm;
@@ -29,6 +31,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private readonly DeadLetterWriter _letters;
     private readonly Random _random;
     private readonly ILogger _logger;
+    private readonly Channel<CrmHint> _hints = Channel.CreateBounded<CrmHint>(MaxHints);
     private readonly Channel<string> _replays = Channel.CreateBounded<string>(MaxReplays);
     private readonly Lock _lock = new();
     private readonly SemaphoreSlim _turn = new(1); // The sync, its links and the connector: one at a time.
@@ -128,6 +131,15 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             _paused = null;
             _pauseChanged = true;
             _ = _interrupt.CancelAsync();
+        }
+    }
+
+    /// <summary>Takes word of records that may have changed: they are read at once.</summary>
+    public void Hint(IEnumerable<CrmHint> hints)
+    {
+        foreach (CrmHint hint in hints.Where(hint => _crm.Objects.Contains(hint.Kind)))
+        {
+            _hints.Writer.TryWrite(hint);
         }
     }
 
@@ -427,6 +439,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         }
 
         hasWorked |= await SendChangesAsync(cancellationToken).ConfigureAwait(false);
+        hasWorked |= await ReadHintsAsync(cancellationToken).ConfigureAwait(false);
         DateTimeOffset now = _parts.Time.GetUtcNow();
         Pass? often = _passes.Find(pass => !pass.IsWhole && pass.DueIn(now) <= TimeSpan.Zero);
         Pass? whole = _passes.Find(pass => pass.IsWhole && pass.DueIn(now) <= TimeSpan.Zero);
@@ -438,6 +451,23 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         }
 
         return hasWorked;
+    }
+
+    /// <summary>Reads what a hint named; where that fails, the near reader finds it.</summary>
+    private async Task<bool> ReadHintsAsync(CancellationToken cancellationToken)
+    {
+        var hints = new HashSet<CrmHint>();
+        while (hints.Count < MaxRead && _hints.Reader.TryRead(out CrmHint hint))
+        {
+            hints.Add(hint);
+        }
+
+        foreach (IGrouping<CrmObject, CrmHint> same in hints.GroupBy(hint => hint.Kind))
+        {
+            await _sync!.ProcessAsync(await _crm.ReadAsync(same.Key, [.. same.Select(hint => hint.Id)], cancellationToken).ConfigureAwait(false), [], [], cancellationToken).ConfigureAwait(false);
+        }
+
+        return hints.Count > 0;
     }
 
     private async Task<bool> SendChangesAsync(CancellationToken cancellationToken)

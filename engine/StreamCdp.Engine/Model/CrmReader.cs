@@ -3,7 +3,7 @@ namespace StreamCdp.Engine.Model;
 /// <summary>Reads a CRM: hubspot, tryton.</summary>
 internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits)
 {
-    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "start", "poll", "reconcile", "api_version", "allow_http", "at_most", "actions"];
+    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "start", "poll", "reconcile", "api_version", "webhook", "allow_http", "at_most", "actions"];
 
     private const string HubSpot = "https://api.hubapi.com";
 
@@ -75,6 +75,7 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
                 Fields = Fields(contacts),
                 Create = contacts.Segments("create"),
                 Lists = contacts.Segments("lists"),
+                Webhook = Webhook(item),
                 StartsPaused = draft.OneOf(item.Keys, "start", new Dictionary<string, bool> { ["paused"] = true, ["running"] = false }, false),
                 PollMs = item.Duration("poll", 5_000, 1_000, 3_600_000, "1s to 1h"),
                 ReconcileMs = item.Duration("reconcile", 24L * 3600 * 1000, 60_000, 30L * 24 * 3600 * 1000, "1m to 30d"),
@@ -127,6 +128,30 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
         }
 
         return fields;
+    }
+
+    private CrmWebhookDefinition? Webhook(DestinationItem item)
+    {
+        if (!item.Keys.TryGetValue("webhook", out YamlNode? node) || draft.Item(node, "webhook", "{ url: https://cdp.example.com/v1/webhooks/hubspot, secret: env:HUBSPOT_CLIENT_SECRET }", ["url", "secret"]) is not { } keys)
+        {
+            return null;
+        }
+
+        if (item.Kind != "hubspot")
+        {
+            draft.Error(node.Offset, $"{item.Kind} sends no webhooks");
+        }
+
+        DestinationItem webhook = item with { Keys = keys, Node = node };
+        string? secret = webhook.Secret("a webhook", isSigning: false);
+        Uri? url = webhook.Url(allowsHttp: false);
+        string path = "/v1/webhooks/" + item.Id;
+        if (url is not null && !url.AbsolutePath.EndsWith(path, StringComparison.Ordinal))
+        {
+            draft.Error(keys["url"].Offset, $"expected url to be the public address of this server with {path} at its end");
+        }
+
+        return url is null || secret is null ? null : new CrmWebhookDefinition(url, secret);
     }
 
     private void CheckInbound(YamlScalar scalar, PathExpression path)

@@ -181,6 +181,9 @@ public sealed record CrmDefinition
     /// <summary>Of HubSpot: v3, or a date such as 2026-03.</summary>
     public string ApiVersion { get; init; } = "v3";
 
+    /// <summary>Where the CRM tells of changes; null: it does not.</summary>
+    public CrmWebhookDefinition? Webhook { get; init; }
+
     /// <summary>Mapped fields of contacts, in the file's order.</summary>
     public IReadOnlyList<CrmFieldDefinition> Fields { get; init; } = [];
 
@@ -199,6 +202,11 @@ public sealed record CrmDefinition
     /// <summary>How often everything is read again, ms.</summary>
     public long ReconcileMs { get; init; } = 24L * 3600 * 1000;
 }
+
+/// <summary>Where a CRM tells of changes.</summary>
+/// <param name="Url">The address that it was given: it ends with /v1/webhooks/ and the destination's id.</param>
+/// <param name="Secret">What it signs with.</param>
+public sealed record CrmWebhookDefinition(Uri Url, string Secret);
 
 /// <summary>A mapped field of a CRM's contacts.</summary>
 /// <param name="Field">The CRM's name.</param>

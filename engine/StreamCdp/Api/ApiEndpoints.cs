@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Diagnostics;
 using StreamCdp.Connectors;
 using StreamCdp.Connectors.Actions;
+using StreamCdp.Connectors.Crm;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Observability;
@@ -122,6 +123,10 @@ public static class ApiEndpoints
         endpoints.MapPost("/v1/connectors/{id}/plan", gate.Secured("admin", connector.PlanAsync));
         endpoints.MapPost("/v1/connectors/{id}/apply", gate.Secured("admin", connector.ApplyAsync));
     }
+
+    /// <summary>Maps what CRMs send to; no key is needed, the requests are signed.</summary>
+    internal static void MapWebhooks(this IEndpointRouteBuilder endpoints, ConnectorHost connectors, IReadOnlyDictionary<string, ICrmWebhook> webhooks) =>
+        endpoints.MapPost("/v1/webhooks/{id}", ApiGate.Open(new WebhookEndpoints(connectors, webhooks, TimeProvider.System).TakeAsync));
 
     /// <summary>Maps the pages behind the links of mails; no key is needed, the links are signed.</summary>
     internal static void MapUnsubscribe(this IEndpointRouteBuilder endpoints, Unsubscriber unsubscriber)

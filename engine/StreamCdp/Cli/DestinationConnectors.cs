@@ -65,6 +65,9 @@ internal static class DestinationConnectors
         return new TrytonCrm(tryton, gate, TimeProvider.System);
     }
 
+    /// <summary>Reads what a CRM with webhooks sends.</summary>
+    public static ICrmWebhook Webhooks(DestinationDefinition destination) => new HubSpotWebhookReader(destination.Crm!.Webhook!.Secret, destination.Crm.Webhook.Url);
+
     /// <summary>The connector of a destination that sends mails.</summary>
     /// <exception cref="CliException">Its options are wrong in a way that the model alone does not show.</exception>
     public static EmailTarget Email(DestinationDefinition destination, EmailDefinition email)

@@ -163,6 +163,12 @@ internal sealed class ServerHost : IAsyncDisposable
             app.MapUnsubscribe(_unsubscriber);
         }
 
+        Dictionary<string, ICrmWebhook> webhooks = Model.Destinations.Where(destination => destination.Crm?.Webhook is not null).ToDictionary(destination => destination.Id, DestinationConnectors.Webhooks);
+        if (_connectors is not null && webhooks.Count > 0)
+        {
+            app.MapWebhooks(_connectors, webhooks);
+        }
+
         _closings.Push(() => new ValueTask(app.StopAsync(CancellationToken.None)));
         try
         {

@@ -81,7 +81,7 @@ public sealed class HubSpotWebhookTests
              {"subscriptionType":"object.propertyChange","objectTypeId":"0-3","objectId":5},{"subscriptionType":"contact.privacyDeletion","objectId":6},{"subscriptionType":"contact.creation","objectId":6}]
             """u8.ToArray();
 
-        Assert.Equal([new HubSpotHint(CrmObject.Deal, "5"), new HubSpotHint(CrmObject.Contact, "6")], HubSpotWebhook.Read(body));
+        Assert.Equal([new CrmHint(CrmObject.Deal, "5"), new CrmHint(CrmObject.Contact, "6")], HubSpotWebhook.Read(body));
     }
 
     [Theory]
