@@ -107,7 +107,12 @@ public sealed class FilesDestination : IDestination, ICheckable
             there = above;
         }
 
-        using (new FileStream(System.IO.Path.Combine(there, $".streamcdp-check-{Environment.ProcessId}"), FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose))
+        if (!Directory.Exists(there))
+        {
+            return new Finding("path", NoDirectory, IsProblem: true);
+        }
+
+        using (new FileStream(System.IO.Path.Combine(there, ".streamcdp-check-" + System.IO.Path.GetRandomFileName()), FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose))
         {
         }
 
@@ -203,12 +208,14 @@ public sealed class FilesDestination : IDestination, ICheckable
         }
     }
 
+    private string NoDirectory => $"{_options.Path} cannot be made: a part of it is no directory, or too long. Write another path into the model.";
+
     private Exception Problem(Exception exception) => (exception, exception.HResult & 0xFFFF) switch
     {
         (UnauthorizedAccessException, _) => new DestinationMustPauseException($"This process may not write in {_options.Directory}. Give the directory to its user, or write another path into the model; then resume."),
         (_, 28 or 122 or 112) => new DestinationUnavailableException($"The disk of {_options.Directory} is full: free space. It goes on by itself.", inner: exception), // ENOSPC, EDQUOT, ERROR_DISK_FULL
         (_, 30) => new DestinationMustPauseException($"The disk of {_options.Directory} can only be read. Mount it so that it can be written, or write another path into the model; then resume."), // EROFS
-        (_, 17 or 20 or 21 or 36 or 40) => new DestinationMustPauseException($"{_options.Path} cannot be made: a part of it is no directory, or too long. Write another path into the model."), // EEXIST, ENOTDIR, EISDIR, ENAMETOOLONG, ELOOP
+        (_, 17 or 20 or 21 or 36 or 40) => new DestinationMustPauseException(NoDirectory), // EEXIST, ENOTDIR, EISDIR, ENAMETOOLONG, ELOOP
         _ => new DestinationUnavailableException($"Writing in {_options.Directory} failed: {exception.Message.TrimEnd('.')}. Check the disk, and that no other process has the same path.", inner: exception),
     };
 }

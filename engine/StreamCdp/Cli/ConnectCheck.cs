@@ -12,7 +12,7 @@ internal static class ConnectCheck
     private static readonly TimeSpan s_limit = TimeSpan.FromSeconds(10);
 
     /// <summary>Of one request, so that its own reason comes before the bound.</summary>
-    private const long RequestMs = 8_000;
+    private const long RequestMs = 5_000;
 
     /// <summary>Checks all at the same time, and writes what is good.</summary>
     /// <returns>What is not, each with its place; empty: all would work.</returns>
