@@ -117,8 +117,8 @@ internal sealed class MemoryCrm : ICrm
 
     // ---- The connector ----------------------------------------------------------------------------------------------------------
 
-    public ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken) => RequestAsync<IReadOnlyList<CrmField>>(
-        () => Described is not null ? Described : kind == CrmObject.Deal
+    public ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken) => Described is not null ? ValueTask.FromResult(Described) : RequestAsync<IReadOnlyList<CrmField>>(
+        () => kind == CrmObject.Deal
             ? [.. s_dealFields.Select(name => new CrmField(name, name == "amount" ? CrmFieldType.Number : CrmFieldType.Text, IsReadOnly: false)), new CrmField("status", CrmFieldType.Text, IsReadOnly: true)]
             : [.. s_fields.Select(field => new CrmField(field.Name, field.Type, IsReadOnly: false))],
         cancellationToken);
