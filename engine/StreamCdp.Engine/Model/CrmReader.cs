@@ -67,7 +67,7 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             RequestsPerSecond = item.Number("rate", kind == "hubspot" ? 9 : 20),
             TimeoutMs = item.Timeout(30_000),
             AtMost = ActionReader.AtMost(item),
-            Actions = ActionReader.Read(item, sends: false, kind == "hubspot" ? ["deal"] : ["note", "deal"]),
+            Actions = ActionReader.Read(item, sends: false, kind == "hubspot" ? ["task", "note", "deal"] : ["note", "deal"]),
             Crm = new CrmDefinition
             {
                 User = user,

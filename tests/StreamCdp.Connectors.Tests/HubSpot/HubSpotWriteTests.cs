@@ -50,6 +50,27 @@ public sealed class HubSpotWriteTests
     }
 
     [Theory]
+    [InlineData("note", "", "hs_note_body")]
+    [InlineData("task", "Call Ann", "hs_task_body")]
+    public async Task A_note_or_task_is_put_to_its_contact_once_also_when_the_answer_is_lost(string kind, string subject, string property)
+    {
+        await using HubSpotWorld world = await StartAsync();
+        string ann = world.Account.Create(HubSpotAccount.Contacts, ("email", "ann@example.com"));
+        DateTimeOffset since = world.Time.GetUtcNow();
+        world.HubSpot.Faults.Next(HubSpotFault.LostAnswer, $"{kind}s/batch/create");
+
+        await Assert.ThrowsAsync<DestinationUnavailableException>(async () => await world.Crm.AddNoteAsync(ann, kind, subject, "5 < 6\nnow", since, TestContext.Current.CancellationToken));
+        Outcome again = await world.Crm.AddNoteAsync(ann, kind, subject, "5 < 6\nnow", since, TestContext.Current.CancellationToken);
+        Outcome other = await world.Crm.AddNoteAsync(ann, kind, subject, "something else", since, TestContext.Current.CancellationToken);
+        Outcome later = await world.Crm.AddNoteAsync(ann, kind, subject, "5 < 6\nnow", since.AddDays(1), TestContext.Current.CancellationToken);
+
+        Assert.Equal((Outcome.Taken, Outcome.Taken, Outcome.Taken), (again, other, later));
+        IReadOnlyList<HubSpotRecord> made = world.Account.Living(kind + "s");
+        Assert.Equal(["5 &lt; 6<br>now", "something else", "5 &lt; 6<br>now"], made.Select(note => note[property]));
+        Assert.All(made, note => Assert.Equal(subject.Length == 0 ? null : subject, note["hs_task_subject"]));
+    }
+
+    [Theory]
     [InlineData("/batch/upsert")]
     [InlineData("/batch/read")]
     [InlineData("/objects/")]

@@ -140,6 +140,10 @@ public sealed partial class EmulatedHubSpot
         foreach (JsonNode? input in inputs)
         {
             Account.Validated(kind, Values(input!.AsObject()), null);
+            if (kind is HubSpotAccount.Notes or HubSpotAccount.Tasks && !Values(input!.AsObject()).ContainsKey("hs_timestamp"))
+            {
+                throw new HubSpotErrorException(400, "VALIDATION_ERROR", "Error creating object. Required properties were not set: [hs_timestamp]");
+            }
         }
 
         foreach (JsonNode? input in inputs)
@@ -448,7 +452,7 @@ public sealed partial class EmulatedHubSpot
             foreach (JsonNode? association in associations)
             {
                 int type = association!["types"]![0]!["associationTypeId"]!.GetValue<int>();
-                string to = type is 3 or 280 ? HubSpotAccount.Contacts : type is 4 ? HubSpotAccount.Deals : HubSpotAccount.Companies;
+                string to = type is 3 or 280 or 202 or 204 ? HubSpotAccount.Contacts : type is 4 ? HubSpotAccount.Deals : HubSpotAccount.Companies;
                 if (Account.Live(to, association["to"]!["id"]!.ToString()) is { } other)
                 {
                     Account.Link(record.Kind, record.Id, to, other.Id);
@@ -611,6 +615,10 @@ public sealed partial class EmulatedHubSpot
         (HubSpotAccount.Companies, HubSpotAccount.Contacts) => 280,
         (HubSpotAccount.Contacts, HubSpotAccount.Companies) => 279,
         (HubSpotAccount.Deals, HubSpotAccount.Companies) => 341,
+        (HubSpotAccount.Notes, HubSpotAccount.Contacts) => 202,
+        (HubSpotAccount.Contacts, HubSpotAccount.Notes) => 201,
+        (HubSpotAccount.Tasks, HubSpotAccount.Contacts) => 204,
+        (HubSpotAccount.Contacts, HubSpotAccount.Tasks) => 203,
         _ => 342,
     };
 
@@ -618,6 +626,8 @@ public sealed partial class EmulatedHubSpot
     {
         HubSpotAccount.Contacts => "0-1",
         HubSpotAccount.Companies => "0-2",
+        HubSpotAccount.Notes => "0-46",
+        HubSpotAccount.Tasks => "0-27",
         _ => "0-3",
     };
 

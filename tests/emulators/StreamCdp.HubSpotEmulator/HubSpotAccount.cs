@@ -9,12 +9,14 @@ public sealed partial class HubSpotAccount
     public const string Contacts = "contacts";
     public const string Companies = "companies";
     public const string Deals = "deals";
+    public const string Notes = "notes";
+    public const string Tasks = "tasks";
     public const int PortalId = 62515;
 
     /// <summary>A contact only moves forward in these; HubSpot keeps the old one, and says nothing.</summary>
     private static readonly string[] s_lifecycle = ["subscriber", "lead", "marketingqualifiedlead", "salesqualifiedlead", "opportunity", "customer", "evangelist", "other"];
 
-    private readonly Dictionary<string, SortedDictionary<long, HubSpotRecord>> _records = new(StringComparer.Ordinal) { [Contacts] = [], [Companies] = [], [Deals] = [] };
+    private readonly Dictionary<string, SortedDictionary<long, HubSpotRecord>> _records = new(StringComparer.Ordinal) { [Contacts] = [], [Companies] = [], [Deals] = [], [Notes] = [], [Tasks] = [] };
     private readonly Dictionary<string, SortedDictionary<string, HubSpotProperty>> _properties = new(StringComparer.Ordinal);
     private readonly SortedSet<(string From, long FromId, string To, long ToId)> _associations = [];
     private readonly List<HubSpotList> _lists = [];
@@ -591,7 +593,13 @@ public sealed partial class HubSpotAccount
             new("hs_lastmodifieddate", "datetime", "date", IsReadOnly: true), new("dealname", "string", "text"), new("dealstage", "enumeration", "radio"), new("pipeline", "enumeration", "select"), new("amount", "number", "number"),
             new("closedate", "datetime", "date"), new("deal_currency_code", "enumeration", "select", Options: ["EUR", "USD"]),
         ];
-        foreach ((string kind, HubSpotProperty[] own) in new[] { (Contacts, contacts), (Companies, companies), (Deals, deals) })
+        HubSpotProperty[] notes = [new("hs_lastmodifieddate", "datetime", "date", IsReadOnly: true), new("hs_timestamp", "datetime", "date"), new("hs_note_body", "string", "html")];
+        HubSpotProperty[] tasks =
+        [
+            new("hs_lastmodifieddate", "datetime", "date", IsReadOnly: true), new("hs_timestamp", "datetime", "date"), new("hs_task_subject", "string", "text"), new("hs_task_body", "string", "html"),
+            new("hs_task_status", "enumeration", "select", Options: ["NOT_STARTED", "IN_PROGRESS", "COMPLETED", "WAITING", "DEFERRED"]),
+        ];
+        foreach ((string kind, HubSpotProperty[] own) in new[] { (Contacts, contacts), (Companies, companies), (Deals, deals), (Notes, notes), (Tasks, tasks) })
         {
             _properties[kind] = new SortedDictionary<string, HubSpotProperty>(all.Concat(own).ToDictionary(property => property.Name), StringComparer.Ordinal);
         }
