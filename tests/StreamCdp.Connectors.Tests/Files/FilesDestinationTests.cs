@@ -73,7 +73,9 @@ public sealed class FilesDestinationTests : IDisposable
     [InlineData("ndjson", "\0\0\0\n{\"id\":\"x\"}\n")]
     [InlineData("csv", "x,profile,\"a\nb")]
     [InlineData("csv", "x,profile\r")]
-    public async Task What_a_crash_left_of_a_line_is_cut_off_and_never_glued_to_the_next(string extension, string torn)
+    [InlineData("ndjson", "{\"id\":\"x\",\"t\":\"", 5000)]
+    [InlineData("csv", "x,profile,\"", 5000)]
+    public async Task What_a_crash_left_of_a_line_is_cut_off_and_never_glued_to_the_next(string extension, string torn, int length = 0)
     {
         string part = extension == "csv" ? CsvPart : Part;
         await using (FilesDestination destination = New("{date}." + extension))
@@ -82,7 +84,7 @@ public sealed class FilesDestinationTests : IDisposable
         }
 
         string whole = _folder.Text(part);
-        File.AppendAllText(_folder.PathOf(part), torn);
+        File.AppendAllText(_folder.PathOf(part), torn.PadRight(length, 'x')); // Also longer than the next line.
 
         await using FilesDestination again = New("{date}." + extension);
         await SendAsync(again, 2);
