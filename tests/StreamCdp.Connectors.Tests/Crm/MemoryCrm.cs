@@ -44,6 +44,12 @@ internal sealed class MemoryCrm : ICrm
     /// <summary>After a list was changed, before the answer.</summary>
     public Action AfterListChange { get; set; } = () => { };
 
+    /// <summary>Before a page of ids.</summary>
+    public Action BeforeIds { get; set; } = () => { };
+
+    /// <summary>Pages of ids that were asked for.</summary>
+    public int IdPages { get; private set; }
+
     public int Requests { get; private set; }
 
     public int Writes { get; private set; }
@@ -79,6 +85,9 @@ internal sealed class MemoryCrm : ICrm
     public void Assign(string deal, params string[] contacts) => Put(Find(deal)! with { ContactIds = contacts }, TimeSpan.Zero);
 
     public void Delete(string id) => Put(Find(id)! with { IsDeleted = true }, TimeSpan.Zero);
+
+    /// <summary>Deleted, and nothing is left of it.</summary>
+    public void Vanish(string id) => _rows.Remove(long.Parse(id, CultureInfo.InvariantCulture));
 
     public string Merge(string from, string into, bool mints)
     {
@@ -137,7 +146,15 @@ internal sealed class MemoryCrm : ICrm
         RequestAsync<IReadOnlyList<CrmRecord>>(() => [.. ids.Select(id => Find(id) is { } record && record.Kind == kind ? record : new CrmRecord { Kind = kind, Id = id, IsDeleted = true })], cancellationToken);
 
     public ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(CrmObject kind, string? page, CancellationToken cancellationToken) =>
-        RequestAsync<(IReadOnlyList<string>, string?)>(() => ([.. Living(kind).Select(record => record.Id)], null), cancellationToken);
+        RequestAsync<(IReadOnlyList<string>, string?)>(
+            () =>
+            {
+                BeforeIds();
+                IdPages++;
+                string[] ids = [.. Living(kind).Where(record => page is null || long.Parse(record.Id, CultureInfo.InvariantCulture) > long.Parse(page, CultureInfo.InvariantCulture)).Take(3).Select(record => record.Id)];
+                return (ids, ids.Length == 3 ? ids[^1] : null);
+            },
+            cancellationToken);
 
     public ValueTask<IReadOnlyList<CrmRecord>> FindContactsAsync(IReadOnlyList<string> externalIds, IReadOnlyList<string> emails, CancellationToken cancellationToken) =>
         RequestAsync<IReadOnlyList<CrmRecord>>(
