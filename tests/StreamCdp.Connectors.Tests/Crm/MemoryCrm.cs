@@ -54,6 +54,12 @@ internal sealed class MemoryCrm : ICrm
 
     public int Writes { get; private set; }
 
+    /// <summary>It refuses texts with this character.</summary>
+    public char Forbidden { get; set; } = '!';
+
+    /// <summary>It refuses to make records, and does not say why.</summary>
+    public bool RefusesNew { get; set; }
+
     /// <summary>All that the connector wrote and the CRM took.</summary>
     public List<CrmWrite> Written { get; } = [];
 
@@ -200,9 +206,14 @@ internal sealed class MemoryCrm : ICrm
             return new CrmOutcome(CrmOutcomeKind.Stale);
         }
 
-        if (write.Fields.Any(field => field.Value.ValueKind == JsonValueKind.String && field.Value.GetString()!.Contains('!', StringComparison.Ordinal)))
+        if (record is null && RefusesNew)
         {
-            return new CrmOutcome(CrmOutcomeKind.Refused, Reason: "no exclamation marks", Field: write.Fields.First(field => field.Value.ToString().Contains('!', StringComparison.Ordinal)).Key);
+            return new CrmOutcome(CrmOutcomeKind.Refused, Reason: "not this one");
+        }
+
+        if (write.Fields.Any(field => field.Value.ValueKind == JsonValueKind.String && field.Value.GetString()!.Contains(Forbidden, StringComparison.Ordinal)))
+        {
+            return new CrmOutcome(CrmOutcomeKind.Refused, Reason: "no such marks", Field: write.Fields.First(field => field.Value.ToString().Contains(Forbidden, StringComparison.Ordinal)).Key);
         }
 
         var fields = new Dictionary<string, JsonElement>(record?.Fields ?? new Dictionary<string, JsonElement>());
