@@ -11,6 +11,7 @@ return args switch
     ["baseline", .. string[] rest] => await PipelineRun.RunAsync(BenchOptions.Parse(rest) with { BaselineOnly = true }),
     ["latency", .. string[] rest] => await LatencyRun.RunAsync(BenchOptions.Parse(rest)),
     ["profiles", .. string[] rest] => await ProfilesRun.RunAsync(BenchOptions.Parse(rest)),
+    ["crm", .. string[] rest] => await CrmRun.RunAsync(BenchOptions.Parse(rest)),
     _ => Usage(),
 };
 
@@ -22,6 +23,6 @@ static int RunMicro(string[] rest)
 
 static int Usage()
 {
-    Console.Error.WriteLine("Commands: micro, check-budgets, end-to-end, baseline, latency, profiles (see bench/README.md).");
+    Console.Error.WriteLine("Commands: micro, check-budgets, end-to-end, baseline, latency, profiles, crm (see bench/README.md).");
     return 2;
 }

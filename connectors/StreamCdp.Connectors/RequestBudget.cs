@@ -36,6 +36,20 @@ internal sealed class RequestBudget
         }
     }
 
+    /// <summary>How long until there is more than what is kept for requests that somebody waits for: half of the bucket. Zero: work that can wait may make a request now.</summary>
+    public TimeSpan SpareIn
+    {
+        get
+        {
+            lock (_lock)
+            {
+                Refill();
+                double wanted = Math.Min(_most, 1 + (_most / 2));
+                return _tokens >= wanted ? TimeSpan.Zero : TimeSpan.FromSeconds((wanted - _tokens) / _perSecond);
+            }
+        }
+    }
+
     /// <summary>Takes one request.</summary>
     /// <returns>How long to wait before making it; zero: none.</returns>
     public TimeSpan Take()

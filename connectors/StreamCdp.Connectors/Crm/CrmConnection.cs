@@ -22,6 +22,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private const int MaxReplays = 10_000;
     private const int MaxHints = 10_000; // What finds no room is found by the near reader.
     private const int MaxRead = 100;
+    private static readonly TimeSpan s_pageAge = TimeSpan.FromHours(1);
 
     private readonly CrmSettings _settings;
     private readonly ICrm _crm;
@@ -205,7 +206,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     /// <summary>All that the sync would do now, also while it is paused; nothing is changed. With a connector and a view of the links of its own, and within the same rate.</summary>
     public async IAsyncEnumerable<PlanLine> PlanAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        await using ICrm crm = _make(this);
+        await using ICrm crm = _make(new BackgroundGate(this));
         using CrmLinks links = OpenLinks();
         using var members = new ChangeReader(_parts.Memberships, _parts.Profiles, new DestinationSettings { Id = _settings.Id, Kind = _settings.Kind }, DestinationCursor.Start, null);
         await foreach (PlanLine line in new CrmPlanner(_settings, crm, links, _profiles).AllAsync(members, cancellationToken).ConfigureAwait(false))
@@ -327,7 +328,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             }
             else if (!await StepAsync(cancellationToken).ConfigureAwait(false))
             {
-                TimeSpan left = _passes.Min(pass => pass.DueIn(_parts.Time.GetUtcNow()));
+                TimeSpan left = _passes.Min(DueIn);
                 using var enough = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
                 await Task.WhenAny(news, Task.Delay(left > TimeSpan.Zero ? left : TimeSpan.FromMilliseconds(1), _parts.Time, enough.Token)).ConfigureAwait(false);
                 await enough.CancelAsync().ConfigureAwait(false);
@@ -440,9 +441,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
         hasWorked |= await SendChangesAsync(cancellationToken).ConfigureAwait(false);
         hasWorked |= await ReadHintsAsync(cancellationToken).ConfigureAwait(false);
-        DateTimeOffset now = _parts.Time.GetUtcNow();
-        Pass? often = _passes.Find(pass => !pass.IsWhole && pass.DueIn(now) <= TimeSpan.Zero);
-        Pass? whole = _passes.Find(pass => pass.IsWhole && pass.DueIn(now) <= TimeSpan.Zero);
+        Pass? often = _passes.Find(pass => !pass.IsWhole && DueIn(pass) <= TimeSpan.Zero);
+        Pass? whole = _passes.Find(pass => pass.IsWhole && DueIn(pass) <= TimeSpan.Zero);
         if ((_wasOften ? whole ?? often : often ?? whole) is { } due) // In turn: a CRM that is slow to answer the one must not keep the other from ever ending.
         {
             _wasOften = !due.IsWhole;
@@ -504,6 +504,13 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         return true;
     }
 
+    /// <summary>When a reader has something to do. What can wait leaves half of the account's burst to what somebody waits for: so a million records are read at the account's rate without harm to live changes.</summary>
+    private TimeSpan DueIn(Pass pass)
+    {
+        TimeSpan due = pass.DueIn(_parts.Time.GetUtcNow());
+        return pass.IsBackground && _budget.SpareIn is var spare && spare > due ? spare : due;
+    }
+
     /// <summary>One page of a reader; after the last one it is done until it is due again.</summary>
     private async Task ReadPageAsync(Pass pass, CancellationToken cancellationToken)
     {
@@ -536,33 +543,41 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         }
     }
 
-    /// <summary>What the CRM does not list any more is asked for by id, and what is not linked is read: a list alone proves nothing.</summary>
+    /// <summary>What the CRM does not list any more is asked for by id, and what is not linked is read: a list alone proves nothing. One page or one question at a time, so that others go between.</summary>
     private async Task ReconcileAsync(Pass pass, CancellationToken cancellationToken)
     {
         CrmLinks links = _links!;
-        links.BeginPresent();
-        string? page = null;
-        do
+        PassState state = pass.State;
+        if (state.Phase == ReconcilePhase.List)
         {
-            (IReadOnlyList<string> ids, page) = await _crm.IdsAsync(pass.Kind, page, cancellationToken).ConfigureAwait(false);
-            links.AddPresent(ids);
-        }
-        while (page is not null);
-
-        foreach (Func<CrmObject, string, int, IReadOnlyList<string>> which in (Func<CrmObject, string, int, IReadOnlyList<string>>[])[links.Missing, links.Unknown])
-        {
-            string after = "";
-            while (which(pass.Kind, after, 100) is { Count: > 0 } ids)
+            if (state.Page is null || _parts.Time.GetUtcNow() - state.NextAt > s_pageAge)
             {
-                await _sync!.ProcessAsync(await _crm.ReadAsync(pass.Kind, ids, cancellationToken).ConfigureAwait(false), [], [], cancellationToken).ConfigureAwait(false);
-                after = ids[^1];
+                links.BeginListed(pass.Kind, isKept: true);
+                state = state with { Page = null };
             }
+
+            (IReadOnlyList<string> listed, string? page) = await _crm.IdsAsync(pass.Kind, state.Page, cancellationToken).ConfigureAwait(false);
+            PassState more = state with { Page = page, Phase = page is null ? ReconcilePhase.Missing : ReconcilePhase.List, NextAt = _parts.Time.GetUtcNow() };
+            links.AddListed(pass.Kind, listed, isKept: true, [(pass.Name, Text(more))]);
+            pass.State = more;
+            return;
         }
 
-        links.Trim();
-        PassState next = pass.State with { IsMissing = false, Page = null, NextAt = _parts.Time.GetUtcNow() + pass.Every };
-        links.Save([], [(pass.Name, Text(next))]);
+        bool isMissing = state.Phase == ReconcilePhase.Missing;
+        (IReadOnlyList<string> ids, string? after) = isMissing ? links.Missing(pass.Kind, state.After, isKept: true) : links.Unknown(pass.Kind, state.After);
+        PassState next = state with { After = after ?? "", Phase = after is not null ? state.Phase : isMissing ? ReconcilePhase.Unknown : ReconcilePhase.List };
+        if (after is null && !isMissing)
+        {
+            next = next with { IsMissing = false, Page = null, NextAt = _parts.Time.GetUtcNow() + pass.Every };
+        }
+
+        await _sync!.ProcessAsync(ids.Count == 0 ? [] : await _crm.ReadAsync(pass.Kind, ids, cancellationToken).ConfigureAwait(false), [], [(pass.Name, Text(next))], cancellationToken).ConfigureAwait(false);
         pass.State = next;
+        if (!next.IsMissing)
+        {
+            links.BeginListed(pass.Kind, isKept: true); // They are not needed any more.
+            links.Trim();
+        }
     }
 
     private static string Text(PassState state) => JsonSerializer.Serialize(state, PassJson.Default.PassState);
@@ -653,15 +668,47 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         }
     }
 
+    /// <summary>For a plan: it waits until there is more than what the sync may need at once.</summary>
+    private sealed class BackgroundGate(CrmConnection connection) : IRequestGate
+    {
+        public async ValueTask WaitAsync(CancellationToken cancellationToken)
+        {
+            while (connection._budget.SpareIn is var wait && wait > TimeSpan.Zero)
+            {
+                await Task.Delay(wait, connection._parts.Time, cancellationToken).ConfigureAwait(false);
+            }
+
+            await connection.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
+
+        public void Made(string outcome) => connection.Made(outcome);
+    }
+
     /// <summary>A reader of one object.</summary>
     private sealed record Pass(string Reader, CrmObject Kind, TimeSpan Every, TimeSpan Overlap, bool IsWhole)
     {
         public string Name => $"{Reader}:{Kind}";
 
+        /// <summary>Nobody waits for it.</summary>
+        public bool IsBackground => Reader != "near";
+
         public PassState State { get; set; } = new();
 
         /// <summary>A reader in the middle of its pages is due.</summary>
         public TimeSpan DueIn(DateTimeOffset now) => !IsWhole && !State.WholeDone ? TimeSpan.FromDays(1) : State.Page is not null || State.IsMissing ? TimeSpan.Zero : State.NextAt - now;
+    }
+
+    /// <summary>What the whole reader does after it has read everything.</summary>
+    internal enum ReconcilePhase
+    {
+        /// <summary>It notes all ids of the CRM.</summary>
+        List,
+
+        /// <summary>It asks for linked records that were not listed.</summary>
+        Missing,
+
+        /// <summary>It reads what was listed and is not linked.</summary>
+        Unknown,
     }
 
     /// <summary>How far a reader is.</summary>
@@ -681,6 +728,12 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
         /// <summary>The whole reader has read everything and now looks for what is missing.</summary>
         public bool IsMissing { get; init; }
+
+        /// <summary>How it does that.</summary>
+        public ReconcilePhase Phase { get; init; }
+
+        /// <summary>The id that it has come to in <see cref="ReconcilePhase.Missing"/> and <see cref="ReconcilePhase.Unknown"/>.</summary>
+        public string After { get; init; } = "";
 
         /// <summary>The first whole read has begun, so this reader knows from when on.</summary>
         public bool WholeDone { get; init; }

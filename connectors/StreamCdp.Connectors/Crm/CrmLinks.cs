@@ -10,6 +10,8 @@ internal sealed class CrmLinks : IDisposable
 {
     private const int Version = 1;
     private const int KeptConflicts = 100_000;
+    private const int MostMissing = 100; // As many as one question to the CRM can have.
+    private const int Scanned = 5_000;
 
     private readonly SqliteConnection _connection;
     private readonly SqliteCommand _get;
@@ -39,9 +41,11 @@ internal sealed class CrmLinks : IDisposable
             Run($"""
                 CREATE TABLE IF NOT EXISTS link(kind INTEGER NOT NULL, id TEXT NOT NULL, profile TEXT, is_deleted INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
                 CREATE INDEX IF NOT EXISTS link_profile ON link(profile) WHERE profile IS NOT NULL;
+                CREATE INDEX IF NOT EXISTS link_living ON link(kind, id) WHERE is_deleted=0;
+                CREATE TABLE IF NOT EXISTS listed(kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS cursor(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS conflict(number INTEGER PRIMARY KEY, at TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, field TEXT NOT NULL, kept TEXT, lost TEXT);
-                CREATE TEMP TABLE present(id TEXT PRIMARY KEY) WITHOUT ROWID;
+                CREATE TEMP TABLE present(kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
                 PRAGMA user_version={Version};
                 """);
         }
@@ -128,39 +132,48 @@ internal sealed class CrmLinks : IDisposable
     /// <summary>Forgets the oldest conflicts beyond those kept.</summary>
     public void Trim() => Run(string.Create(CultureInfo.InvariantCulture, $"DELETE FROM conflict WHERE number <= (SELECT max(number) FROM conflict) - {KeptConflicts}"));
 
-    // ---- Reconcile: which ids the CRM has, kept on disk and not in memory. ---------------------------------------------------------
+    // ---- Which ids the CRM has, kept on disk and not in memory: for the whole reader over restarts, for a plan as long as it is made. ----
 
-    /// <summary>Begins to note what the CRM has.</summary>
-    public void BeginPresent() => Run("DELETE FROM present");
+    /// <summary>Begins to note what the CRM has of an object.</summary>
+    /// <param name="kind">Which object.</param>
+    /// <param name="isKept">Over a restart.</param>
+    public void BeginListed(CrmObject kind, bool isKept) => Run(string.Create(CultureInfo.InvariantCulture, $"DELETE FROM {Table(isKept)} WHERE kind={(int)kind}"));
 
     /// <summary>The CRM has these.</summary>
     /// <returns>Those that were not noted yet.</returns>
-    public IReadOnlyList<string> AddPresent(IEnumerable<string> ids)
+    public IReadOnlyList<string> AddListed(CrmObject kind, IEnumerable<string> ids, bool isKept, IEnumerable<(string Name, string Value)>? cursors = null)
     {
         List<string> added = [];
         using SqliteTransaction transaction = _connection.BeginTransaction();
-        using SqliteCommand command = Command("INSERT OR IGNORE INTO present VALUES($id)", "$id");
+        using SqliteCommand command = Command($"INSERT OR IGNORE INTO {Table(isKept)} VALUES($kind, $id)", "$kind", "$id");
         command.Transaction = transaction;
         foreach (string id in ids)
         {
-            Set(command, id);
+            Set(command, (int)kind, id);
             if (command.ExecuteNonQuery() == 1)
             {
                 added.Add(id);
             }
         }
 
+        foreach ((string name, string value) in cursors ?? [])
+        {
+            Set(_putCursor, name, value);
+            _putCursor.Transaction = transaction;
+            _putCursor.ExecuteNonQuery();
+        }
+
         transaction.Commit();
         return added;
     }
 
-    /// <summary>Linked records that the CRM does not have, after an id.</summary>
-    public IReadOnlyList<string> Missing(CrmObject kind, string after, int limit) =>
-        Ids("SELECT id FROM link WHERE kind=$kind AND is_deleted=0 AND id>$after AND id NOT IN (SELECT id FROM present) ORDER BY id LIMIT $limit", kind, after, limit);
+    /// <summary>Linked records that the CRM did not list, after an id; a part of them, and where the next one begins, null: nowhere.</summary>
+    public (IReadOnlyList<string> Ids, string? After) Missing(CrmObject kind, string after, bool isKept) => Others(
+        $"SELECT id, EXISTS(SELECT 1 FROM {Table(isKept)} AS other WHERE other.kind=$kind AND other.id=link.id) FROM link WHERE kind=$kind AND is_deleted=0 AND id>$after ORDER BY id LIMIT {Scanned}", kind, after);
 
-    /// <summary>Records of the CRM that are not linked, after an id.</summary>
-    public IReadOnlyList<string> Unknown(CrmObject kind, string after, int limit) =>
-        Ids("SELECT id FROM present WHERE id>$after AND id NOT IN (SELECT id FROM link WHERE kind=$kind AND is_deleted=0) ORDER BY id LIMIT $limit", kind, after, limit);
+    /// <summary>Records that the CRM listed and that are not linked, after an id.</summary>
+    public (IReadOnlyList<string> Ids, string? After) Unknown(CrmObject kind, string after) => Others(
+        $"SELECT id, EXISTS(SELECT 1 FROM link WHERE link.kind=$kind AND link.id=listed.id AND is_deleted=0) FROM listed WHERE kind=$kind AND id>$after ORDER BY id LIMIT {Scanned}", kind, after);
 
     /// <inheritdoc/>
     public void Dispose()
@@ -173,18 +186,28 @@ internal sealed class CrmLinks : IDisposable
         _connection.Dispose();
     }
 
-    private List<string> Ids(string sql, CrmObject kind, string after, int limit)
+    private static string Table(bool isKept) => isKept ? "listed" : "present";
+
+    /// <summary>Of the next rows those whose second column is 0; never so many rows that others wait.</summary>
+    private (IReadOnlyList<string> Ids, string? After) Others(string sql, CrmObject kind, string after)
     {
-        using SqliteCommand command = Command(sql, "$kind", "$after", "$limit");
-        Set(command, (int)kind, after, limit);
+        using SqliteCommand command = Command(sql, "$kind", "$after");
+        Set(command, (int)kind, after);
         using SqliteDataReader reader = command.ExecuteReader();
         List<string> ids = [];
-        while (reader.Read())
+        int rows = 0;
+        string last = after;
+        while (ids.Count < MostMissing && reader.Read())
         {
-            ids.Add(reader.GetString(0));
+            rows++;
+            last = reader.GetString(0);
+            if (reader.GetInt32(1) == 0)
+            {
+                ids.Add(last);
+            }
         }
 
-        return ids;
+        return (ids, ids.Count == MostMissing || rows == Scanned ? last : null);
     }
 
     private CrmLink Read(CrmObject kind, string id, SqliteDataReader reader, int from)

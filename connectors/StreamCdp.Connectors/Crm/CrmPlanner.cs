@@ -25,12 +25,12 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
 
         foreach (CrmObject kind in crm.Objects)
         {
-            links.BeginPresent();
+            links.BeginListed(kind, isKept: false);
             string? next = null;
             do
             {
                 CrmPage page = await crm.ChangesAsync(kind, DateTimeOffset.MinValue, next, cancellationToken).ConfigureAwait(false);
-                HashSet<string> isNew = [.. links.AddPresent(page.Records.Select(record => record.Id))];
+                HashSet<string> isNew = [.. links.AddListed(kind, page.Records.Select(record => record.Id), isKept: false)];
                 foreach (CrmRecord record in page.Records.Where(record => isNew.Remove(record.Id)))
                 {
                     if (await OfListedAsync(record, cancellationToken).ConfigureAwait(false) is { } line)
@@ -43,22 +43,20 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
             }
             while (next is not null);
 
-            string after = "";
-            while (links.Missing(kind, after, Batch) is { Count: > 0 } missing)
+            for (string? after = ""; after is not null;)
             {
-                foreach (CrmRecord record in await crm.ReadAsync(kind, missing, cancellationToken).ConfigureAwait(false))
+                (IReadOnlyList<string> missing, after) = links.Missing(kind, after, isKept: false);
+                foreach (CrmRecord record in missing.Count == 0 ? [] : await crm.ReadAsync(kind, missing, cancellationToken).ConfigureAwait(false))
                 {
                     if (await OfRecordAsync(record, cancellationToken).ConfigureAwait(false) is { } line)
                     {
                         yield return line;
                     }
                 }
-
-                after = missing[^1];
             }
         }
 
-        links.BeginPresent();
+        links.BeginListed(CrmObject.Contact, isKept: false); // Now of profiles.
         List<string> ids = [];
         for (bool isMore = true; isMore;)
         {
@@ -70,7 +68,7 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
 
             if (ids.Count == Batch || (!isMore && ids.Count > 0))
             {
-                foreach (PlanLine line in await OfProfilesAsync(links.AddPresent(ids.Distinct()), cancellationToken).ConfigureAwait(false))
+                foreach (PlanLine line in await OfProfilesAsync(links.AddListed(CrmObject.Contact, ids.Distinct(), isKept: false), cancellationToken).ConfigureAwait(false))
                 {
                     yield return line;
                 }

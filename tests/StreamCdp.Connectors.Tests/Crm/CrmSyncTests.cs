@@ -322,4 +322,49 @@ public sealed class CrmSyncTests : IAsyncDisposable
 
         Assert.Equal(2, _world.Crm.Requests - requests); // The near reader, one page of each object.
     }
+
+    [Fact]
+    public async Task A_whole_read_that_is_cut_off_goes_on_where_it_was_and_finds_who_is_missing()
+    {
+        string[] ids = [.. Enumerable.Range(0, 30).Select(i => _world.Crm.Make(CrmObject.Contact, ("email", $"p{i}@b.c")))];
+        await _world.QuietAsync();
+        _world.Crm.Vanish(ids[4]); // Nothing tells of it.
+        await _world.PassAsync(TimeSpan.FromDays(2));
+        int pages = _world.Crm.IdPages;
+        int deaths = 0;
+        int asked = 0;
+        _world.Crm.BeforeIds = () => deaths += ++asked % 2 == 0 ? throw new InvalidOperationException("killed") : 0; // A process that dies after each page.
+        for (int i = 0; i < 30; i++)
+        {
+            try
+            {
+                await _world.DrainAsync();
+            }
+            catch (InvalidOperationException)
+            {
+                deaths++;
+            }
+        }
+
+        Assert.InRange(deaths, 5, 15);
+        Assert.InRange(_world.Crm.IdPages - pages, 11, 12); // 10 of contacts and one of deals: none was asked for twice.
+        Assert.Contains(_world.EventPayloads("crm"), payload => payload.Contains("Contact Deleted", StringComparison.Ordinal) && payload.Contains($"\"id\":\"{ids[4]}\"", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task A_whole_read_at_the_account_s_rate_leaves_room_for_what_somebody_waits_for()
+    {
+        await using var world = new CrmWorld(settings => settings with { RequestsPerSecond = 10, Fields = [.. settings.Fields.Where(rule => rule.Field == "owner")], Lists = new HashSet<string>() }); // Nothing to write.
+        for (int i = 0; i < 60; i++)
+        {
+            world.Crm.Make(CrmObject.Contact, ("email", $"p{i}@b.c"));
+        }
+
+        world.Time.Advance(TimeSpan.FromHours(1)); // Only the whole reader has something to read.
+        await using CrmConnection connection = world.Connection();
+        await connection.DrainAsync(TestContext.Current.CancellationToken);
+
+        Assert.InRange(world.Crm.Requests, 3, 12); // It is not done: the rest waits for the rate.
+        Assert.True(connection.Status().BudgetLeft >= 4, $"{connection.Status().BudgetLeft} requests are left at once.");
+    }
 }

@@ -47,9 +47,21 @@ internal sealed class MemoryCrm : ICrm
     /// <summary>After a list was changed, before the answer.</summary>
     public Action AfterListChange { get; set; } = () => { };
 
+    /// <summary>Before a page of ids.</summary>
+    public Action BeforeIds { get; set; } = () => { };
+
+    /// <summary>Pages of ids that were asked for.</summary>
+    public int IdPages { get; private set; }
+
     public int Requests { get; private set; }
 
     public int Writes { get; private set; }
+
+    /// <summary>It refuses texts with this character.</summary>
+    public char Forbidden { get; set; } = '!';
+
+    /// <summary>It refuses to make records, and does not say why.</summary>
+    public bool RefusesNew { get; set; }
 
     /// <summary>All that the connector wrote and the CRM took.</summary>
     public List<CrmWrite> Written { get; } = [];
@@ -82,6 +94,9 @@ internal sealed class MemoryCrm : ICrm
     public void Assign(string deal, params string[] contacts) => Put(Find(deal)! with { ContactIds = contacts }, TimeSpan.Zero);
 
     public void Delete(string id) => Put(Find(id)! with { IsDeleted = true }, TimeSpan.Zero);
+
+    /// <summary>Deleted, and nothing is left of it.</summary>
+    public void Vanish(string id) => _rows.Remove(long.Parse(id, CultureInfo.InvariantCulture));
 
     public string Merge(string from, string into, bool mints)
     {
@@ -140,7 +155,15 @@ internal sealed class MemoryCrm : ICrm
         RequestAsync<IReadOnlyList<CrmRecord>>(() => [.. ids.Select(id => Find(id) is { } record && record.Kind == kind ? record : new CrmRecord { Kind = kind, Id = id, IsDeleted = true })], cancellationToken);
 
     public ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(CrmObject kind, string? page, CancellationToken cancellationToken) =>
-        RequestAsync<(IReadOnlyList<string>, string?)>(() => ([.. Living(kind).Select(record => record.Id)], null), cancellationToken);
+        RequestAsync<(IReadOnlyList<string>, string?)>(
+            () =>
+            {
+                BeforeIds();
+                IdPages++;
+                string[] ids = [.. Living(kind).Where(record => page is null || long.Parse(record.Id, CultureInfo.InvariantCulture) > long.Parse(page, CultureInfo.InvariantCulture)).Take(3).Select(record => record.Id)];
+                return (ids, ids.Length == 3 ? ids[^1] : null);
+            },
+            cancellationToken);
 
     public ValueTask<IReadOnlyList<CrmRecord>> FindContactsAsync(IReadOnlyList<string> externalIds, IReadOnlyList<string> emails, CancellationToken cancellationToken) =>
         RequestAsync<IReadOnlyList<CrmRecord>>(
@@ -186,9 +209,14 @@ internal sealed class MemoryCrm : ICrm
             return new CrmOutcome(CrmOutcomeKind.Stale);
         }
 
-        if (write.Fields.Any(field => field.Value.ValueKind == JsonValueKind.String && field.Value.GetString()!.Contains('!', StringComparison.Ordinal)))
+        if (record is null && RefusesNew)
         {
-            return new CrmOutcome(CrmOutcomeKind.Refused, Reason: "no exclamation marks", Field: write.Fields.First(field => field.Value.ToString().Contains('!', StringComparison.Ordinal)).Key);
+            return new CrmOutcome(CrmOutcomeKind.Refused, Reason: "not this one");
+        }
+
+        if (write.Fields.Any(field => field.Value.ValueKind == JsonValueKind.String && field.Value.GetString()!.Contains(Forbidden, StringComparison.Ordinal)))
+        {
+            return new CrmOutcome(CrmOutcomeKind.Refused, Reason: "no such marks", Field: write.Fields.First(field => field.Value.ToString().Contains(Forbidden, StringComparison.Ordinal)).Key);
         }
 
         var fields = new Dictionary<string, JsonElement>(record?.Fields ?? new Dictionary<string, JsonElement>());

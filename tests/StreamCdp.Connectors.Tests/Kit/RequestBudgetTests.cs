@@ -29,4 +29,31 @@ public sealed class RequestBudgetTests
 
         Assert.Equal([0.0, 10.0], Enumerable.Range(0, 2).Select(_ => budget.Take().TotalSeconds));
     }
+
+    [Fact]
+    public void What_can_wait_leaves_half_to_what_somebody_waits_for()
+    {
+        var budget = new RequestBudget(10, _time);
+        int background = 0;
+        while (budget.SpareIn == TimeSpan.Zero)
+        {
+            budget.Take();
+            background++;
+        }
+
+        Assert.Equal((5, 5.0, 0.1), (background, budget.Left, budget.SpareIn.TotalSeconds));
+        Assert.Equal([0, 0, 0, 0, 0, 0.1], Enumerable.Range(0, 6).Select(_ => budget.Take().TotalSeconds));
+        _time.Advance(TimeSpan.FromSeconds(0.7));
+        Assert.Equal(TimeSpan.Zero, budget.SpareIn);
+    }
+
+    [Fact]
+    public void What_can_wait_has_its_turn_also_with_less_than_one_a_second()
+    {
+        var budget = new RequestBudget(0.5, _time);
+
+        Assert.Equal(TimeSpan.Zero, budget.SpareIn);
+        budget.Take();
+        Assert.Equal(2, budget.SpareIn.TotalSeconds);
+    }
 }
