@@ -9,16 +9,21 @@ using StreamCdp.Connectors.Actions;
 
 namespace StreamCdp.Connectors.Email;
 
-/// <summary>Sends mails by SMTP (RFC 5321), one connection for a batch.</summary>
+/// <summary>Sends mails by SMTP (RFC 5321), over a connection that stays for a while.</summary>
 /// <remarks>
 /// SMTP cannot be asked whether a mail was taken. A connection that breaks before the server could have the whole mail is no harm: it is sent again. One that breaks after it, before the answer, leaves a
 /// mail of which nobody knows: it is refused with that reason, because a person who gets the same mail twice is worse than a dead letter that somebody looks at.
 /// </remarks>
 public sealed class EmailTarget : IActionTarget, ICheckable
 {
+    private static readonly TimeSpan s_idle = TimeSpan.FromSeconds(30); // Servers close after a few minutes; a new connection is cheap.
+    private static readonly TimeSpan s_quit = TimeSpan.FromSeconds(2);
+
     private readonly EmailOptions _options;
     private readonly MailboxAddress _from;
     private readonly TimeProvider _time;
+    private SmtpClient? _client;
+    private long _usedAt;
 
     /// <summary>Makes it; nothing is sent yet.</summary>
     /// <param name="options">Have no errors.</param>
@@ -43,16 +48,21 @@ public sealed class EmailTarget : IActionTarget, ICheckable
     public async ValueTask<IReadOnlyList<Outcome>> DoAsync(IReadOnlyList<ActionCall> calls, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(calls);
-        using SmtpClient client = await ConnectAsync(cancellationToken).ConfigureAwait(false);
+        if (_client is not { IsConnected: true } || _time.GetElapsedTime(_usedAt) > s_idle)
+        {
+            await CloseAsync().ConfigureAwait(false);
+            _client = await ConnectAsync(cancellationToken).ConfigureAwait(false);
+        }
+
         var outcomes = new List<Outcome>(calls.Count);
         foreach (ActionCall call in calls)
         {
-            outcomes.Add(client.IsConnected
-                ? await SendAsync(client, call, isFirst: outcomes.Count == 0, cancellationToken).ConfigureAwait(false)
+            outcomes.Add(_client.IsConnected
+                ? await SendAsync(_client, call, isFirst: outcomes.Count == 0, cancellationToken).ConfigureAwait(false)
                 : Outcome.TryAgain("The mail server closed the connection before.", TimeSpan.Zero));
         }
 
-        await QuitAsync(client, cancellationToken).ConfigureAwait(false);
+        _usedAt = _time.GetTimestamp();
         return outcomes;
     }
 
@@ -61,12 +71,22 @@ public sealed class EmailTarget : IActionTarget, ICheckable
     {
         using SmtpClient client = await ConnectAsync(cancellationToken).ConfigureAwait(false);
         string encryption = client.IsSecure ? $"encrypted ({client.SslProtocol})" : "not encrypted";
-        await QuitAsync(client, cancellationToken).ConfigureAwait(false);
+        await QuitAsync(client).ConfigureAwait(false);
         return [new Finding("url", $"{Host} answers, {encryption}{(_options.User.Length == 0 ? "" : $", and lets {_options.User} in")}; nothing was sent, so whether it takes mails from {_from.Address} is not known")];
     }
 
     /// <inheritdoc/>
-    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+    public ValueTask DisposeAsync() => CloseAsync();
+
+    private async ValueTask CloseAsync()
+    {
+        if (_client is not null)
+        {
+            await QuitAsync(_client).ConfigureAwait(false);
+            _client.Dispose();
+            _client = null;
+        }
+    }
 
     /// <summary>Connects and logs in.</summary>
     /// <exception cref="DestinationUnavailableException">Not now.</exception>
@@ -101,7 +121,7 @@ public sealed class EmailTarget : IActionTarget, ICheckable
                 NotSupportedException => new DestinationMustPauseException($"{Host} offers no STARTTLS, or no way to log in. Use smtps://, or write allow_plain: true where the way there is safe."),
                 SmtpCommandException command => new DestinationUnavailableException($"{Host} answered {(int)command.StatusCode} to the greeting.", inner: exception),
                 SocketException or IOException or ProtocolException or TimeoutException => new DestinationUnavailableException($"{Host} could not be reached. Check that it runs, and its address.", inner: exception),
-                OperationCanceledException when !cancellationToken.IsCancellationRequested => new DestinationUnavailableException($"{Host} did not answer within {_options.Timeout.TotalSeconds:0.###} s.", inner: exception),
+                OperationCanceledException => new DestinationUnavailableException($"{Host} did not answer in time.", inner: exception), // Also where the process stops: nothing was sent.
                 _ => exception,
             };
         }
@@ -158,19 +178,20 @@ public sealed class EmailTarget : IActionTarget, ICheckable
             {
                 await client.DisconnectAsync(quit: false, CancellationToken.None).ConfigureAwait(false);
                 return progress.HasBegun
-                    ? Outcome.Refused("The connection ended before the mail server had answered, so it is not known whether the mail was sent. Replaying it sends it, perhaps for the second time.")
+                    ? Outcome.Unknown("The connection ended before the mail server had answered, so it is not known whether the mail was sent. Replaying it sends it, perhaps for the second time.")
                     : Outcome.TryAgain($"The connection to {Host} ended before the mail was sent.");
             }
         }
     }
 
-    private static async ValueTask QuitAsync(SmtpClient client, CancellationToken cancellationToken)
+    private static async ValueTask QuitAsync(SmtpClient client)
     {
+        using var limit = new CancellationTokenSource(s_quit);
         try
         {
-            await client.DisconnectAsync(quit: true, cancellationToken).ConfigureAwait(false);
+            await client.DisconnectAsync(quit: true, limit.Token).ConfigureAwait(false);
         }
-        catch (Exception exception) when (exception is IOException or SocketException or ProtocolException or CommandException or OperationCanceledException)
+        catch (Exception exception) when (exception is not OutOfMemoryException)
         {
             // The mails have their answers; how the server takes its leave is nothing to us.
         }

@@ -95,6 +95,12 @@ public sealed partial class HubSpotCrm
             return;
         }
 
+        if (row.Write is { Id: null, OnlyIfNew: true })
+        {
+            row.Outcome = new CrmOutcome(CrmOutcomeKind.Done, before);
+            return;
+        }
+
         bool isNews = row.Differs(records, before) is not null || (row.Write.Id is null && row.Write.ContactIds.Except(before.ContactIds, StringComparer.Ordinal).Any());
         if (!isNews)
         {

@@ -22,6 +22,7 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     private static readonly string[] s_address = ["street", "postal_code", "city"];
     private static readonly string[] s_tables = ["party.party", "party.contact_mechanism", "party.address", "party.identifier"];
     private static readonly string[] s_scalars = ["char", "text", "integer", "biginteger", "float", "numeric", "boolean", "selection", "date", "datetime", "timestamp"];
+    private static readonly TimeSpan s_clocks = TimeSpan.FromMinutes(1); // Tryton's may be behind ours.
     private static readonly TimeSpan s_settle = TimeSpan.FromMilliseconds(1100);
 
     private readonly TrytonOptions _options;
@@ -52,7 +53,12 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     {
         if (kind == CrmObject.Deal)
         {
-            return [.. ((string[])["name", "stage", "pipeline", "currency", "status", "number", "owner", "start_date", "end_date"]).Select(name => new CrmField(name, CrmFieldType.Text, IsReadOnly: true)), new CrmField("amount", CrmFieldType.Number, true), new CrmField("probability", CrmFieldType.Number, true)];
+            return
+            [
+                .. ((string[])["name", "stage"]).Select(name => new CrmField(name, CrmFieldType.Text, IsReadOnly: false)),
+                .. ((string[])["amount", "probability"]).Select(name => new CrmField(name, CrmFieldType.Number, IsReadOnly: false)),
+                .. ((string[])["pipeline", "currency", "status", "number", "owner", "start_date", "end_date"]).Select(name => new CrmField(name, CrmFieldType.Text, IsReadOnly: true)),
+            ];
         }
 
         await PreparePartiesAsync(cancellationToken).ConfigureAwait(false);
@@ -213,7 +219,7 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     public async ValueTask<Outcome> AddNoteAsync(string contactId, string kind, string subject, string text, DateTimeOffset since, CancellationToken cancellationToken)
     {
         string resource = "party.party," + contactId;
-        JsonArray same = [new JsonArray("resource", "=", resource), new JsonArray("message", "=", text), new JsonArray("create_date", ">=", TrytonValues.Wire(since))];
+        JsonArray same = [new JsonArray("resource", "=", resource), new JsonArray("message", "=", text), new JsonArray("create_date", ">=", TrytonValues.Wire(since - s_clocks))];
         try
         {
             if ((await _client.CallAsync("model.ir.note.search", [same, 0, 1, null], Context(), cancellationToken).ConfigureAwait(false)).GetArrayLength() == 0)
@@ -608,7 +614,7 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
                     values["party"] = write.ContactIds.Count > 0 ? long.Parse(write.ContactIds[0], CultureInfo.InvariantCulture) : null;
                     id = (await _client.CallAsync("model.sale.opportunity.create", [new JsonArray(values)], Context(), cancellationToken).ConfigureAwait(false))[0].GetRawText();
                 }
-                else
+                else if (write.Id is not null || !write.OnlyIfNew)
                 {
                     await _client.CallAsync("model.sale.opportunity.write", [new JsonArray(long.Parse(id, CultureInfo.InvariantCulture)), values], Context(), cancellationToken).ConfigureAwait(false);
                 }

@@ -5,49 +5,66 @@ namespace StreamCdp.Connectors;
 
 /// <summary>Lets through what people have consented to, for a destination with a purpose; and has removed what was sent of people who took the consent back.</summary>
 /// <remarks>
-/// It remembers on disk of whom the other side has something: a profile stands there before the first change of it is sent, and until the removal has been taken. So a crash can repeat a removal and never lose one.
-/// Who consents is sent with all memberships of now, because none that began before was.
+/// It remembers on disk of whom the other side has something: a profile stands there before the first change of it is sent, and until the removal has been taken. So a crash can repeat a removal or a
+/// first sending and never lose one. Who consents is sent with all memberships of now, because none that began before was.
 /// </remarks>
 internal sealed class ConsentGate : IDisposable
 {
-    private const long IsOwed = -1; // The other side has something under this id from a merge; the memberships of now were not sent.
+    private const long IsOwed = -1; // The other side may have something under this id; the memberships of now are not known to have been sent.
+    private const long IsRemoved = -2; // Only where people without a row may have been sent before the destination had its purpose.
 
     private readonly DestinationSettings _settings;
     private readonly SqliteConnection _connection;
-    private readonly HashSet<string> _forget = new(StringComparer.Ordinal);
+    private readonly string _path;
+    private readonly bool _knowsAll;
+    private readonly HashSet<string> _removed = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, long> _told = new(StringComparer.Ordinal);
     private SqliteTransaction? _transaction;
 
     /// <summary>Opens or makes the file.</summary>
     /// <param name="directory">Made where it is missing.</param>
     /// <param name="settings">With a purpose.</param>
+    /// <param name="hasSent">The destination has sent before, perhaps without a purpose: then of everybody who is not known to the gate the other side may have something.</param>
     /// <exception cref="InvalidDataException">It is damaged; the message says what to do.</exception>
-    public ConsentGate(string directory, DestinationSettings settings)
+    public ConsentGate(string directory, DestinationSettings settings, bool hasSent)
     {
         _settings = settings;
         Directory.CreateDirectory(directory);
-        string path = Path.Combine(directory, "consent-" + settings.Id + ".sqlite");
-        _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString());
+        _path = Path.Combine(directory, "consent-" + settings.Id + ".sqlite");
+        bool isNew = !File.Exists(_path);
+        _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = _path, Pooling = false }.ToString());
         try
         {
             _connection.Open();
-            Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE IF NOT EXISTS sent(profile TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID; PRAGMA user_version=1;", null, 0);
+            Run($"""
+                PRAGMA journal_mode=WAL;
+                PRAGMA synchronous=FULL;
+                CREATE TABLE IF NOT EXISTS sent(profile TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
+                CREATE TABLE IF NOT EXISTS began(late INTEGER NOT NULL);
+                {(isNew && hasSent ? "INSERT INTO began VALUES(1);" : "")}
+                PRAGMA user_version=1;
+                """, null, 0);
+            using SqliteCommand began = _connection.CreateCommand();
+            began.CommandText = "SELECT COUNT(*) FROM began";
+            _knowsAll = began.ExecuteScalar() is 0L;
         }
-        catch (SqliteException exception)
+        catch (Exception exception) when (exception is SqliteException or IOException)
         {
             _connection.Dispose();
-            throw new InvalidDataException($"{path} cannot be used ({exception.Message}). Put back a copy: without it nobody knows whom to remove from {settings.Id}.", exception);
+            throw new InvalidDataException($"{_path} cannot be used ({exception.Message}). Put back a copy: without it nobody knows whom to remove from {settings.Id}.", exception);
         }
     }
 
     /// <summary>What is sent of a change. In the log's order, then <see cref="Begin"/>, send, <see cref="End"/>.</summary>
     /// <param name="logged">The change.</param>
     /// <param name="complete">With what the profile has now; null: it is no longer true.</param>
-    /// <param name="view">The profile as it is now; null: nobody knows it.</param>
+    /// <param name="view">The profile as it is now, of a merge the survivor; null: nobody knows it.</param>
     public IReadOnlyList<ProfileChange> Decide(LoggedChange logged, ProfileChange? complete, ProfileView? view)
     {
         ProfileChange change = logged.Change;
         string id = change.ProfileId;
-        long? since = _forget.Contains(id) ? null : Since(id);
+        bool consents = view is { MergedInto: null } && view.Value(_settings.Consent!.Path).ValueKind == JsonValueKind.True;
+        long? since = Since(id);
         if (change.Kind == ChangeKind.Merged)
         {
             if (since is null && !logged.IsReplay)
@@ -55,26 +72,23 @@ internal sealed class ConsentGate : IDisposable
                 return [];
             }
 
-            _forget.Add(id);
-            Put(change.MergedInto!, Since(change.MergedInto!) ?? IsOwed);
-            return [change];
+            // Now the other side may have something under the survivor's id, whatever was read of it before.
+            string into = change.MergedInto!;
+            Remove(id);
+            return view is not { MergedInto: null } || view.Id != into ? Owe(into, [change])
+                : consents ? Since(into) is null or IsOwed ? [change, .. Tell(view)] : [change]
+                : [change, Suppressed(into, view, view.Version, view.UpdatedAt)];
         }
 
-        if (view is not { MergedInto: null } || view.Value(_settings.Consent!.Path).ValueKind != JsonValueKind.True)
+        if (!consents)
         {
-            if (view?.MergedInto is not null || (since is null && !logged.IsReplay))
-            {
-                return []; // Of one that became part of another, the merge tells.
-            }
-
-            _forget.Add(id);
-            return [new ProfileChange { Kind = ChangeKind.Suppressed, ProfileId = id, Version = Math.Max(change.Version, view?.Version ?? 0), At = view?.UpdatedAt ?? change.At, Identifiers = view?.Identifiers ?? [] }];
+            // Of one that became part of another, the merge tells.
+            return view?.MergedInto is not null || (since is null && !logged.IsReplay) ? [] : [Suppressed(id, view, change.Version, change.At)];
         }
 
         if (since is null or IsOwed)
         {
-            Put(id, view.Version);
-            return Everything(view);
+            return Tell(view!);
         }
 
         return change.Kind switch
@@ -86,23 +100,40 @@ internal sealed class ConsentGate : IDisposable
     }
 
     /// <summary>Makes durable of whom something is about to be sent.</summary>
-    public void Begin()
+    public void Begin() => Guarded(() =>
     {
         _transaction?.Commit();
         _transaction?.Dispose();
         _transaction = null;
-    }
+    });
 
-    /// <summary>What was decided was taken or refused for good: who was removed is forgotten. <paramref name="isSent"/> false: it comes again.</summary>
+    /// <summary>What was decided was taken or refused for good, and is remembered so. <paramref name="isSent"/> false: it comes again, and is decided again.</summary>
     public void End(bool isSent)
     {
-        foreach (string profile in isSent ? _forget : [])
+        if (isSent)
         {
-            Run("DELETE FROM sent WHERE profile=$profile", profile, 0);
+            foreach ((string profile, long version) in _told)
+            {
+                Put(profile, version);
+            }
+
+            foreach (string profile in _removed)
+            {
+                if (_knowsAll)
+                {
+                    Run("DELETE FROM sent WHERE profile=$profile", profile, 0);
+                }
+                else
+                {
+                    Put(profile, IsRemoved);
+                }
+            }
+
+            Begin();
         }
 
-        Begin();
-        _forget.Clear();
+        _told.Clear();
+        _removed.Clear();
     }
 
     /// <inheritdoc/>
@@ -112,9 +143,34 @@ internal sealed class ConsentGate : IDisposable
         _connection.Dispose();
     }
 
-    private List<ProfileChange> Everything(ProfileView view)
+    private ProfileChange Suppressed(string id, ProfileView? view, long version, DateTimeOffset at)
     {
-        List<ProfileChange> changes = _settings.SendsProfiles ? [ChangeReader.Of(view, _settings)] : [];
+        Remove(id);
+        return new ProfileChange { Kind = ChangeKind.Suppressed, ProfileId = id, Version = Math.Max(version, view?.Version ?? 0), At = view?.UpdatedAt ?? at, Identifiers = view?.Identifiers ?? [] };
+    }
+
+    private void Remove(string id)
+    {
+        _told.Remove(id);
+        _removed.Add(id);
+    }
+
+    private List<ProfileChange> Owe(string id, List<ProfileChange> changes)
+    {
+        _removed.Remove(id);
+        if (Since(id) is null)
+        {
+            Put(id, IsOwed);
+        }
+
+        return changes;
+    }
+
+    /// <summary>All that a person is and is in now. It stands on the disk as owed until it was taken.</summary>
+    private List<ProfileChange> Tell(ProfileView view)
+    {
+        List<ProfileChange> changes = Owe(view.Id, _settings.SendsProfiles ? [ChangeReader.Of(view, _settings)] : []);
+        _told[view.Id] = view.Version;
         if (_settings.SendsMemberships)
         {
             changes.AddRange(view.Segments.Where(segment => _settings.Segments?.Contains(segment) != false).Select(segment => new ProfileChange
@@ -133,17 +189,28 @@ internal sealed class ConsentGate : IDisposable
         return changes;
     }
 
+    /// <summary>From which version on the other side was told of a profile, with this batch; null: it has nothing.</summary>
     private long? Since(string profile)
     {
+        if (_removed.Contains(profile))
+        {
+            return null;
+        }
+
+        if (_told.TryGetValue(profile, out long told))
+        {
+            return told;
+        }
+
         using SqliteCommand command = _connection.CreateCommand();
         command.CommandText = "SELECT since FROM sent WHERE profile=$profile";
         command.Parameters.AddWithValue("$profile", profile);
-        return command.ExecuteScalar() as long?;
+        return command.ExecuteScalar() switch { null => _knowsAll ? null : 0, IsRemoved => null, var since => (long)since };
     }
 
     private void Put(string profile, long since) => Run("INSERT INTO sent VALUES($profile, $since) ON CONFLICT DO UPDATE SET since=excluded.since", profile, since);
 
-    private void Run(string sql, string? profile, long since)
+    private void Run(string sql, string? profile, long since) => Guarded(() =>
     {
         if (profile is not null)
         {
@@ -159,5 +226,18 @@ internal sealed class ConsentGate : IDisposable
         }
 
         command.ExecuteNonQuery();
+    });
+
+    /// <summary>A disk that is full is waited for, as one under a log is.</summary>
+    private void Guarded(Action work)
+    {
+        try
+        {
+            work();
+        }
+        catch (SqliteException exception)
+        {
+            throw new IOException($"{_path} cannot be written ({exception.Message}).", exception);
+        }
     }
 }

@@ -22,6 +22,7 @@ internal sealed partial class Delivery : IConnection
     private static readonly TimeSpan s_saveEvery = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_logWait = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan s_longestRetryAfter = TimeSpan.FromDays(1);
+    private static readonly TimeSpan s_decisionAge = TimeSpan.FromSeconds(30);
 
     private readonly DestinationSettings _settings;
     private readonly IDestination _destination;
@@ -41,7 +42,9 @@ internal sealed partial class Delivery : IConnection
     private CancellationTokenSource _interrupt = new();
     private ChangeReader? _reader;
     private DestinationCursor? _cursor;
+    private bool _isReady;
     private long _pendingSince;
+    private long _decidedAt;
     private long _savedAt;
     private long _oldestMs;
     private string? _paused;
@@ -68,7 +71,7 @@ internal sealed partial class Delivery : IConnection
         _budget = new RequestBudget(settings.RequestsPerSecond, parts.Time);
         _room = destination.AnswersPerChange ? settings.BatchLimit * 4 : settings.BatchLimit;
         _letters = new DeadLetterWriter(parts, settings.Id);
-        _consent = settings.Consent is null ? null : new ConsentGate(parts.StatePath, settings);
+        _consent = settings.Consent is null ? null : new ConsentGate(parts.StatePath, settings, hasSent: _file.Exists);
         parts.Metrics.Begin(settings.Id);
         var random = new Random(parts.Seed ^ (int)Fnv(settings.Id)); // Two destinations that fail together do not come back together.
         _retries = new ResiliencePipelineBuilder<Round> { TimeProvider = parts.Time }
@@ -223,6 +226,12 @@ internal sealed partial class Delivery : IConnection
         CancellationToken interrupt = _interrupt.Token;
         using var linked = CancellationTokenSource.CreateLinkedTokenSource(stop, interrupt);
         Open(wake.Signal);
+        if (!_isReady)
+        {
+            await _parts.Applied(linked.Token).ConfigureAwait(false);
+            _isReady = true;
+        }
+
         while (true)
         {
             linked.Token.ThrowIfCancellationRequested();
@@ -305,6 +314,10 @@ internal sealed partial class Delivery : IConnection
 
             isSent = true;
         }
+        catch (StaleDecisionException)
+        {
+            return; // Decided again, with what people consent to now.
+        }
         catch (DestinationMustPauseException exception)
         {
             Failed(exception.Message);
@@ -352,7 +365,8 @@ internal sealed partial class Delivery : IConnection
             return [.. chosen.Zip(complete).Where(pair => pair.Second is not null).Select(pair => new Sending(pair.First, pair.Second!))];
         }
 
-        ProfileView?[] views = await Task.WhenAll(chosen.Select(change => _parts.FindProfile(change.Change.ProfileId, cancellationToken).AsTask())).ConfigureAwait(false);
+        ProfileView?[] views = await Task.WhenAll(chosen.Select(change => _parts.FindProfile(change.Change.Kind == ChangeKind.Merged ? change.Change.MergedInto! : change.Change.ProfileId, cancellationToken).AsTask())).ConfigureAwait(false);
+        _decidedAt = _parts.Time.GetTimestamp();
         return [.. chosen.Zip(complete, views).SelectMany(all => _consent.Decide(all.First, all.Second, all.Third).Select(change => new Sending(all.First, change)))];
     }
 
@@ -415,6 +429,11 @@ internal sealed partial class Delivery : IConnection
 
     private async ValueTask<Round> SendOnceAsync(Round round, CancellationToken cancellationToken)
     {
+        if (_consent is not null && _parts.Time.GetElapsedTime(_decidedAt) > s_decisionAge)
+        {
+            throw new StaleDecisionException(); // The other side was away for long; somebody may have taken the consent back.
+        }
+
         TimeSpan wait = _budget.Take();
         if (wait > TimeSpan.Zero)
         {
@@ -497,7 +516,7 @@ internal sealed partial class Delivery : IConnection
     private bool IsTriedAgain(Outcome<Round> outcome, CancellationToken cancellationToken) => outcome.Exception switch
     {
         null => outcome.Result!.Left.Count > 0,
-        BatchRefusedException or DestinationMustPauseException => false,
+        BatchRefusedException or DestinationMustPauseException or StaleDecisionException => false,
         OperationCanceledException => !cancellationToken.IsCancellationRequested && !_abandon.IsCancellationRequested,
         _ => true,
     };
@@ -644,6 +663,8 @@ internal sealed partial class Delivery : IConnection
     /// <param name="Logged">As read.</param>
     /// <param name="Change">As sent.</param>
     private sealed record Sending(LoggedChange Logged, ProfileChange Change);
+
+    private sealed class StaleDecisionException : Exception;
 
     /// <summary>What of a part of a batch has no outcome yet.</summary>
     private sealed class Round(List<Sending> left, List<(Sending Sending, string Reason)> refused)

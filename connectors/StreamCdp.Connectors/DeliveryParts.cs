@@ -22,6 +22,9 @@ internal sealed record DeliveryParts
     /// <summary>Finds a profile as it is now.</summary>
     public required ProfileLookup FindProfile { get; init; }
 
+    /// <summary>Waits until the shards have applied what the logs have: while the engine recovers, its profiles are those of before.</summary>
+    public Func<CancellationToken, Task> Applied { get; init; } = _ => Task.CompletedTask;
+
     /// <summary>Directory of the cursors.</summary>
     public required string StatePath { get; init; }
 

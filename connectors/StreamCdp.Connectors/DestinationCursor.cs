@@ -28,6 +28,9 @@ internal sealed class DestinationCursorFile(string directory, string destination
 {
     private readonly string _path = Path.Combine(directory, "destination-" + destinationId + ".json");
 
+    /// <summary>It has one: the destination began before.</summary>
+    public bool Exists => File.Exists(_path);
+
     /// <summary>The saved cursor, or the start.</summary>
     /// <exception cref="InvalidDataException">The file is damaged; the message says what to do.</exception>
     public DestinationCursor Load()

@@ -19,11 +19,17 @@ public enum OutcomeKind
 /// <param name="RetryAfter">For <see cref="OutcomeKind.TryAgain"/>: the other side's wish; null: the kit's back-off.</param>
 public sealed record Outcome(OutcomeKind Kind, string Reason = "", TimeSpan? RetryAfter = null)
 {
+    /// <summary>Of <see cref="OutcomeKind.Refused"/>: nobody knows whether the other side has it. It counts as done, and only a person sends it again.</summary>
+    public bool MayBeDone { get; init; }
+
     /// <summary>The other side has it.</summary>
     public static Outcome Taken { get; } = new(OutcomeKind.Taken);
 
     /// <summary>The other side will never take it.</summary>
     public static Outcome Refused(string reason) => new(OutcomeKind.Refused, reason);
+
+    /// <summary>Nobody knows whether the other side has it.</summary>
+    public static Outcome Unknown(string reason) => new(OutcomeKind.Refused, reason) { MayBeDone = true };
 
     /// <summary>Not now.</summary>
     public static Outcome TryAgain(string reason, TimeSpan? retryAfter = null) => new(OutcomeKind.TryAgain, reason, retryAfter);

@@ -15,7 +15,7 @@ internal sealed partial class ActionConnection : IConnection
 {
     private const int MostMerges = 10;
     private static readonly TimeSpan s_look = TimeSpan.FromMinutes(1);
-    private static readonly TimeSpan s_noTarget = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_longestRetryAfter = TimeSpan.FromDays(1);
 
     private readonly ActionSettings _settings;
     private readonly IActionTarget _target;
@@ -32,6 +32,8 @@ internal sealed partial class ActionConnection : IConnection
     private readonly CancellationTokenSource _abandon = new();
     private readonly Channel<bool> _news = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
+    private TaskCompletionSource _resumed = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private bool _isReady;
     private string? _paused;
     private string? _stopped;
     private string? _waiting;
@@ -57,7 +59,7 @@ internal sealed partial class ActionConnection : IConnection
         _schedule = new ActionSchedule(parts.StatePath, settings.Id, settings.Actions, settings.AtMost, parts.Time, () => _news.Writer.TryWrite(true));
         var feed = new DestinationSettings
         {
-            Id = settings.Id.Replace(':', '-') + "-feed",
+            Id = settings.Id.Replace(':', '~') + "~feed", // No id of the model has this character.
             Kind = settings.Kind,
             Segments = settings.Actions.Select(action => action.Segment).ToHashSet(StringComparer.Ordinal),
             BatchAge = TimeSpan.FromMilliseconds(5),
@@ -126,6 +128,7 @@ internal sealed partial class ActionConnection : IConnection
             _schedule.Paused = _paused = null;
         }
 
+        Interlocked.Exchange(ref _resumed, new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously)).SetResult(); // Also one that waits for the other side tries at once.
         _news.Writer.TryWrite(true);
     }
 
@@ -137,7 +140,7 @@ internal sealed partial class ActionConnection : IConnection
             return false;
         }
 
-        _schedule.Again(change);
+        _schedule.Again(change, offset);
         return true;
     }
 
@@ -192,6 +195,12 @@ internal sealed partial class ActionConnection : IConnection
 
     private async Task GoOnAsync(CancellationToken stop)
     {
+        if (!_isReady)
+        {
+            await _parts.Applied(stop).ConfigureAwait(false);
+            _isReady = true;
+        }
+
         await AfterCrashAsync(stop).ConfigureAwait(false);
         while (true)
         {
@@ -226,53 +235,38 @@ internal sealed partial class ActionConnection : IConnection
             else
             {
                 await RefuseAsync(action, "The process ended while this was sent, so it is not known whether it was. Replaying it sends it, perhaps for the second time.").ConfigureAwait(false);
-                _schedule.End(action, action.Change.ProfileId, target: ""); // It counts as sent, for the caps.
+                _schedule.End(action, target: ""); // It counts as sent, for the caps.
             }
         }
 
         cancellationToken.ThrowIfCancellationRequested();
     }
 
-    /// <summary>Does a batch of what is due; false: nothing is.</summary>
+    /// <summary>Does a batch of what is due; false: nothing is. One at a time where a call must not come twice: so that a crash leaves one of which nobody knows, and not many.</summary>
     private async Task<bool> StepAsync(CancellationToken cancellationToken)
     {
-        IReadOnlyList<ScheduledAction> due = _schedule.TakeDue(_settings.BatchLimit);
+        IReadOnlyList<ScheduledAction> due = _schedule.Due(_target.KnowsRepeats ? _settings.BatchLimit : 1);
         if (due.Count == 0)
         {
             return false;
         }
 
-        var open = new HashSet<ScheduledAction>(due);
-        try
+        var calls = new List<(ScheduledAction Scheduled, ActionCall Call)>();
+        foreach (ScheduledAction action in due)
         {
-            var calls = new List<(ScheduledAction Scheduled, ActionCall Call)>();
-            foreach (ScheduledAction action in due)
+            if (await DecideAsync(action, calls.Select(call => call.Call), cancellationToken).ConfigureAwait(false) is { } call)
             {
-                if (await DecideAsync(action, calls.Select(call => call.Call), cancellationToken).ConfigureAwait(false) is { } call)
-                {
-                    calls.Add((action, call));
-                }
-                else
-                {
-                    open.Remove(action); // Dealt with, or put off.
-                }
-            }
-
-            if (calls.Count > 0)
-            {
-                await WaitForBudgetAsync(calls.Count, cancellationToken).ConfigureAwait(false);
-                await CallAsync(calls, open).ConfigureAwait(false);
-            }
-
-            return true;
-        }
-        finally
-        {
-            foreach (ScheduledAction action in open)
-            {
-                _schedule.PutOff(action, _parts.Time.GetUtcNow(), isTry: false);
+                calls.Add((action, call));
             }
         }
+
+        if (calls.Count > 0)
+        {
+            await WaitForBudgetAsync(calls.Count, cancellationToken).ConfigureAwait(false);
+            await CallAsync(calls).ConfigureAwait(false);
+        }
+
+        return true;
     }
 
     private async ValueTask WaitForBudgetAsync(int calls, CancellationToken cancellationToken)
@@ -290,17 +284,22 @@ internal sealed partial class ActionConnection : IConnection
         }
     }
 
-    /// <summary>Calls, and takes what has an outcome, or is not known to have none, out of <paramref name="open"/>.</summary>
-    private async Task CallAsync(List<(ScheduledAction Scheduled, ActionCall Call)> calls, HashSet<ScheduledAction> open)
+    private async Task CallAsync(List<(ScheduledAction Scheduled, ActionCall Call)> calls)
     {
         IReadOnlyList<Outcome> outcomes;
+        _schedule.Begin(calls.Select(call => call.Scheduled));
         Interlocked.Add(ref _requests, calls.Count);
         try
         {
             outcomes = await _target.DoAsync([.. calls.Select(call => call.Call)], _abandon.Token).ConfigureAwait(false); // Not the token that stops: what is under way may end.
+            if (outcomes.Count != calls.Count)
+            {
+                throw new InvalidOperationException($"The connector answered {outcomes.Count} outcomes for {calls.Count} calls; needed is one for each.");
+            }
         }
         catch (DestinationMustPauseException exception)
         {
+            calls.ForEach(call => _schedule.PutOff(call.Scheduled, _parts.Time.GetUtcNow(), isTry: false)); // None was done, by the contract.
             Failed(exception.Message);
             Pause(exception.Message);
             LogPaused(Id, exception.Message);
@@ -309,6 +308,7 @@ internal sealed partial class ActionConnection : IConnection
         }
         catch (DestinationUnavailableException exception)
         {
+            calls.ForEach(call => _schedule.PutOff(call.Scheduled, _parts.Time.GetUtcNow(), isTry: false, mayBeRepeat: _target.KnowsRepeats));
             _parts.Metrics.Requests(Id, "unavailable").Inc();
             if (exception.IsRateLimit)
             {
@@ -317,37 +317,32 @@ internal sealed partial class ActionConnection : IConnection
 
             throw;
         }
-        catch
-        {
-            calls.ForEach(call => open.Remove(call.Scheduled)); // Nobody knows what was done: they stay under way, as after a crash.
-            throw;
-        }
 
+        // Any other exception leaves them under way: nobody knows what was done, as after a crash.
         _parts.Metrics.Requests(Id, outcomes.All(outcome => outcome.Kind == OutcomeKind.Taken) ? "taken" : "partial").Inc();
-        foreach (((ScheduledAction scheduled, ActionCall call), Outcome outcome) in calls.Zip(outcomes))
+        foreach (((ScheduledAction scheduled, ActionCall call), Outcome outcome) in calls.Zip(outcomes).OrderBy(pair => pair.Second.Kind == OutcomeKind.Taken ? 0 : 1)) // A dead letter that cannot be written now must not make another one unknown.
         {
-            open.Remove(scheduled); // Before: a disk that fails now must not make it done twice.
-            await SettleAsync(scheduled, call.ProfileId, call.Targets[0], outcome).ConfigureAwait(false);
+            await SettleAsync(scheduled, call.Targets[0], outcome).ConfigureAwait(false);
         }
     }
 
-    private async Task SettleAsync(ScheduledAction action, string profileId, string target, Outcome outcome)
+    private async Task SettleAsync(ScheduledAction action, string target, Outcome outcome)
     {
         DateTimeOffset now = _parts.Time.GetUtcNow();
         switch (outcome.Kind)
         {
             case OutcomeKind.Taken:
-                _schedule.End(action, profileId, target);
+                _schedule.End(action, target);
                 Count(action, "done");
                 Interlocked.Increment(ref _taken);
                 break;
-            case OutcomeKind.TryAgain when now - action.Change.At < _settings.GiveUpAfter + TimeSpan.FromMilliseconds(_actions[action.Action].AfterMs):
+            case OutcomeKind.TryAgain when action.TriedMs is not { } tried || now.ToUnixTimeMilliseconds() - tried < _settings.GiveUpAfter.TotalMilliseconds:
                 Interlocked.Increment(ref _retriesMade);
-                _schedule.PutOff(action, now + (outcome.RetryAfter ?? Backoff(action.Tries)), isTry: true);
+                _schedule.PutOff(action, now + Limited(outcome.RetryAfter ?? Backoff(action.Tries)), isTry: true);
                 break;
             default:
                 await RefuseAsync(action, outcome.Kind == OutcomeKind.TryAgain ? $"For {_settings.GiveUpAfter.TotalHours:0} h it could not be done: {outcome.Reason}" : outcome.Reason).ConfigureAwait(false);
-                _schedule.End(action, profileId, target: null);
+                _schedule.End(action, outcome.MayBeDone ? target : null);
                 break;
         }
     }
@@ -357,7 +352,7 @@ internal sealed partial class ActionConnection : IConnection
     {
         if (!_actions.TryGetValue(action.Action, out ActionDefinition? definition))
         {
-            return Not(action, action.Change.ProfileId, "unknown"); // The model has it no more.
+            return Not(action, "unknown"); // The model has it no more.
         }
 
         string profileId = action.Change.ProfileId;
@@ -371,7 +366,7 @@ internal sealed partial class ActionConnection : IConnection
 
         if (view is null or { MergedInto: not null })
         {
-            return Not(action, profileId, "unknown");
+            return Not(action, "unknown");
         }
 
         if (others.Any(other => other.ProfileId == profileId))
@@ -382,12 +377,12 @@ internal sealed partial class ActionConnection : IConnection
 
         if ((definition.AfterMs > 0 || action.IsReplay) && view.Segments.Contains(definition.Segment) != definition.OnEntered)
         {
-            return Not(action, profileId, "not_member");
+            return Not(action, "not_member");
         }
 
         if (_settings.Consent is { } consent && view.Value(consent.Path).ValueKind != JsonValueKind.True)
         {
-            return Not(action, profileId, "no_consent");
+            return Not(action, "no_consent");
         }
 
         string[] targets = [.. view.Identifiers.Where(identifier => identifier.Type == _target.TargetType).Select(identifier => identifier.Value).Reverse()];
@@ -396,12 +391,12 @@ internal sealed partial class ActionConnection : IConnection
             bool isMerged = action.IsMerge || profileId != action.Change.ProfileId;
             if (isMerged && definition.OnEntered && _schedule.WasDoneForMembership(definition.Id, profileId, targets))
             {
-                return Not(action, profileId, "repeat");
+                return Not(action, "repeat");
             }
 
             if (IsCapped(definition.AtMost, definition.Id) || IsCapped(_settings.AtMost, null))
             {
-                return Not(action, profileId, "capped");
+                return Not(action, "capped");
             }
         }
 
@@ -409,10 +404,10 @@ internal sealed partial class ActionConnection : IConnection
         {
             if (!_target.TargetMayCome)
             {
-                return Not(action, profileId, "no_target");
+                return Not(action, "no_target");
             }
 
-            await SettleAsync(action, profileId, "", Outcome.TryAgain($"The person has no {_target.TargetType}, so nobody is there to do it for. Check contacts.create.", s_noTarget)).ConfigureAwait(false);
+            await SettleAsync(action, "", Outcome.TryAgain($"The person has no {_target.TargetType}, so nobody is there to do it for. Check contacts.create.")).ConfigureAwait(false);
             return null;
         }
 
@@ -435,7 +430,7 @@ internal sealed partial class ActionConnection : IConnection
         catch (FormatException exception)
         {
             await RefuseAsync(action, exception.Message).ConfigureAwait(false);
-            _schedule.End(action, profileId, target: null);
+            _schedule.End(action, target: null);
             return null;
         }
 
@@ -453,16 +448,17 @@ internal sealed partial class ActionConnection : IConnection
         ["unsubscribe_url"] = unsubscribe?.AbsoluteUri,
     };
 
-    private ActionCall? Not(ScheduledAction action, string profileId, string why)
+    private ActionCall? Not(ScheduledAction action, string why)
     {
-        _schedule.End(action, profileId, target: null);
+        _schedule.End(action, target: null);
         Count(action, why);
         return null;
     }
 
     private async Task RefuseAsync(ScheduledAction action, string reason)
     {
-        _letters.Append(action.Change, "memberships"u8, 0, 0, _parts.Time.GetUtcNow().ToUnixTimeMilliseconds(), reason);
+        long now = _parts.Time.GetUtcNow().ToUnixTimeMilliseconds();
+        _letters.Append(action.Change, "memberships"u8, 0, offset: now, now, reason); // Its place in the log is not known any more; this names the letter, so that it is replayed once.
         await _letters.DurableAsync(1).ConfigureAwait(false);
         Interlocked.Increment(ref _refused);
         Count(action, "refused");
@@ -473,6 +469,8 @@ internal sealed partial class ActionConnection : IConnection
 
     /// <summary>Since when the oldest one that is due waits.</summary>
     private double LagSeconds() => _schedule.NextAt() is { } next ? Math.Max(0, (_parts.Time.GetUtcNow() - next).TotalSeconds) : 0;
+
+    private static TimeSpan Limited(TimeSpan wish) => wish > s_longestRetryAfter ? s_longestRetryAfter : wish < TimeSpan.Zero ? TimeSpan.Zero : wish;
 
     private TimeSpan Backoff(int failures) =>
         TimeSpan.FromSeconds(Math.Min(_settings.LongestWait.TotalSeconds, _settings.FirstWait.TotalSeconds * Math.Pow(2, Math.Min(failures, 20))) * (0.5 + (_random.NextDouble() / 2)));
@@ -486,7 +484,7 @@ internal sealed partial class ActionConnection : IConnection
             LogConnectorFailed(Id, exception.GetType().Name, exception.StackTrace);
         }
 
-        TimeSpan wait = (exception as DestinationUnavailableException)?.RetryAfter ?? Backoff(_failures++);
+        TimeSpan wait = Limited((exception as DestinationUnavailableException)?.RetryAfter ?? Backoff(_failures++));
         Interlocked.Increment(ref _retriesMade);
         Failed(problem);
         bool isNew;
@@ -501,14 +499,9 @@ internal sealed partial class ActionConnection : IConnection
             LogWaits(Id, problem);
         }
 
-        try
-        {
-            await Task.Delay(wait, _parts.Time, stop).ConfigureAwait(false);
-        }
-        catch (OperationCanceledException)
-        {
-            // It stops.
-        }
+        using var enough = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        await Task.WhenAny(Task.Delay(wait, _parts.Time, enough.Token), Volatile.Read(ref _resumed).Task).ConfigureAwait(false);
+        await enough.CancelAsync().ConfigureAwait(false);
     }
 
     private void GoesOn()
@@ -535,7 +528,7 @@ internal sealed partial class ActionConnection : IConnection
         }
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "Actions of {Id} are paused: {Reason} Resume them with streamcdp connectors resume {Id} when that is mended.")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "Actions of {Id} are paused: {Reason} Resume them with streamcdp connectors --resume {Id} when that is mended.")]
     private partial void LogPaused(string id, string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "Actions of {Id} stopped: {Reason}")]

@@ -8,11 +8,12 @@ namespace StreamCdp.Connectors.Actions;
 /// <param name="Action">Id of the action.</param>
 /// <param name="Change">What started it.</param>
 /// <param name="DueMs">When, Unix ms.</param>
-/// <param name="Tries">How often it was put off.</param>
+/// <param name="Tries">How often it was tried.</param>
+/// <param name="TriedMs">When it was tried first, Unix ms; null: not yet.</param>
 /// <param name="IsMerge">It may be the same membership as another one's, that of somebody who is the same person.</param>
 /// <param name="MayBeRepeat">It was under way when the process ended.</param>
 /// <param name="IsReplay">A person asked for it again.</param>
-internal sealed record ScheduledAction(string Key, string Action, ProfileChange Change, long DueMs, int Tries, bool IsMerge, bool MayBeRepeat, bool IsReplay);
+internal sealed record ScheduledAction(string Key, string Action, ProfileChange Change, long DueMs, int Tries, long? TriedMs, bool IsMerge, bool MayBeRepeat, bool IsReplay);
 
 /// <summary>What is to be done and what was done, on disk: the memory behind "once for each entry", delays and frequency caps.</summary>
 /// <remarks>
@@ -28,6 +29,7 @@ internal sealed class ActionSchedule : IDestination
 
     private readonly Lock _lock = new();
     private readonly SqliteConnection _connection;
+    private readonly string _path;
     private readonly IReadOnlyList<ActionDefinition> _actions;
     private readonly TimeProvider _time;
     private readonly Action _onNews;
@@ -46,34 +48,35 @@ internal sealed class ActionSchedule : IDestination
         (_actions, _time, _onNews) = (actions, time, onNews);
         _keptMs = Math.Max((long)s_kept.TotalMilliseconds, actions.Select(action => action.AtMost).Append(atMost).Max(limit => limit?.WithinMs ?? 0));
         Directory.CreateDirectory(directory);
-        string path = Path.Combine(directory, "actions-" + connectionId.Replace(':', '-') + ".sqlite");
-        _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString());
+        _path = Path.Combine(directory, "actions-" + connectionId.Replace(':', '~') + ".sqlite"); // No id of the model has this character.
+        _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = _path, Pooling = false }.ToString());
         try
         {
             _connection.Open();
             Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;");
             if (Convert.ToInt64(Scalar("PRAGMA user_version"), System.Globalization.CultureInfo.InvariantCulture) is not (0 or Version))
             {
-                throw new InvalidDataException($"{path} is of another version of StreamCdp. Use that one, or delete the file: then what waits is not done, and caps begin anew.");
+                throw new InvalidDataException($"{_path} is of another version of StreamCdp. Use that one, or delete the file: then what waits is not done, and caps begin anew.");
             }
 
             Run($"""
                 CREATE TABLE IF NOT EXISTS due(key TEXT PRIMARY KEY, action TEXT NOT NULL, segment TEXT NOT NULL, is_entered INTEGER NOT NULL, profile TEXT NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL, cause TEXT, reason TEXT,
-                    due_at INTEGER NOT NULL, state INTEGER NOT NULL, tries INTEGER NOT NULL, is_merge INTEGER NOT NULL, is_replay INTEGER NOT NULL, was_under_way INTEGER NOT NULL) WITHOUT ROWID;
+                    due_at INTEGER NOT NULL, state INTEGER NOT NULL, tries INTEGER NOT NULL, tried_at INTEGER, is_merge INTEGER NOT NULL, is_replay INTEGER NOT NULL, was_under_way INTEGER NOT NULL) WITHOUT ROWID;
                 CREATE INDEX IF NOT EXISTS due_when ON due(state, due_at);
                 CREATE INDEX IF NOT EXISTS due_profile ON due(profile);
                 CREATE TABLE IF NOT EXISTS done(key TEXT PRIMARY KEY, action TEXT NOT NULL, profile TEXT NOT NULL, target TEXT, at INTEGER NOT NULL, is_over INTEGER NOT NULL) WITHOUT ROWID;
                 CREATE INDEX IF NOT EXISTS done_profile ON done(profile, action);
                 CREATE INDEX IF NOT EXISTS done_target ON done(target, action);
                 CREATE INDEX IF NOT EXISTS done_at ON done(at);
+                CREATE TABLE IF NOT EXISTS ended(action TEXT NOT NULL, profile TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY(action, profile)) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS setting(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
                 PRAGMA user_version={Version};
                 """);
         }
-        catch (SqliteException exception)
+        catch (Exception exception) when (exception is SqliteException or IOException)
         {
             _connection.Dispose();
-            throw new InvalidDataException($"{path} cannot be used ({exception.Message}). Put back a copy, or delete it: then what waits is not done, and caps begin anew.", exception);
+            throw new InvalidDataException($"{_path} cannot be used ({exception.Message}). Put back a copy, or delete it: then what waits is not done, and caps begin anew.", exception);
         }
         catch
         {
@@ -130,7 +133,7 @@ internal sealed class ActionSchedule : IDestination
                 }
             }
 
-            transaction.Commit();
+            Commit(transaction);
         }
 
         _onNews();
@@ -138,32 +141,43 @@ internal sealed class ActionSchedule : IDestination
     }
 
     /// <summary>Puts down an action again that a person asked for.</summary>
-    public void Again(ProfileChange change)
+    /// <param name="change">What started it.</param>
+    /// <param name="letter">Names the dead letter: asked for it twice, it is done once.</param>
+    public void Again(ProfileChange change, long letter)
     {
         lock (_lock)
         {
-            Run("DELETE FROM done WHERE key=$key", ("$key", change.Id));
-            Put(change.Id, change.Action!, change, _time.GetUtcNow().ToUnixTimeMilliseconds(), isReplay: true);
+            string key = $"{change.Id}@{letter}";
+            if (!IsDone(key))
+            {
+                Put(key, change.Action!, change, _time.GetUtcNow().ToUnixTimeMilliseconds(), isReplay: true);
+            }
         }
 
         _onNews();
     }
 
-    /// <summary>What is due, marked as under way; of one person one at most.</summary>
-    public IReadOnlyList<ScheduledAction> TakeDue(int limit)
+    /// <summary>What is due; of one person one at most.</summary>
+    public IReadOnlyList<ScheduledAction> Due(int limit)
+    {
+        lock (_lock)
+        {
+            return [.. Read("SELECT * FROM due WHERE state=0 AND due_at<=$now ORDER BY due_at LIMIT $limit", ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()), ("$limit", limit)).DistinctBy(action => action.Change.ProfileId)];
+        }
+    }
+
+    /// <summary>They are under way from now on, durably.</summary>
+    public void Begin(IEnumerable<ScheduledAction> actions)
     {
         lock (_lock)
         {
             using SqliteTransaction transaction = _connection.BeginTransaction();
-            List<ScheduledAction> due = Read("SELECT * FROM due WHERE state=0 AND due_at<=$now ORDER BY due_at LIMIT $limit", ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()), ("$limit", limit));
-            List<ScheduledAction> chosen = [.. due.DistinctBy(action => action.Change.ProfileId)];
-            foreach (ScheduledAction action in chosen)
+            foreach (ScheduledAction action in actions)
             {
-                Run("UPDATE due SET state=1 WHERE key=$key", ("$key", action.Key));
+                Run("UPDATE due SET state=1, tried_at=COALESCE(tried_at, $now) WHERE key=$key", ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()), ("$key", action.Key));
             }
 
-            transaction.Commit();
-            return chosen;
+            Commit(transaction);
         }
     }
 
@@ -195,20 +209,28 @@ internal sealed class ActionSchedule : IDestination
     }
 
     /// <summary>It was done, or will never be: <paramref name="target"/> null says the latter.</summary>
-    public void End(ScheduledAction action, string profileId, string? target)
+    public void End(ScheduledAction action, string? target)
     {
         lock (_lock)
         {
             using SqliteTransaction transaction = _connection.BeginTransaction();
-            Run("DELETE FROM due WHERE key=$key", ("$key", action.Key));
             if (target is not null)
             {
+                // The row knows the person, also where two became one meanwhile; and the membership may have ended before this was done.
                 long now = _time.GetUtcNow().ToUnixTimeMilliseconds();
-                Run("INSERT OR REPLACE INTO done VALUES($key, $action, $profile, $target, $at, 0)", ("$key", action.Key), ("$action", action.Action), ("$profile", profileId), ("$target", target), ("$at", now));
+                Run(
+                    """
+                    INSERT OR REPLACE INTO done SELECT key, action, profile, $target, $at,
+                        EXISTS(SELECT 1 FROM ended WHERE ended.action=due.action AND ended.profile=due.profile AND ended.version>due.version) FROM due WHERE key=$key
+                    """,
+                    ("$key", action.Key),
+                    ("$target", target),
+                    ("$at", now));
                 Run("DELETE FROM done WHERE at<$before AND is_over=1", ("$before", now - _keptMs));
             }
 
-            transaction.Commit();
+            Run("DELETE FROM due WHERE key=$key", ("$key", action.Key));
+            Commit(transaction);
         }
     }
 
@@ -219,7 +241,7 @@ internal sealed class ActionSchedule : IDestination
         {
             using SqliteTransaction transaction = _connection.BeginTransaction();
             Merge(from, into);
-            transaction.Commit();
+            Commit(transaction);
         }
     }
 
@@ -229,9 +251,10 @@ internal sealed class ActionSchedule : IDestination
         lock (_lock)
         {
             Run(
-                "UPDATE due SET state=0, due_at=$due, tries=tries+$try, was_under_way=was_under_way OR $repeat, is_merge=is_merge OR $merge WHERE key=$key",
+                "UPDATE due SET state=0, due_at=$due, tries=tries+$try, tried_at=CASE WHEN $try=1 THEN COALESCE(tried_at, $now) ELSE tried_at END, was_under_way=was_under_way OR $repeat, is_merge=is_merge OR $merge WHERE key=$key",
                 ("$due", until.ToUnixTimeMilliseconds()),
                 ("$try", isTry ? 1 : 0),
+                ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()),
                 ("$repeat", mayBeRepeat ? 1 : 0),
                 ("$merge", isMerge ? 1 : 0),
                 ("$key", action.Key));
@@ -283,7 +306,7 @@ internal sealed class ActionSchedule : IDestination
             if (action.OnEntered == isEntered)
             {
                 string key = $"{change.Id}:{action.Id}";
-                if ((!change.Backfill || action.Backfill) && (long)Scalar("SELECT EXISTS(SELECT 1 FROM done WHERE key=$key)", ("$key", key))! == 0)
+                if ((!change.Backfill || action.Backfill) && !IsDone(key))
                 {
                     Put(key, action.Id, change, change.At.ToUnixTimeMilliseconds() + action.AfterMs, isReplay: false);
                 }
@@ -298,11 +321,14 @@ internal sealed class ActionSchedule : IDestination
             }
 
             Run("UPDATE done SET is_over=1 WHERE action=$action AND profile=$profile", ("$action", action.Id), ("$profile", change.ProfileId));
+            Run("INSERT INTO ended VALUES($action, $profile, $version) ON CONFLICT DO UPDATE SET version=MAX(version, excluded.version)", ("$action", action.Id), ("$profile", change.ProfileId), ("$version", change.Version));
         }
     }
 
+    private bool IsDone(string key) => (long)Scalar("SELECT EXISTS(SELECT 1 FROM done WHERE key=$key)", ("$key", key))! == 1;
+
     private void Put(string key, string actionId, ProfileChange change, long dueMs, bool isReplay) => Run(
-        "INSERT OR IGNORE INTO due VALUES($key, $action, $segment, $is_entered, $profile, $version, $at, $cause, $reason, $due, 0, 0, $is_merge, $is_replay, 0)",
+        "INSERT OR IGNORE INTO due VALUES($key, $action, $segment, $is_entered, $profile, $version, $at, $cause, $reason, $due, 0, 0, NULL, $is_merge, $is_replay, 0)",
         ("$key", key),
         ("$action", actionId),
         ("$segment", change.Segment!),
@@ -319,7 +345,7 @@ internal sealed class ActionSchedule : IDestination
     /// <summary>What waits for the one, and what was done, is the other's from now on; what waits twice then is done once, at the earlier time.</summary>
     private void Merge(string from, string into)
     {
-        Run("UPDATE due SET profile=$into, is_merge=1 WHERE profile IN ($from, $into) AND state=0", ("$from", from), ("$into", into));
+        Run("UPDATE due SET profile=$into, is_merge=1 WHERE profile IN ($from, $into)", ("$from", from), ("$into", into));
         Run("UPDATE done SET profile=$into WHERE profile=$from", ("$from", from), ("$into", into));
         Run("""
             DELETE FROM due WHERE profile=$into AND state=0 AND is_replay=0 AND EXISTS(
@@ -345,7 +371,7 @@ internal sealed class ActionSchedule : IDestination
                 Cause = reader.IsDBNull(7) ? null : reader.GetString(7),
                 Reason = reader.IsDBNull(8) ? null : reader.GetString(8),
             };
-            read.Add(new ScheduledAction(reader.GetString(0), change.Action, change, reader.GetInt64(9), reader.GetInt32(11), reader.GetInt64(12) == 1, reader.GetInt64(14) == 1, reader.GetInt64(13) == 1));
+            read.Add(new ScheduledAction(reader.GetString(0), change.Action, change, reader.GetInt64(9), reader.GetInt32(11), reader.IsDBNull(12) ? null : reader.GetInt64(12), reader.GetInt64(13) == 1, reader.GetInt64(15) == 1, reader.GetInt64(14) == 1));
         }
 
         return read;
@@ -360,8 +386,30 @@ internal sealed class ActionSchedule : IDestination
     private void Run(string sql, params ReadOnlySpan<(string Name, object Value)> parameters)
     {
         using SqliteCommand command = Command(sql, parameters);
-        command.ExecuteNonQuery();
+        try
+        {
+            command.ExecuteNonQuery();
+        }
+        catch (SqliteException exception)
+        {
+            throw Unwritable(exception);
+        }
     }
+
+    private void Commit(SqliteTransaction transaction)
+    {
+        try
+        {
+            transaction.Commit();
+        }
+        catch (SqliteException exception)
+        {
+            throw Unwritable(exception);
+        }
+    }
+
+    /// <summary>A disk that is full is waited for, as one under a log is.</summary>
+    private IOException Unwritable(SqliteException exception) => new($"{_path} cannot be written ({exception.Message}).", exception);
 
     private SqliteCommand Command(string sql, ReadOnlySpan<(string Name, object Value)> parameters)
     {

@@ -88,6 +88,7 @@ internal sealed class CrmActionTarget(ICrm crm) : IActionTarget
         {
             Kind = CrmObject.Deal,
             ExternalId = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(call.Key)).AsSpan(0, 16)),
+            OnlyIfNew = true,
             Fields = fields,
             ContactIds = [contact],
         };

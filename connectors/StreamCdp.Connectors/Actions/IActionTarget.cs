@@ -19,9 +19,9 @@ public interface IActionTarget : IAsyncDisposable
     bool TargetMayCome => false;
 
     /// <summary>Does some.</summary>
-    /// <param name="calls">1 to 100, of one person one at most.</param>
+    /// <param name="calls">1 to 100, of one person one at most; 1 where <see cref="KnowsRepeats"/> is not.</param>
     /// <param name="cancellationToken">Stops waiting; what was done stays done.</param>
-    /// <returns>One outcome for each, in their order. One that is not known to have been done, and not known not to have been, is refused with that reason.</returns>
+    /// <returns>One outcome for each, in their order. One that is not known to have been done, and not known not to have been, is <see cref="Outcome.Unknown"/>.</returns>
     /// <exception cref="DestinationUnavailableException">None was done; the kit waits and calls again.</exception>
     /// <exception cref="DestinationMustPauseException">None was done, and a person is needed.</exception>
     ValueTask<IReadOnlyList<Outcome>> DoAsync(IReadOnlyList<ActionCall> calls, CancellationToken cancellationToken);

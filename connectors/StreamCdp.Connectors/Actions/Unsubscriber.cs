@@ -12,12 +12,15 @@ namespace StreamCdp.Connectors.Actions;
 /// <param name="time">The event's time.</param>
 internal sealed class Unsubscriber(UnsubscribeLinks links, IReadOnlyDictionary<string, (ConsentDefinition Consent, IProfiles Profiles)> destinations, TimeProvider time) : IDisposable
 {
+    private static readonly TimeSpan s_queue = TimeSpan.FromSeconds(5);
+
     private readonly SemaphoreSlim _one = new(1, 1);
 
     /// <summary>The purpose of a link; null: it is none of ours, or its destination is gone.</summary>
     public string? Purpose(string token) => links.TryRead(token, out string destinationId, out _) && destinations.TryGetValue(destinationId, out var destination) ? destination.Consent.Purpose : null;
 
     /// <summary>Takes the consent back, durably and applied; false: nobody can be found by the link any more.</summary>
+    /// <exception cref="TimeoutException">Not now: too many do it at once, the engine is behind, or the rules of the trait kept the consent.</exception>
     public async ValueTask<bool> TakeBackAsync(string token, CancellationToken cancellationToken)
     {
         if (!links.TryRead(token, out string destinationId, out string profileId) || !destinations.TryGetValue(destinationId, out (ConsentDefinition Consent, IProfiles Profiles) destination))
@@ -25,18 +28,29 @@ internal sealed class Unsubscriber(UnsubscribeLinks links, IReadOnlyDictionary<s
             return false;
         }
 
-        await _one.WaitAsync(cancellationToken).ConfigureAwait(false);
+        if (!await _one.WaitAsync(s_queue, cancellationToken).ConfigureAwait(false))
+        {
+            throw new TimeoutException("Too many people unsubscribe at once.");
+        }
+
         try
         {
-            if (await destination.Profiles.FindAsync("id", profileId, cancellationToken).ConfigureAwait(false) is not { Identifiers.Count: > 0 } view)
+            ProfileView? view = await destination.Profiles.FindAsync("id", profileId, cancellationToken).ConfigureAwait(false);
+            if (view is not { Identifiers.Count: > 0 })
             {
                 return false;
             }
 
+            if (!IsGiven(view, destination.Consent))
+            {
+                return true; // A link that is followed twice writes nothing a second time.
+            }
+
             DateTimeOffset now = time.GetUtcNow();
-            destination.Profiles.TryAppend(JsonSerializer.SerializeToUtf8Bytes(Event(view, destination.Consent, destinationId, now)), now);
+            bool isTaken = destination.Profiles.TryAppend(JsonSerializer.SerializeToUtf8Bytes(Event(view, destination.Consent, destinationId, now)), now);
             await destination.Profiles.AppliedAsync(cancellationToken).ConfigureAwait(false);
-            return true;
+            view = isTaken ? await destination.Profiles.FindAsync("id", profileId, cancellationToken).ConfigureAwait(false) : view;
+            return view is null || !IsGiven(view, destination.Consent) ? true : throw new TimeoutException($"The rules of the trait {destination.Consent.Path} kept the consent.");
         }
         finally
         {
@@ -53,6 +67,8 @@ internal sealed class Unsubscriber(UnsubscribeLinks links, IReadOnlyDictionary<s
             (profiles as IDisposable)?.Dispose();
         }
     }
+
+    private static bool IsGiven(ProfileView view, ConsentDefinition consent) => view.Value(consent.Path).ValueKind == JsonValueKind.True;
 
     private static JsonObject Event(ProfileView view, ConsentDefinition consent, string destinationId, DateTimeOffset now)
     {

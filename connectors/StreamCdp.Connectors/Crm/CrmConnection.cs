@@ -22,6 +22,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private const int MaxReplays = 10_000;
     private const int MaxHints = 10_000; // What finds no room is found by the near reader.
     private const int MaxRead = 100;
+    private static readonly TimeSpan s_longestRetryAfter = TimeSpan.FromDays(1);
     private static readonly TimeSpan s_pageAge = TimeSpan.FromHours(1);
 
     private readonly CrmSettings _settings;
@@ -608,6 +609,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
         double doubled = Math.Min(_settings.LongestWait.TotalSeconds, _settings.FirstWait.TotalSeconds * Math.Pow(2, Math.Min(_failures++, 20)));
         TimeSpan wait = (exception as DestinationUnavailableException)?.RetryAfter ?? TimeSpan.FromSeconds(doubled * (0.5 + (_random.NextDouble() / 2)));
+        wait = wait > s_longestRetryAfter ? s_longestRetryAfter : wait < TimeSpan.Zero ? TimeSpan.Zero : wait;
         Interlocked.Increment(ref _retriesMade);
         Failed(problem);
         bool isNew;
@@ -739,7 +741,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         public bool WholeDone { get; init; }
     }
 
-    [LoggerMessage(Level = LogLevel.Error, Message = "CRM {Id} is paused: {Reason} Resume it with streamcdp connectors resume {Id} when that is mended.")]
+    [LoggerMessage(Level = LogLevel.Error, Message = "CRM {Id} is paused: {Reason} Resume it with streamcdp connectors --resume {Id} when that is mended.")]
     private partial void LogPaused(string id, string reason);
 
     [LoggerMessage(Level = LogLevel.Error, Message = "CRM {Id} stopped: {Reason}")]

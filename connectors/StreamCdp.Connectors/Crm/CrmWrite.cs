@@ -14,6 +14,9 @@ public sealed record CrmWrite
     /// <summary>StreamCdp's id, a canonical profile id: is stored in the record. Null: leave what it has.</summary>
     public string? ExternalId { get; init; }
 
+    /// <summary>Where a record carries <see cref="ExternalId"/> already, it stays as it is, and the outcome is done: somebody may have changed it since it was made.</summary>
+    public bool OnlyIfNew { get; init; }
+
     /// <summary>Fields to set, as in <see cref="CrmRecord.Fields"/>; JSON null empties one. Others stay.</summary>
     public IReadOnlyDictionary<string, JsonElement> Fields { get; init; } = new Dictionary<string, JsonElement>();
 

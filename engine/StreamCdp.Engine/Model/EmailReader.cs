@@ -3,7 +3,7 @@ using System.Net.Mail;
 namespace StreamCdp.Engine.Model;
 
 /// <summary>Reads a destination that sends mails.</summary>
-internal sealed class EmailReader(ModelDraft draft, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers)
+internal sealed class EmailReader(ModelDraft draft, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits, IReadOnlyList<ConsentDefinition> consents)
 {
     public static readonly string[] Keys = ["url", "user", "secret", "from", "unsubscribe", "ca", "allow_plain", "at_most", "actions"];
 
@@ -33,7 +33,7 @@ internal sealed class EmailReader(ModelDraft draft, IReadOnlyList<SourceDefiniti
             Id = item.Id,
             Kind = item.Kind,
             Url = Url(item, allowsPlain),
-            Secret = item.Keys.ContainsKey("secret") ? item.Secret("an email destination", isSigning: false) ?? "" : "",
+            Secret = item.Keys.ContainsKey("secret") ? item.Password("an email destination") ?? "" : "",
             AllowsHttp = allowsPlain,
             RequestsPerSecond = item.Number("rate", 10),
             TimeoutMs = item.Timeout(30_000),
@@ -96,6 +96,13 @@ internal sealed class EmailReader(ModelDraft draft, IReadOnlyList<SourceDefiniti
         if (!item.Keys.ContainsKey("purpose"))
         {
             draft.Error(scalar.Offset, "unsubscribe takes back the consent to a purpose: add purpose, such as purpose: marketing");
+        }
+
+        string? purpose = item.Keys.TryGetValue("purpose", out YamlNode? named) ? (named as YamlScalar)?.Value : null;
+        string? trait = consents.FirstOrDefault(consent => consent.Purpose == purpose)?.Path.Path[0];
+        if (traits.FirstOrDefault(candidate => candidate.Name == trait) is { } rules && (rules.From is not null || rules.Merge != TraitMerge.Latest || (rules.Prefer.Count > 0 && rules.Prefer[0] != item.Id)))
+        {
+            draft.Error(scalar.Offset, $"the rules of the trait {trait} would keep the consent of who unsubscribes: it has to be merge: latest, without from:, and prefer:, where it is given, begins with {item.Id}");
         }
 
         if (!sources.Any(source => source.Id == item.Id && source.Trusted))

@@ -24,7 +24,7 @@ internal sealed class ModelDestinations
             ["file"] = new DestinationKind(FileReader.Keys, FileReader.Read),
             ["hubspot"] = crm,
             ["tryton"] = crm,
-            ["email"] = new DestinationKind(EmailReader.Keys, new EmailReader(draft, sources, identifiers).Read),
+            ["email"] = new DestinationKind(EmailReader.Keys, new EmailReader(draft, sources, identifiers, traits, consents).Read),
         };
     }
 

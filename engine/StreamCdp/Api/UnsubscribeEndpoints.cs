@@ -14,9 +14,20 @@ internal sealed class UnsubscribeEndpoints(Unsubscriber unsubscriber)
         : PageAsync(context, StatusCodes.Status404NotFound, Dead);
 
     /// <summary><c>POST /v1/unsubscribe/{token}</c>.</summary>
-    public async Task<ApiProblem?> TakeBackAsync(HttpContext context) => await unsubscriber.TakeBackAsync(ApiRequest.RawSegment(context, fromEnd: 1), context.RequestAborted)
-        ? await PageAsync(context, StatusCodes.Status200OK, "<p>You are unsubscribed.</p>")
-        : await PageAsync(context, StatusCodes.Status404NotFound, Dead);
+    public async Task<ApiProblem?> TakeBackAsync(HttpContext context)
+    {
+        try
+        {
+            return await unsubscriber.TakeBackAsync(ApiRequest.RawSegment(context, fromEnd: 1), context.RequestAborted)
+                ? await PageAsync(context, StatusCodes.Status200OK, "<p>You are unsubscribed.</p>")
+                : await PageAsync(context, StatusCodes.Status404NotFound, Dead);
+        }
+        catch (TimeoutException)
+        {
+            context.Response.Headers.RetryAfter = "30";
+            return await PageAsync(context, StatusCodes.Status503ServiceUnavailable, "<p>That did not work just now. Please try again in a minute, or answer to the mail.</p>");
+        }
+    }
 
     private static async Task<ApiProblem?> PageAsync(HttpContext context, int status, string body)
     {

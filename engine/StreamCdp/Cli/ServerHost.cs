@@ -194,6 +194,21 @@ internal sealed class ServerHost : IAsyncDisposable
             Schemas = schemas,
             FindProfile = async (id, cancellationToken) =>
                 await engine.ProfileAsync("id", id, ProfileParts.Traits | ProfileParts.Computed | ProfileParts.Segments | ProfileParts.Identifiers, cancellationToken).ConfigureAwait(false) is { } document ? ProfileView.FromDocument(document, id) : null,
+            Applied = async cancellationToken =>
+            {
+                while (true)
+                {
+                    try
+                    {
+                        await engine.WaitAppliedAsync(s_applyWait, cancellationToken).ConfigureAwait(false);
+                        return;
+                    }
+                    catch (TimeoutException)
+                    {
+                        // A long recovery.
+                    }
+                }
+            },
             StatePath = Path.Combine(settings.DataPath, "connectors"),
             Time = TimeProvider.System,
             Seed = Environment.ProcessId,

@@ -256,7 +256,7 @@ public sealed class ActionConnectionTests : IDisposable
             _world.Time.Advance(TimeSpan.FromHours(8));
         }
 
-        Assert.Equal(4, _target.Calls);
+        Assert.Equal(4, _target.Calls); // At 0, 8, 16 and 24 h.
         (_, string source, string reason, string detail, _) = Assert.Single(_world.Letters());
         Assert.Equal(("mail", "destination_refused", "For 24 h it could not be done: busy"), (source, reason, detail));
     }
@@ -279,12 +279,67 @@ public sealed class ActionConnectionTests : IDisposable
         Assert.True(ChangeJson.TryReadPlace(System.Text.Encoding.UTF8.GetBytes(payload), out ProfileChange change));
         await using (ActionConnection connection = Connection())
         {
-            Assert.True(connection.TryReplay(change, 0, 0));
+            Assert.True(connection.TryReplay(change, 0, 77));
+            await connection.DrainAsync(TestContext.Current.CancellationToken);
+            Assert.True(connection.TryReplay(change, 0, 77)); // Somebody replays all letters again: this one was done.
             await connection.DrainAsync(TestContext.Current.CancellationToken);
         }
 
         await DrainAsync();
         Assert.Single(_target.Done);
+    }
+
+    [Fact]
+    public async Task What_may_have_been_done_counts_as_done()
+    {
+        _settings = _settings with { Actions = [Action("welcome") with { AtMost = new ActionLimit(1, 3_600_000) }] };
+        _target.Answer = _ => Outcome.Unknown("who knows");
+        await DrainAsync();
+        Person(1, "s");
+        _world.Membership(1, 5);
+        await DrainAsync();
+        Assert.Single(_world.Letters());
+
+        _target.Answer = null;
+        _world.Membership(1, 6);
+        Merge(1, into: 2, segments: "s");
+        _world.Membership(2, 9, reason: MembershipReason.Merge);
+        await DrainAsync();
+        Assert.Empty(_target.Done);
+    }
+
+    [Fact]
+    public async Task A_membership_that_ended_before_its_action_was_done_does_not_hold_back_the_next_one()
+    {
+        await DrainAsync();
+        Person(1);
+        _world.Membership(1, 5);
+        _world.Membership(1, 6, entered: false);
+        await DrainAsync();
+        Merge(1, into: 2, segments: "s");
+        _world.Membership(2, 9, reason: MembershipReason.Merge);
+        await DrainAsync();
+
+        Assert.Equal(2, _target.Done.Count);
+    }
+
+    [Fact]
+    public async Task Of_many_that_are_due_a_crash_leaves_one_unknown()
+    {
+        await DrainAsync();
+        for (int i = 1; i <= 5; i++)
+        {
+            Person(i, "s");
+            _world.Membership(i, 5);
+        }
+
+        _target.Answer = call => call.ProfileId == World.IdText(3) ? throw new InvalidOperationException("the process ends") : Outcome.Taken;
+        await Assert.ThrowsAsync<InvalidOperationException>(DrainAsync);
+        _target.Answer = null;
+        await DrainAsync();
+
+        Assert.Single(_world.Letters());
+        Assert.Equal([1, 2, 4, 5], _target.Done.Select(call => (int)UInt128.Parse(call.ProfileId, System.Globalization.NumberStyles.HexNumber, null)));
     }
 
     [Fact]

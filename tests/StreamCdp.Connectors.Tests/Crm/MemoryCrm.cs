@@ -204,6 +204,11 @@ internal sealed class MemoryCrm : ICrm
             return new CrmOutcome(CrmOutcomeKind.Gone, record);
         }
 
+        if (write is { Id: null, OnlyIfNew: true } && record is not null)
+        {
+            return new CrmOutcome(CrmOutcomeKind.Done, record);
+        }
+
         if (write.Revision is not null && record!.Revision != write.Revision)
         {
             return new CrmOutcome(CrmOutcomeKind.Stale);

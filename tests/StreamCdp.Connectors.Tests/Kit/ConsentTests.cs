@@ -82,13 +82,60 @@ public sealed class ConsentTests : IDisposable
         Assert.Equal(ChangeKind.Suppressed, Assert.Single(destination.Taken).Kind);
     }
 
+    [Fact]
+    public async Task What_could_not_be_sent_when_the_consent_came_is_sent_later()
+    {
+        Person(1, 1, true, "s");
+        _world.Membership(1, 1);
+        await DrainAsync(new ScriptedDestination((_, _) => throw new DestinationMustPauseException("a wrong secret")));
+
+        var destination = new ScriptedDestination();
+        await using Delivery delivery = _world.Delivery(destination, With(false));
+        await delivery.DrainAsync(TestContext.Current.CancellationToken);
+        delivery.Resume();
+        await delivery.DrainAsync(TestContext.Current.CancellationToken);
+
+        Assert.Equal("Entered s", Assert.Single(destination.Taken.Select(change => $"{change.Kind} {change.Segment}")));
+    }
+
+    [Fact]
+    public async Task Who_was_sent_before_there_was_a_purpose_is_removed_without_consent()
+    {
+        Person(1, 1, false, "s");
+        _world.Membership(1, 1);
+        await _world.DrainAsync(new ScriptedDestination());
+        Person(1, 2, false, "s");
+        Person(1, 3, false, "s");
+        var destination = new ScriptedDestination();
+        await DrainAsync(destination);
+        Person(1, 4, false, "s");
+        await DrainAsync(destination);
+
+        Assert.Equal(ChangeKind.Suppressed, Assert.Single(destination.Taken).Kind);
+    }
+
+    [Fact]
+    public async Task A_merge_into_somebody_without_consent_is_told_and_removed()
+    {
+        Person(1, 1, true, "s");
+        _world.Membership(1, 1);
+        await DrainAsync(new ScriptedDestination());
+        Person(2, 9, false, "s"); // Read before the merge is.
+        _world.Profiles[World.IdText(1)] = new ProfileView { Id = World.IdText(1), Version = 0, MergedInto = World.IdText(2) };
+        _world.Profile(1, 2, mergedInto: 2);
+        var destination = new ScriptedDestination();
+        await DrainAsync(destination);
+
+        Assert.Equal([$"Merged {World.IdText(1)}", $"Suppressed {World.IdText(2)}"], destination.Taken.Select(change => $"{change.Kind} {change.ProfileId}"));
+    }
+
     /// <summary>People enter, leave, consent, take it back and become one, at any time; the receiver holds exactly what those who consent are in, and nothing of others.</summary>
     [Fact]
     public async Task In_the_end_the_other_side_holds_exactly_what_people_consent_to() =>
         await Gen.Select(Gen.Int[1, 4], Gen.Int[1, 4], Gen.Int[0, 11]).Array[1, 60].SampleAsync(
             async steps =>
             {
-                using var world = new World();
+                using var world = new World(partitions: 2); // So that the order between profiles is not always that of the steps.
                 var truth = new Dictionary<int, (long Version, bool Consents, HashSet<string> Segments)>();
                 for (int i = 1; i <= 4; i++)
                 {
@@ -131,7 +178,8 @@ public sealed class ConsentTests : IDisposable
                             Tell(world, other, survivor.Version, survivor.Consents, survivor.Segments);
                             continue;
                         case > 8:
-                            await world.DrainAsync(receiver, With(profiles: false));
+                            receiver.FailsNext = what == 9;
+                            await DrainAsync(world, receiver);
                             break;
                     }
 
@@ -139,12 +187,23 @@ public sealed class ConsentTests : IDisposable
                     Tell(world, person, now.Version, now.Consents, now.Segments);
                 }
 
-                await world.DrainAsync(receiver, With(profiles: false));
+                await DrainAsync(world, receiver);
 
                 string expected = string.Join(' ', truth.Where(person => person.Value.Consents && person.Value.Segments.Count > 0).OrderBy(person => person.Key).Select(person => $"{World.IdText(person.Key)}:{string.Join(',', person.Value.Segments.Order(StringComparer.Ordinal))}"));
                 Assert.Equal(expected, receiver.Text());
             },
             iter: 120);
+
+    /// <summary>A process that starts, sends, is paused where the other side refuses to talk, goes on, and stops.</summary>
+    private static async Task DrainAsync(World world, Receiver receiver)
+    {
+        await using (Delivery delivery = world.Delivery(receiver, With(profiles: false)))
+        {
+            await delivery.DrainAsync(TestContext.Current.CancellationToken);
+            delivery.Resume();
+            await delivery.DrainAsync(TestContext.Current.CancellationToken);
+        }
+    }
 
     private static void Tell(World world, int person, long version, bool consents, IEnumerable<string> segments)
     {
@@ -171,8 +230,16 @@ public sealed class ConsentTests : IDisposable
 
         public bool AnswersPerChange => false;
 
+        public bool FailsNext { get; set; }
+
         public ValueTask<IReadOnlyList<Outcome>> SendAsync(IReadOnlyList<ProfileChange> batch, CancellationToken cancellationToken)
         {
+            if (FailsNext)
+            {
+                FailsNext = false;
+                throw new DestinationMustPauseException("a wrong secret");
+            }
+
             foreach (ProfileChange change in batch)
             {
                 if (change.Kind is ChangeKind.Merged or ChangeKind.Suppressed)

@@ -331,10 +331,15 @@ public abstract class CrmConformance
         Assert.True(Assert.Single(await crm.ReadAsync(CrmObject.Deal, [Facts.UnknownId], Cancelled)).IsDeleted);
         if (Facts.DealToMake is { } fields)
         {
-            CrmOutcome made = await WriteAsync(crm, new CrmWrite { Kind = CrmObject.Deal, ExternalId = ExternalId(), Fields = fields, ContactIds = [contact] });
+            var write = new CrmWrite { Kind = CrmObject.Deal, ExternalId = ExternalId(), Fields = fields, ContactIds = [contact], OnlyIfNew = true };
+            CrmOutcome made = await WriteAsync(crm, write);
             Assert.Equal((CrmOutcomeKind.Done, ""), (made.Kind, made.Reason));
             Assert.Equal([contact], made.Record!.ContactIds);
             Assert.All(fields, field => Assert.Equal(field.Value.GetRawText(), made.Record.Fields[field.Key].GetRawText()));
+
+            // The same again, after an answer that was lost: what somebody made of it since stays.
+            CrmOutcome again = await WriteAsync(crm, write with { Fields = new Dictionary<string, JsonElement>(fields) { ["name"] = JsonSerializer.SerializeToElement("another name") } });
+            Assert.Equal((CrmOutcomeKind.Done, made.Record.Id, fields["name"].GetString()), (again.Kind, again.Record!.Id, Text(again.Record, "name")));
         }
         else
         {

@@ -26,6 +26,7 @@ public sealed class TrytonConformanceTests(TrytonAccount account) : CrmConforman
         HasSeveralEmails = true,
         CanMerge = true,
         HasDeals = true,
+        DealToMake = new Dictionary<string, JsonElement> { ["name"] = JsonElement.Parse("\"Engine\""), ["amount"] = JsonElement.Parse("12.5") },
         RetryAfter = TimeSpan.FromSeconds(7),
     };
 

@@ -71,7 +71,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
     /// </remarks>
     /// <param name="fromMs">Received at or after, Unix ms.</param>
     /// <param name="toMs">Received before, Unix ms.</param>
-    /// <param name="reason">Only this reason; empty: all.</param>
+    /// <param name="reason">Only this reason; empty: all events that were refused here. What a destination refused is only sent again where its reason is given: among it can be a mail of which nobody knows whether it was sent.</param>
     /// <param name="cancellationToken">Stops between two batches.</param>
     /// <exception cref="LogUnavailableException">A log is away; what was sent stays sent.</exception>
     public async Task<(long Replayed, long StillInvalid)> ReplayAsync(long fromMs, long toMs, string reason, CancellationToken cancellationToken)
@@ -90,7 +90,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
                 cancellationToken.ThrowIfCancellationRequested();
                 more = Read(place, BatchEvents, _ => place.Offset < end, (long offset, in DeadLetter letter) =>
                 {
-                    if (letter.ReceivedAt >= fromMs && letter.ReceivedAt < toMs && (wanted.Length == 0 || letter.Reason.SequenceEqual(wanted)))
+                    if (letter.ReceivedAt >= fromMs && letter.ReceivedAt < toMs && (wanted.Length == 0 ? !letter.Reason.SequenceEqual(DestinationReason) : letter.Reason.SequenceEqual(wanted)))
                     {
                         replay.Send(offset, letter);
                     }
@@ -105,6 +105,8 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
             _replaying.Release();
         }
     }
+
+    private static ReadOnlySpan<byte> DestinationReason => "destination_refused"u8;
 
     /// <inheritdoc/>
     public void Dispose() => _replaying.Dispose();

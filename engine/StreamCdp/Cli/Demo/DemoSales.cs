@@ -45,7 +45,7 @@ internal sealed class DemoSales(TrytonServer tryton, CdpClient client, DemoFeed 
         feed.Changed += Entered;
         try
         {
-            await Task.WhenAll(WatchAsync(stop), SellAsync(stop)).ConfigureAwait(false);
+            await Task.WhenAll(AgainAsync(WatchAsync, stop), AgainAsync(SellAsync, stop)).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
@@ -99,6 +99,22 @@ internal sealed class DemoSales(TrytonServer tryton, CdpClient client, DemoFeed 
             lock (_lock)
             {
                 _entered.TryAdd(profile, Stopwatch.GetTimestamp());
+            }
+        }
+    }
+
+    /// <summary>Goes on after an error of Tryton, such as a record that somebody else writes at this moment: a sales person tries again.</summary>
+    private static async Task AgainAsync(Func<CancellationToken, Task> work, CancellationToken stop)
+    {
+        while (true)
+        {
+            try
+            {
+                await work(stop).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is InvalidOperationException or JsonException or HttpRequestException)
+            {
+                await Task.Delay(s_pause, stop).ConfigureAwait(false);
             }
         }
     }
