@@ -161,7 +161,8 @@ internal static class ActionReader
             return (ActionVerb.Create, text, new Dictionary<string, MessageTemplate>());
         }
 
-        if (!hasFields || draft.Item(node!, "fields", $"{{ {Objects[text][0]}: Call them }}", Objects[text]) is not { } keys)
+        string[] known = text == "deal" && action.Kind == "tryton" ? ["name", "amount", "stage"] : Objects[text];
+        if (!hasFields || draft.Item(node!, "fields", $"{{ {known[0]}: Call them }}", known) is not { } keys)
         {
             draft.Error(action.Node.Offset, $"a {text} needs fields, at least {Objects[text][0]}");
             return (ActionVerb.Create, text, new Dictionary<string, MessageTemplate>());

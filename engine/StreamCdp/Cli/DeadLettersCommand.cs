@@ -55,9 +55,9 @@ internal static class DeadLettersCommand
     {
         var from = new Option<DateTimeOffset?>("--from") { Description = "Received at or after, ISO 8601. Default: the oldest kept.", HelpName = "TIME", CustomParser = Time };
         var to = new Option<DateTimeOffset?>("--to") { Description = "Received before, ISO 8601. Default: now.", HelpName = "TIME", CustomParser = Time };
-        var reason = new Option<string?>("--reason") { Description = "Only this reason.", HelpName = "REASON" };
+        var reason = new Option<string?>("--reason") { Description = "Only this reason. Default: all but destination_refused.", HelpName = "REASON" };
         var server = new ServerOptions();
-        var command = new CommandWithExamples("replay", "Read refused events again with today's model; what is valid now counts, at its own time. Changes that a destination refused are sent again, if they are still true.", "streamcdp dead-letters replay", "streamcdp dead-letters replay --reason no_identifier --from 2026-11-24", "streamcdp dead-letters replay --reason destination_refused") { from, to, reason };
+        var command = new CommandWithExamples("replay", "Read refused events again with today's model; what is valid now counts, at its own time. With --reason destination_refused: changes that a destination refused are sent again, if they are still true.", "streamcdp dead-letters replay", "streamcdp dead-letters replay --reason no_identifier --from 2026-11-24", "streamcdp dead-letters replay --reason destination_refused") { from, to, reason };
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
