@@ -47,7 +47,7 @@ public sealed class ApiAuthTests
     {
         await using ApiHost host = await ApiHost.StartAsync();
         using var client = new HttpClient();
-        foreach (var route in host.Routes)
+        foreach (var route in host.Routes.Where(route => !route.RoutePattern.RawText!.StartsWith("/v1/unsubscribe/", StringComparison.Ordinal) && !route.RoutePattern.RawText.StartsWith("/v1/webhooks/", StringComparison.Ordinal))) // These are signed, and have tests of their own.
         {
             string path = route.RoutePattern.RawText!.Replace("{identifier}", "user_id:42").Replace("{id}", "big_spenders").Replace("{messageId}", "m");
             string method = route.Metadata.GetMetadata<HttpMethodMetadata>()?.HttpMethods[0] ?? "GET";

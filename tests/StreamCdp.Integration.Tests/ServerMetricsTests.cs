@@ -12,7 +12,9 @@ public sealed partial class ServerMetricsTests : IDisposable
     /// <summary>Nobody listens there.</summary>
     private const string Destination = """
 
-        destinations: [ { id: hook, kind: webhook, url: "http://127.0.0.1:9/", secret: env:PATH } ]
+        destinations:
+          - { id: hook, kind: webhook, url: "http://127.0.0.1:9/", secret: env:PATH }
+          - { id: mail, kind: email, url: "smtp://127.0.0.1:9", from: a@b.example, actions: [ { id: late, on: { entered: buyers }, after: 90d, send: { subject: x, text: y } } ] }
         """;
 
     private readonly string _data = Directory.CreateTempSubdirectory("streamcdp-metrics-").FullName;

@@ -599,7 +599,7 @@ public abstract class CrmConformance
     [Fact]
     public async Task An_answer_that_does_not_come_in_time_is_asked_for_again()
     {
-        ICrm crm = await OpenAsync(TimeSpan.FromSeconds(1));
+        ICrm crm = await OpenAsync(TimeSpan.FromSeconds(4)); // A busy machine must answer the first question in time.
         await using ICrm disposed = crm;
         string id = Assert.Single(await MakeAsync([(Some(), null)]));
         await crm.ReadAsync(CrmObject.Contact, [id], Cancelled);

@@ -97,6 +97,7 @@ public sealed class ServerEmailTests : IAsyncLifetime
         await _server.DisposeAsync();
         _server = await StartAsync();
         await _server.SendAsync("identify", """{"userId":"u2","traits":{"email":"new@example.com"}}""");
+        await _server.ProfileAsync("user_id:u2"); // Applied.
         JsonElement letters = await _server.GetAsync("/v1/dead-letters?reason=destination_refused");
         Assert.Contains("550", letters.GetRawText(), StringComparison.Ordinal);
         await _server.PostAsync("/v1/dead-letters/replay", """{"reason":"destination_refused"}""");
