@@ -91,7 +91,7 @@ public sealed class FilesDestination : IDestination, ICheckable
     /// <remarks>The file in work stays so; the next start goes on with it.</remarks>
     public async ValueTask DisposeAsync()
     {
-        await _timer.DisposeAsync().ConfigureAwait(false);
+        _timer.Dispose(); // It does not wait for a file that hangs.
         if (await _turn.WaitAsync(s_disposeWait).ConfigureAwait(false))
         {
             _part?.Dispose();

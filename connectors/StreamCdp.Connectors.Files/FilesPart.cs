@@ -17,6 +17,7 @@ internal sealed class FilesPart : IDisposable
     private readonly FileStream _stream;
     private readonly DateTimeOffset _begin;
     private long _durable;
+    private long _headerBytes;
     private bool _isDirty;
 
     private FilesPart(FilesOptions options, string path, DateTimeOffset begin, FileMode mode)
@@ -58,6 +59,7 @@ internal sealed class FilesPart : IDisposable
         try
         {
             part.Append(FilesRows.Header(options));
+            part._headerBytes = part._durable;
             LocalFiles.SyncDirectory(options.Directory);
             return part;
         }
@@ -137,7 +139,7 @@ internal sealed class FilesPart : IDisposable
             Dispose(); // There an open file keeps its name.
         }
 
-        if (_durable <= FilesRows.Header(_options).Length)
+        if (_durable <= _headerBytes)
         {
             File.Delete(Path);
         }
@@ -205,6 +207,11 @@ internal sealed class FilesPart : IDisposable
                     break;
                 }
 
+                if (start == 0 && header.Length > 0)
+                {
+                    _headerBytes = end + newLine.Length; // Its own, which need not be that of today's mapping.
+                }
+
                 lines.Enqueue((start, end));
                 if (lines.Count > Remembered)
                 {
@@ -227,6 +234,7 @@ internal sealed class FilesPart : IDisposable
         {
             RandomAccess.Write(Handle, header, 0);
             start = header.Length;
+            _headerBytes = header.Length;
         }
 
         RandomAccess.FlushToDisk(Handle); // What the former run wrote may be in the system's cache alone.

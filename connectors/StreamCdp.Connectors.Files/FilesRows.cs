@@ -91,7 +91,7 @@ public static class FilesRows
         }
         else
         {
-            csv.WriteField(Text(value).ReplaceLineEndings("\n"));
+            csv.WriteField(Text(value).ReplaceLineEndings("\n").Replace("\0", "", StringComparison.Ordinal)); // A file is read again by the rule that no line has a NUL.
         }
     }
 

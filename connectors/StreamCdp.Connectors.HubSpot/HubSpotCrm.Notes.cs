@@ -19,14 +19,14 @@ public sealed partial class HubSpotCrm : ICrmNotes
 
     /// <inheritdoc/>
     /// <remarks>
-    /// Its time is the change's, moved by less than a second by its text: by that it is found among the contact's newest hundred, whatever HubSpot makes of the text. It is made with its link in one request, so
-    /// one whose answer was lost is found, too.
+    /// Its time is the change's, moved by less than a second by its key: by that it is found among the contact's newest hundred. It is made with its link in one request, so one whose answer was lost is found,
+    /// too.
     /// </remarks>
-    public async ValueTask<Outcome> AddNoteAsync(string contactId, string kind, string subject, string text, DateTimeOffset since, CancellationToken cancellationToken)
+    public async ValueTask<Outcome> AddNoteAsync(string key, string contactId, string kind, string subject, string text, DateTimeOffset at, CancellationToken cancellationToken)
     {
         bool isTask = kind == "task";
         string kindName = isTask ? "tasks" : "notes";
-        DateTimeOffset at = DateTimeOffset.FromUnixTimeMilliseconds(since.ToUnixTimeMilliseconds() + (BinaryPrimitives.ReadUInt16LittleEndian(SHA256.HashData(Encoding.UTF8.GetBytes($"{subject}\n{text}"))) % 1000));
+        at = DateTimeOffset.FromUnixTimeMilliseconds(at.ToUnixTimeMilliseconds() + (BinaryPrimitives.ReadUInt16LittleEndian(SHA256.HashData(Encoding.UTF8.GetBytes(key))) % 1000));
         if (await HasNoteAsync(contactId, kindName, at, cancellationToken).ConfigureAwait(false))
         {
             return Outcome.Taken;

@@ -22,7 +22,6 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     private static readonly string[] s_address = ["street", "postal_code", "city"];
     private static readonly string[] s_tables = ["party.party", "party.contact_mechanism", "party.address", "party.identifier"];
     private static readonly string[] s_scalars = ["char", "text", "integer", "biginteger", "float", "numeric", "boolean", "selection", "date", "datetime", "timestamp"];
-    private static readonly TimeSpan s_clocks = TimeSpan.FromMinutes(1); // Tryton's may be behind ours.
     private static readonly TimeSpan s_settle = TimeSpan.FromMilliseconds(1100);
 
     private readonly TrytonOptions _options;
@@ -216,15 +215,16 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     public IReadOnlyList<string> NoteKinds { get; } = ["note"];
 
     /// <inheritdoc/>
-    public async ValueTask<Outcome> AddNoteAsync(string contactId, string kind, string subject, string text, DateTimeOffset since, CancellationToken cancellationToken)
+    public async ValueTask<Outcome> AddNoteAsync(string key, string contactId, string kind, string subject, string text, DateTimeOffset at, CancellationToken cancellationToken)
     {
         string resource = "party.party," + contactId;
-        JsonArray same = [new JsonArray("resource", "=", resource), new JsonArray("message", "=", text), new JsonArray("create_date", ">=", TrytonValues.Wire(since - s_clocks))];
+        string mark = Code + Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)).AsSpan(0, 6)); // A note has no place for an id but its text.
+        JsonArray same = [new JsonArray("resource", "=", resource), new JsonArray("message", "like", $"%{mark}")];
         try
         {
             if ((await _client.CallAsync("model.ir.note.search", [same, 0, 1, null], Context(), cancellationToken).ConfigureAwait(false)).GetArrayLength() == 0)
             {
-                await _client.CallAsync("model.ir.note.create", [new JsonArray(new JsonObject { ["resource"] = resource, ["message"] = text })], Context(), cancellationToken).ConfigureAwait(false);
+                await _client.CallAsync("model.ir.note.create", [new JsonArray(new JsonObject { ["resource"] = resource, ["message"] = $"{text}\n{mark}" })], Context(), cancellationToken).ConfigureAwait(false);
             }
 
             return Outcome.Taken;

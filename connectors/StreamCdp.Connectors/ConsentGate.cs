@@ -19,7 +19,7 @@ internal sealed class ConsentGate : IDisposable
     private readonly bool _knowsAll;
     private readonly HashSet<string> _removed = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _told = new(StringComparer.Ordinal);
-    private SqliteTransaction? _transaction;
+    private bool _isOpen;
 
     /// <summary>Opens or makes the file.</summary>
     /// <param name="directory">Made where it is missing.</param>
@@ -31,19 +31,25 @@ internal sealed class ConsentGate : IDisposable
         _settings = settings;
         Directory.CreateDirectory(directory);
         _path = Path.Combine(directory, "consent-" + settings.Id + ".sqlite");
-        bool isNew = !File.Exists(_path);
         _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = _path, Pooling = false }.ToString());
         try
         {
             _connection.Open();
-            Run($"""
-                PRAGMA journal_mode=WAL;
-                PRAGMA synchronous=FULL;
-                CREATE TABLE IF NOT EXISTS sent(profile TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
-                CREATE TABLE IF NOT EXISTS began(late INTEGER NOT NULL);
-                {(isNew && hasSent ? "INSERT INTO began VALUES(1);" : "")}
-                PRAGMA user_version=1;
-                """, null, 0);
+            Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", null, 0);
+            using SqliteCommand version = _connection.CreateCommand();
+            version.CommandText = "PRAGMA user_version";
+            if (version.ExecuteScalar() is 0L)
+            {
+                Run($"""
+                    BEGIN;
+                    CREATE TABLE sent(profile TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
+                    CREATE TABLE began(late INTEGER NOT NULL);
+                    {(hasSent ? "INSERT INTO began VALUES(1);" : "")}
+                    PRAGMA user_version=1;
+                    COMMIT;
+                    """, null, 0);
+            }
+
             using SqliteCommand began = _connection.CreateCommand();
             began.CommandText = "SELECT COUNT(*) FROM began";
             _knowsAll = began.ExecuteScalar() is 0L;
@@ -63,7 +69,7 @@ internal sealed class ConsentGate : IDisposable
     {
         ProfileChange change = logged.Change;
         string id = change.ProfileId;
-        bool consents = view is { MergedInto: null } && view.Value(_settings.Consent!.Path).ValueKind == JsonValueKind.True;
+        bool consents = IsGiven(view);
         long? since = Since(id);
         if (change.Kind == ChangeKind.Merged)
         {
@@ -100,12 +106,33 @@ internal sealed class ConsentGate : IDisposable
     }
 
     /// <summary>Makes durable of whom something is about to be sent.</summary>
-    public void Begin() => Guarded(() =>
+    public void Begin()
     {
-        _transaction?.Commit();
-        _transaction?.Dispose();
-        _transaction = null;
-    });
+        if (_isOpen)
+        {
+            _isOpen = false; // Also where it fails: then SQLite has rolled back.
+            Run("COMMIT", null, 0);
+        }
+    }
+
+    /// <summary>A destination sends without a purpose: where it had one, of everybody who is not known to the gate the other side may have something from now on.</summary>
+    public static void SentWithout(string directory, string destinationId)
+    {
+        string path = Path.Combine(directory, "consent-" + destinationId + ".sqlite");
+        if (!File.Exists(path))
+        {
+            return;
+        }
+
+        using var connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString());
+        connection.Open();
+        using SqliteCommand command = connection.CreateCommand();
+        command.CommandText = "INSERT INTO began SELECT 1 WHERE NOT EXISTS(SELECT 1 FROM began)";
+        command.ExecuteNonQuery();
+    }
+
+    /// <summary>A person consents now.</summary>
+    public bool IsGiven(ProfileView? view) => view is { MergedInto: null } && view.Value(_settings.Consent!.Path).ValueKind == JsonValueKind.True;
 
     /// <summary>What was decided was taken or refused for good, and is remembered so. <paramref name="isSent"/> false: it comes again, and is decided again.</summary>
     public void End(bool isSent)
@@ -137,11 +164,7 @@ internal sealed class ConsentGate : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose()
-    {
-        _transaction?.Dispose();
-        _connection.Dispose();
-    }
+    public void Dispose() => _connection.Dispose();
 
     private ProfileChange Suppressed(string id, ProfileView? view, long version, DateTimeOffset at)
     {
@@ -210,34 +233,47 @@ internal sealed class ConsentGate : IDisposable
 
     private void Put(string profile, long since) => Run("INSERT INTO sent VALUES($profile, $since) ON CONFLICT DO UPDATE SET since=excluded.since", profile, since);
 
-    private void Run(string sql, string? profile, long since) => Guarded(() =>
-    {
-        if (profile is not null)
-        {
-            _transaction ??= _connection.BeginTransaction();
-        }
-
-        using SqliteCommand command = _connection.CreateCommand();
-        command.CommandText = sql;
-        if (profile is not null)
-        {
-            command.Parameters.AddWithValue("$profile", profile);
-            command.Parameters.AddWithValue("$since", since);
-        }
-
-        command.ExecuteNonQuery();
-    });
-
-    /// <summary>A disk that is full is waited for, as one under a log is.</summary>
-    private void Guarded(Action work)
+    /// <summary>With a profile within a transaction, which <see cref="Begin"/> ends. By SQL alone: after a commit that fails, SqliteTransaction knows no way on.</summary>
+    private void Run(string sql, string? profile, long since)
     {
         try
         {
-            work();
+            using SqliteCommand command = _connection.CreateCommand();
+            if (profile is not null && !_isOpen)
+            {
+                command.CommandText = "BEGIN";
+                command.ExecuteNonQuery();
+                _isOpen = true;
+            }
+
+            command.CommandText = sql;
+            if (profile is not null)
+            {
+                command.Parameters.AddWithValue("$profile", profile);
+                command.Parameters.AddWithValue("$since", since);
+            }
+
+            command.ExecuteNonQuery();
         }
         catch (SqliteException exception)
         {
-            throw new IOException($"{_path} cannot be written ({exception.Message}).", exception);
+            RollBack();
+            throw new IOException($"{_path} cannot be written ({exception.Message}).", exception); // A disk that is full is waited for, as one under a log is.
+        }
+    }
+
+    private void RollBack()
+    {
+        _isOpen = false;
+        try
+        {
+            using SqliteCommand command = _connection.CreateCommand();
+            command.CommandText = "ROLLBACK";
+            command.ExecuteNonQuery();
+        }
+        catch (SqliteException)
+        {
+            // There was none any more.
         }
     }
 }

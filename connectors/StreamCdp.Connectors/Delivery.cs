@@ -72,6 +72,11 @@ internal sealed partial class Delivery : IConnection
         _room = destination.AnswersPerChange ? settings.BatchLimit * 4 : settings.BatchLimit;
         _letters = new DeadLetterWriter(parts, settings.Id);
         _consent = settings.Consent is null ? null : new ConsentGate(parts.StatePath, settings, hasSent: _file.Exists);
+        if (_consent is null)
+        {
+            ConsentGate.SentWithout(parts.StatePath, settings.Id);
+        }
+
         parts.Metrics.Begin(settings.Id);
         var random = new Random(parts.Seed ^ (int)Fnv(settings.Id)); // Two destinations that fail together do not come back together.
         _retries = new ResiliencePipelineBuilder<Round> { TimeProvider = parts.Time }
@@ -314,10 +319,6 @@ internal sealed partial class Delivery : IConnection
 
             isSent = true;
         }
-        catch (StaleDecisionException)
-        {
-            return; // Decided again, with what people consent to now.
-        }
         catch (DestinationMustPauseException exception)
         {
             Failed(exception.Message);
@@ -431,7 +432,11 @@ internal sealed partial class Delivery : IConnection
     {
         if (_consent is not null && _parts.Time.GetElapsedTime(_decidedAt) > s_decisionAge)
         {
-            throw new StaleDecisionException(); // The other side was away for long; somebody may have taken the consent back.
+            await KeepConsentingAsync(round, cancellationToken).ConfigureAwait(false); // The other side was away for long; somebody may have taken the consent back.
+            if (round.Left.Count == 0)
+            {
+                return round;
+            }
         }
 
         TimeSpan wait = _budget.Take();
@@ -472,6 +477,22 @@ internal sealed partial class Delivery : IConnection
 
         Interlocked.Add(ref _taken, outcomes.Count(outcome => outcome.Kind == OutcomeKind.Taken));
         return round;
+    }
+
+    /// <summary>Leaves out what is of people who consent no longer. What was sent of them before is removed when their change comes.</summary>
+    private async Task KeepConsentingAsync(Round round, CancellationToken cancellationToken)
+    {
+        var left = new List<Sending>();
+        foreach (Sending sending in round.Left)
+        {
+            if (sending.Change.Kind is ChangeKind.Merged or ChangeKind.Suppressed || _consent!.IsGiven(await _parts.FindProfile(sending.Change.ProfileId, cancellationToken).ConfigureAwait(false)))
+            {
+                left.Add(sending);
+            }
+        }
+
+        round.Keep(left);
+        _decidedAt = _parts.Time.GetTimestamp();
     }
 
     private async Task WriteLettersAsync(List<(Sending Sending, string Reason)> refused)
@@ -516,7 +537,7 @@ internal sealed partial class Delivery : IConnection
     private bool IsTriedAgain(Outcome<Round> outcome, CancellationToken cancellationToken) => outcome.Exception switch
     {
         null => outcome.Result!.Left.Count > 0,
-        BatchRefusedException or DestinationMustPauseException or StaleDecisionException => false,
+        BatchRefusedException or DestinationMustPauseException => false,
         OperationCanceledException => !cancellationToken.IsCancellationRequested && !_abandon.IsCancellationRequested,
         _ => true,
     };
@@ -664,8 +685,6 @@ internal sealed partial class Delivery : IConnection
     /// <param name="Change">As sent.</param>
     private sealed record Sending(LoggedChange Logged, ProfileChange Change);
 
-    private sealed class StaleDecisionException : Exception;
-
     /// <summary>What of a part of a batch has no outcome yet.</summary>
     private sealed class Round(List<Sending> left, List<(Sending Sending, string Reason)> refused)
     {
@@ -674,6 +693,9 @@ internal sealed partial class Delivery : IConnection
         public string Reason { get; private set; } = "";
 
         public TimeSpan? RetryAfter { get; private set; }
+
+        /// <summary>The others are not sent.</summary>
+        public void Keep(List<Sending> kept) => Left = kept;
 
         /// <summary>Sorts by outcome; gives the word that the request counts as.</summary>
         public string Take(IReadOnlyList<Outcome> outcomes)

@@ -106,6 +106,7 @@ internal sealed class ActionSchedule : IDestination
                 if (value is null)
                 {
                     Run("DELETE FROM setting WHERE name='paused'");
+                    Run("UPDATE due SET tried_at=NULL WHERE state=0"); // A pause is no try.
                 }
                 else
                 {
@@ -120,7 +121,7 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            using SqliteTransaction transaction = _connection.BeginTransaction();
+            Run("BEGIN");
             foreach (ProfileChange change in batch)
             {
                 if (change.Kind == ChangeKind.Merged)
@@ -133,7 +134,7 @@ internal sealed class ActionSchedule : IDestination
                 }
             }
 
-            Commit(transaction);
+            Run("COMMIT");
         }
 
         _onNews();
@@ -171,13 +172,13 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            using SqliteTransaction transaction = _connection.BeginTransaction();
+            Run("BEGIN");
             foreach (ScheduledAction action in actions)
             {
                 Run("UPDATE due SET state=1, tried_at=COALESCE(tried_at, $now) WHERE key=$key", ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()), ("$key", action.Key));
             }
 
-            Commit(transaction);
+            Run("COMMIT");
         }
     }
 
@@ -213,7 +214,7 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            using SqliteTransaction transaction = _connection.BeginTransaction();
+            Run("BEGIN");
             if (target is not null)
             {
                 // The row knows the person, also where two became one meanwhile; and the membership may have ended before this was done.
@@ -230,7 +231,7 @@ internal sealed class ActionSchedule : IDestination
             }
 
             Run("DELETE FROM due WHERE key=$key", ("$key", action.Key));
-            Commit(transaction);
+            Run("COMMIT");
         }
     }
 
@@ -239,9 +240,9 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            using SqliteTransaction transaction = _connection.BeginTransaction();
+            Run("BEGIN");
             Merge(from, into);
-            Commit(transaction);
+            Run("COMMIT");
         }
     }
 
@@ -251,7 +252,7 @@ internal sealed class ActionSchedule : IDestination
         lock (_lock)
         {
             Run(
-                "UPDATE due SET state=0, due_at=$due, tries=tries+$try, tried_at=CASE WHEN $try=1 THEN COALESCE(tried_at, $now) ELSE tried_at END, was_under_way=was_under_way OR $repeat, is_merge=is_merge OR $merge WHERE key=$key",
+                "UPDATE due SET state=0, due_at=$due, tries=tries+$try, tried_at=CASE WHEN $try=1 THEN COALESCE(tried_at, $now) END, was_under_way=was_under_way OR $repeat, is_merge=is_merge OR $merge WHERE key=$key",
                 ("$due", until.ToUnixTimeMilliseconds()),
                 ("$try", isTry ? 1 : 0),
                 ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()),
@@ -396,24 +397,25 @@ internal sealed class ActionSchedule : IDestination
         }
     }
 
-    private void Commit(SqliteTransaction transaction)
+    /// <summary>A disk that is full is waited for, as one under a log is. Transactions are SQL alone: after a commit that fails, SqliteTransaction knows no way on.</summary>
+    private IOException Unwritable(SqliteException exception)
     {
         try
         {
-            transaction.Commit();
+            using SqliteCommand command = Command("ROLLBACK", []);
+            command.ExecuteNonQuery();
         }
-        catch (SqliteException exception)
+        catch (SqliteException)
         {
-            throw Unwritable(exception);
+            // There was none any more.
         }
-    }
 
-    /// <summary>A disk that is full is waited for, as one under a log is.</summary>
-    private IOException Unwritable(SqliteException exception) => new($"{_path} cannot be written ({exception.Message}).", exception);
+        return new IOException($"{_path} cannot be written ({exception.Message}).", exception);
+    }
 
     private SqliteCommand Command(string sql, ReadOnlySpan<(string Name, object Value)> parameters)
     {
-        SqliteCommand command = _connection.CreateCommand(); // It joins the transaction that is open.
+        SqliteCommand command = _connection.CreateCommand();
         command.CommandText = sql;
         foreach ((string name, object value) in parameters)
         {

@@ -58,7 +58,7 @@ internal sealed class CrmActionTarget(ICrm crm) : IActionTarget
             case { Verb: ActionVerb.Create, What: "deal" }:
                 return await DealAsync(call, contact, cancellationToken).ConfigureAwait(false);
             case { Verb: ActionVerb.Create } when crm is ICrmNotes notes && notes.NoteKinds.Contains(call.Action.What):
-                return await notes.AddNoteAsync(contact, call.Action.What, call.Fields.GetValueOrDefault("subject", ""), call.Fields.GetValueOrDefault("text", ""), call.At, cancellationToken).ConfigureAwait(false);
+                return await notes.AddNoteAsync(call.Key, contact, call.Action.What, call.Fields.GetValueOrDefault("subject", ""), call.Fields.GetValueOrDefault("text", ""), call.At, cancellationToken).ConfigureAwait(false);
             default:
                 return Outcome.Refused($"This CRM cannot make a {call.Action.What}.");
         }

@@ -242,6 +242,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 }
             }
 
+            Dictionary<string, PlanLine> made = (await planner.OfProfilesAsync([.. lines.Where(line => line.Id is null && line.Profile is not null).Select(line => line.Profile!).Distinct()], cancellationToken).ConfigureAwait(false))
+                .Where(line => line.Profile is not null).DistinctBy(line => line.Profile).ToDictionary(line => line.Profile!, StringComparer.Ordinal);
             var only = new PlannedChanges();
             string?[] why = new string?[lines.Count];
             List<CrmRecord> toDo = [];
@@ -251,7 +253,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 PlanLine line = lines[i];
                 PlanLine? now = line.Change == "make_field" ? line
                     : line.Id is not null ? await planner.OfRecordAsync(records[line.Object + line.Id], cancellationToken).ConfigureAwait(false)
-                    : await planner.OfProfilesAsync([line.Profile!], cancellationToken).ConfigureAwait(false) is [var made, ..] ? made : null;
+                    : line.Profile is null ? null : made.GetValueOrDefault(line.Profile);
                 if (now is null)
                 {
                     why[i] = "There is nothing to do any more: it was done since, or is as it was planned.";

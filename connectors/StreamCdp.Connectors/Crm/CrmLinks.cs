@@ -104,29 +104,52 @@ internal sealed class CrmLinks : IDisposable
     /// <summary>Saves links and cursors together.</summary>
     public void Save(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict>? conflicts = null)
     {
-        using SqliteTransaction transaction = _connection.BeginTransaction();
+        InTransaction(() => SaveAll(links, cursors, conflicts ?? []));
+    }
+
+    private void SaveAll(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict> conflicts)
+    {
         foreach (CrmLink link in links)
         {
             Set(_put, (int)link.Kind, link.Id, link.Profile, link.IsDeleted ? 1 : 0, JsonSerializer.SerializeToUtf8Bytes(link, LinkJson.Default.CrmLink));
-            _put.Transaction = transaction;
             _put.ExecuteNonQuery();
         }
 
         foreach ((string name, string value) in cursors)
         {
             Set(_putCursor, name, value);
-            _putCursor.Transaction = transaction;
             _putCursor.ExecuteNonQuery();
         }
 
-        foreach (CrmConflict conflict in conflicts ?? [])
+        foreach (CrmConflict conflict in conflicts)
         {
             Set(_conflict, conflict.At.ToString("O", CultureInfo.InvariantCulture), (int)conflict.Kind, conflict.Id, conflict.Field, conflict.Kept, conflict.Lost);
-            _conflict.Transaction = transaction;
             _conflict.ExecuteNonQuery();
         }
+    }
 
-        transaction.Commit();
+    /// <summary>All or nothing. By SQL alone: after a commit that fails, as on a full disk, SqliteTransaction knows no way on.</summary>
+    private void InTransaction(Action work)
+    {
+        try
+        {
+            Run("BEGIN");
+            work();
+            Run("COMMIT");
+        }
+        catch (SqliteException exception)
+        {
+            try
+            {
+                Run("ROLLBACK");
+            }
+            catch (SqliteException)
+            {
+                // There was none any more.
+            }
+
+            throw new IOException($"{Path} cannot be written ({exception.Message}).", exception); // Waited for, as a full disk under a log is.
+        }
     }
 
     /// <summary>Forgets the oldest conflicts beyond those kept.</summary>
@@ -144,26 +167,20 @@ internal sealed class CrmLinks : IDisposable
     public IReadOnlyList<string> AddListed(CrmObject kind, IEnumerable<string> ids, bool isKept, IEnumerable<(string Name, string Value)>? cursors = null)
     {
         List<string> added = [];
-        using SqliteTransaction transaction = _connection.BeginTransaction();
-        using SqliteCommand command = Command($"INSERT OR IGNORE INTO {Table(isKept)} VALUES($kind, $id)", "$kind", "$id");
-        command.Transaction = transaction;
-        foreach (string id in ids)
+        InTransaction(() =>
         {
-            Set(command, (int)kind, id);
-            if (command.ExecuteNonQuery() == 1)
+            using SqliteCommand command = Command($"INSERT OR IGNORE INTO {Table(isKept)} VALUES($kind, $id)", "$kind", "$id");
+            foreach (string id in ids)
             {
-                added.Add(id);
+                Set(command, (int)kind, id);
+                if (command.ExecuteNonQuery() == 1)
+                {
+                    added.Add(id);
+                }
             }
-        }
 
-        foreach ((string name, string value) in cursors ?? [])
-        {
-            Set(_putCursor, name, value);
-            _putCursor.Transaction = transaction;
-            _putCursor.ExecuteNonQuery();
-        }
-
-        transaction.Commit();
+            SaveAll([], cursors ?? [], []);
+        });
         return added;
     }
 

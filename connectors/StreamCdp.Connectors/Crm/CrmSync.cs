@@ -415,6 +415,11 @@ internal sealed class CrmSync
                 step = FieldStep.Agree; // The observation brought the identifier, and a limit may have left it out; a text that is too long stays in the CRM.
             }
 
+            if (!view.HasConsent && rule.Direction == SyncDirection.Out && step == FieldStep.Agree && ours is null && theirs is not null && agreed?.Ours is not null && theirs == agreed.Theirs)
+            {
+                step = FieldStep.ToCrm; // It is still what went out, and is taken back whatever the policy; a person's own value stays.
+            }
+
             if (!view.HasConsent && step == FieldStep.ToCrm && rule.Direction == SyncDirection.Both)
             {
                 continue; // Nothing goes out; the base stays, so what is ours goes out with the consent.

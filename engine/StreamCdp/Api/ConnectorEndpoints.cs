@@ -49,9 +49,11 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         context.Response.Headers.CacheControl = "no-store";
         await WriteLineAsync(context, new JsonObject { ["plan"] = JsonSerializer.SerializeToNode(crm.PlanHead(), PlanJson.Default.PlanHead) });
         var counts = new PlanCounts { IsComplete = true };
+        CancellationToken stopping = context.RequestServices.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
+        using var until = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, stopping);
         try
         {
-            await foreach (PlanLine line in crm.PlanAsync(context.RequestAborted).WithCancellation(context.RequestAborted))
+            await foreach (PlanLine line in crm.PlanAsync(until.Token).WithCancellation(until.Token))
             {
                 if (limit-- == 0)
                 {
@@ -68,6 +70,10 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         catch (Exception exception) when (exception is DestinationUnavailableException or DestinationMustPauseException or InvalidDataException)
         {
             await WriteLineAsync(context, new JsonObject { ["error"] = exception.Message });
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested && !context.RequestAborted.IsCancellationRequested)
+        {
+            await WriteLineAsync(context, new JsonObject { ["error"] = "The server stops. Make the plan again when it runs." });
         }
 
         return null;

@@ -142,6 +142,36 @@ public sealed class FilesDestinationTests : IDisposable
     }
 
     [Fact]
+    public async Task A_file_with_a_line_is_kept_also_where_the_new_header_is_longer_than_all_of_it()
+    {
+        await using (FilesDestination destination = New("{date}.csv"))
+        {
+            await SendAsync(destination, 1);
+        }
+
+        await using FilesDestination wider = new(_folder.Options("{date}.csv") with { Columns = ["Name", .. Enumerable.Range(0, 40).Select(i => $"Column{i:00}")] }, _folder.Time);
+        await SendAsync(wider, 2);
+
+        Assert.Contains("2026-11-25.csv", _folder.Names());
+        Assert.Contains(":1:", _folder.Text("2026-11-25.csv"), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_value_with_a_NUL_costs_no_line_at_the_next_start()
+    {
+        await using (FilesDestination destination = New("{date}.csv"))
+        {
+            await SendAsync(destination, 1, """ "a\u0000b" """);
+            await SendAsync(destination, 2);
+        }
+
+        await using FilesDestination again = New("{date}.csv");
+        await SendAsync(again, 3);
+
+        Assert.Equal([1, 2, 3], _folder.Text(CsvPart).Split("\r\n", StringSplitOptions.RemoveEmptyEntries).Skip(1).Select(line => int.Parse(line.Split(',')[3], System.Globalization.CultureInfo.InvariantCulture)));
+    }
+
+    [Fact]
     public async Task Files_that_older_runs_left_are_finished_and_the_newest_is_gone_on_with()
     {
         File.WriteAllText(_folder.PathOf("2026-11-20.ndjson.20261120T100000000.part"), "{\"id\":\"a\"}\n{\"id\":\"b");

@@ -59,10 +59,10 @@ public sealed class HubSpotWriteTests
         DateTimeOffset since = world.Time.GetUtcNow();
         world.HubSpot.Faults.Next(HubSpotFault.LostAnswer, $"{kind}s/batch/create");
 
-        await Assert.ThrowsAsync<DestinationUnavailableException>(async () => await world.Crm.AddNoteAsync(ann, kind, subject, "5 < 6\nnow", since, TestContext.Current.CancellationToken));
-        Outcome again = await world.Crm.AddNoteAsync(ann, kind, subject, "5 < 6\nnow", since, TestContext.Current.CancellationToken);
-        Outcome other = await world.Crm.AddNoteAsync(ann, kind, subject, "something else", since, TestContext.Current.CancellationToken);
-        Outcome later = await world.Crm.AddNoteAsync(ann, kind, subject, "5 < 6\nnow", since.AddDays(1), TestContext.Current.CancellationToken);
+        await Assert.ThrowsAsync<DestinationUnavailableException>(async () => await world.Crm.AddNoteAsync("key", ann, kind, subject, "5 < 6\nnow", since, TestContext.Current.CancellationToken));
+        Outcome again = await world.Crm.AddNoteAsync("key", ann, kind, subject, "the profile changed", since, TestContext.Current.CancellationToken);
+        Outcome other = await world.Crm.AddNoteAsync("other key", ann, kind, subject, "something else", since, TestContext.Current.CancellationToken);
+        Outcome later = await world.Crm.AddNoteAsync("third key", ann, kind, subject, "5 < 6\nnow", since.AddDays(1), TestContext.Current.CancellationToken);
 
         Assert.Equal((Outcome.Taken, Outcome.Taken, Outcome.Taken), (again, other, later));
         IReadOnlyList<HubSpotRecord> made = world.Account.Living(kind + "s");

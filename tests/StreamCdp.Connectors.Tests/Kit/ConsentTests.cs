@@ -129,6 +129,43 @@ public sealed class ConsentTests : IDisposable
         Assert.Equal([$"Merged {World.IdText(1)}", $"Suppressed {World.IdText(2)}"], destination.Taken.Select(change => $"{change.Kind} {change.ProfileId}"));
     }
 
+    [Fact]
+    public async Task Who_takes_it_back_while_the_other_side_is_away_is_not_sent()
+    {
+        Person(1, 1, true, "s");
+        Person(2, 1, true, "s");
+        _world.Membership(1, 1);
+        _world.Membership(2, 1);
+        var destination = new ScriptedDestination((_, call) =>
+        {
+            if (call > 1)
+            {
+                return null;
+            }
+
+            Person(1, 2, false, "s");
+            throw new DestinationUnavailableException("away", TimeSpan.FromMinutes(5));
+        });
+        await DrainAsync(destination);
+
+        Assert.DoesNotContain(destination.Taken, change => change.ProfileId == World.IdText(1) && change.Kind == ChangeKind.Entered);
+        Assert.Contains(destination.Taken, change => change.ProfileId == World.IdText(2) && change.Kind == ChangeKind.Entered);
+    }
+
+    [Fact]
+    public async Task Who_was_sent_while_there_was_no_purpose_in_between_is_removed()
+    {
+        await DrainAsync(new ScriptedDestination());
+        Person(1, 1, false, "s");
+        _world.Membership(1, 1);
+        await _world.DrainAsync(new ScriptedDestination());
+        Person(1, 2, false, "s");
+        var destination = new ScriptedDestination();
+        await DrainAsync(destination);
+
+        Assert.Equal(ChangeKind.Suppressed, Assert.Single(destination.Taken).Kind);
+    }
+
     /// <summary>People enter, leave, consent, take it back and become one, at any time; the receiver holds exactly what those who consent are in, and nothing of others.</summary>
     [Fact]
     public async Task In_the_end_the_other_side_holds_exactly_what_people_consent_to() =>
