@@ -360,27 +360,33 @@ internal sealed partial class Delivery : IConnection
     /// <summary>What is sent of some changes, with what the profiles have now.</summary>
     private async Task<List<Sending>> CompleteAsync(List<LoggedChange> chosen, CancellationToken cancellationToken)
     {
-        ProfileChange?[] complete = await Task.WhenAll(chosen.Select(change => CompleteAsync(change, cancellationToken).AsTask())).ConfigureAwait(false);
-        if (_consent is null)
-        {
-            return [.. chosen.Zip(complete).Where(pair => pair.Second is not null).Select(pair => new Sending(pair.First, pair.Second!))];
-        }
-
-        ProfileView?[] views = await Task.WhenAll(chosen.Select(change => _parts.FindProfile(change.Change.Kind == ChangeKind.Merged ? change.Change.MergedInto! : change.Change.ProfileId, cancellationToken).AsTask())).ConfigureAwait(false);
+        ProfileView?[] views = await Task.WhenAll(chosen.Select(change => FindAsync(change, cancellationToken).AsTask())).ConfigureAwait(false);
         _decidedAt = _parts.Time.GetTimestamp();
-        return [.. chosen.Zip(complete, views).SelectMany(all => _consent.Decide(all.First, all.Second, all.Third).Select(change => new Sending(all.First, change)))];
+        return [.. chosen.Zip(views).SelectMany(pair => Decide(pair.First, pair.Second).Select(change => new Sending(pair.First, change)))];
     }
 
+    /// <summary>The profile as it is now, for those changes that need it; of a merge the survivor.</summary>
+    private ValueTask<ProfileView?> FindAsync(LoggedChange logged, CancellationToken cancellationToken) =>
+        _consent is null && IsComplete(logged) ? default : _parts.FindProfile(logged.Change.Kind == ChangeKind.Merged ? logged.Change.MergedInto! : logged.Change.ProfileId, cancellationToken);
+
+    private IReadOnlyList<ProfileChange> Decide(LoggedChange logged, ProfileView? view)
+    {
+        ProfileChange? complete = Complete(logged, view);
+        return _consent is not null ? _consent.Decide(logged, complete, view) : complete is null ? [] : [complete];
+    }
+
+    /// <summary>It has all that is sent of it.</summary>
+    private static bool IsComplete(LoggedChange logged) => logged.Change.Kind is ChangeKind.Merged or ChangeKind.Suppressed || (logged.Change.Kind == ChangeKind.Profile && !logged.IsReplay);
+
     /// <summary>Adds what the profile has now; null for a replay that is no longer true.</summary>
-    private async ValueTask<ProfileChange?> CompleteAsync(LoggedChange logged, CancellationToken cancellationToken)
+    private ProfileChange? Complete(LoggedChange logged, ProfileView? view)
     {
         ProfileChange change = logged.Change;
-        if (change.Kind is ChangeKind.Merged or ChangeKind.Suppressed || (change.Kind == ChangeKind.Profile && !logged.IsReplay))
+        if (IsComplete(logged))
         {
             return change;
         }
 
-        ProfileView? view = await _parts.FindProfile(change.ProfileId, cancellationToken).ConfigureAwait(false);
         bool lives = view is { MergedInto: null };
         if (change.Kind == ChangeKind.Profile)
         {

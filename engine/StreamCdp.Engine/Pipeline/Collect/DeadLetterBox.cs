@@ -90,7 +90,7 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
                 cancellationToken.ThrowIfCancellationRequested();
                 more = Read(place, BatchEvents, _ => place.Offset < end, (long offset, in DeadLetter letter) =>
                 {
-                    if (letter.ReceivedAt >= fromMs && letter.ReceivedAt < toMs && (wanted.Length == 0 ? !letter.Reason.SequenceEqual(DestinationReason) : letter.Reason.SequenceEqual(wanted)))
+                    if (letter.ReceivedAt >= fromMs && letter.ReceivedAt < toMs && (wanted.Length == 0 ? !IsChange(letter) : letter.Reason.SequenceEqual(wanted)))
                     {
                         replay.Send(offset, letter);
                     }
@@ -105,8 +105,6 @@ internal sealed class DeadLetterBox(ILog deadLetters, ILog events, CdpModel mode
             _replaying.Release();
         }
     }
-
-    private static ReadOnlySpan<byte> DestinationReason => "destination_refused"u8;
 
     /// <inheritdoc/>
     public void Dispose() => _replaying.Dispose();
