@@ -1,5 +1,4 @@
 using System.Text.Json;
-using Microsoft.Data.Sqlite;
 
 namespace StreamCdp.Connectors;
 
@@ -14,12 +13,11 @@ internal sealed class ConsentGate : IDisposable
     private const long IsRemoved = -2; // Only where people without a row may have been sent before the destination had its purpose.
 
     private readonly DestinationSettings _settings;
-    private readonly SqliteConnection _connection;
-    private readonly string _path;
+    private readonly StateFile _file;
     private readonly bool _knowsAll;
     private readonly HashSet<string> _removed = new(StringComparer.Ordinal);
     private readonly Dictionary<string, long> _told = new(StringComparer.Ordinal);
-    private bool _isOpen;
+    private readonly HashSet<string> _owed = new(StringComparer.Ordinal);
 
     /// <summary>Opens or makes the file.</summary>
     /// <param name="directory">Made where it is missing.</param>
@@ -29,36 +27,8 @@ internal sealed class ConsentGate : IDisposable
     public ConsentGate(string directory, DestinationSettings settings, bool hasSent)
     {
         _settings = settings;
-        Directory.CreateDirectory(directory);
-        _path = Path.Combine(directory, "consent-" + settings.Id + ".sqlite");
-        _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = _path, Pooling = false }.ToString());
-        try
-        {
-            _connection.Open();
-            Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;", null, 0);
-            using SqliteCommand version = _connection.CreateCommand();
-            version.CommandText = "PRAGMA user_version";
-            if (version.ExecuteScalar() is 0L)
-            {
-                Run($"""
-                    BEGIN;
-                    CREATE TABLE sent(profile TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
-                    CREATE TABLE began(late INTEGER NOT NULL);
-                    {(hasSent ? "INSERT INTO began VALUES(1);" : "")}
-                    PRAGMA user_version=1;
-                    COMMIT;
-                    """, null, 0);
-            }
-
-            using SqliteCommand began = _connection.CreateCommand();
-            began.CommandText = "SELECT COUNT(*) FROM began";
-            _knowsAll = began.ExecuteScalar() is 0L;
-        }
-        catch (Exception exception) when (exception is SqliteException or IOException)
-        {
-            _connection.Dispose();
-            throw new InvalidDataException($"{_path} cannot be used ({exception.Message}). Put back a copy: without it nobody knows whom to remove from {settings.Id}.", exception);
-        }
+        _file = Open(directory, settings.Id, hasSent);
+        _knowsAll = _file.Scalar("SELECT COUNT(*) FROM began") is 0L;
     }
 
     /// <summary>What is sent of a change. In the log's order, then <see cref="Begin"/>, send, <see cref="End"/>.</summary>
@@ -105,31 +75,24 @@ internal sealed class ConsentGate : IDisposable
         };
     }
 
-    /// <summary>Makes durable of whom something is about to be sent.</summary>
-    public void Begin()
-    {
-        if (_isOpen)
-        {
-            _isOpen = false; // Also where it fails: then SQLite has rolled back.
-            Run("COMMIT", null, 0);
-        }
-    }
-
     /// <summary>A destination sends without a purpose: where it had one, of everybody who is not known to the gate the other side may have something from now on.</summary>
     public static void SentWithout(string directory, string destinationId)
     {
-        string path = Path.Combine(directory, "consent-" + destinationId + ".sqlite");
-        if (!File.Exists(path))
+        if (File.Exists(Path.Combine(directory, Name(destinationId))))
         {
-            return;
+            using StateFile file = Open(directory, destinationId, hasSent: true);
+            file.Run("INSERT INTO began SELECT 1 WHERE NOT EXISTS(SELECT 1 FROM began)");
         }
-
-        using var connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = path, Pooling = false }.ToString());
-        connection.Open();
-        using SqliteCommand command = connection.CreateCommand();
-        command.CommandText = "INSERT INTO began SELECT 1 WHERE NOT EXISTS(SELECT 1 FROM began)";
-        command.ExecuteNonQuery();
     }
+
+    /// <summary>Makes durable of whom something is about to be sent.</summary>
+    public void Begin() => Write(() =>
+    {
+        foreach (string profile in _owed)
+        {
+            Put(profile, IsOwed);
+        }
+    }, _owed.Count);
 
     /// <summary>A person consents now.</summary>
     public bool IsGiven(ProfileView? view) => view is { MergedInto: null } && view.Value(_settings.Consent!.Path).ValueKind == JsonValueKind.True;
@@ -137,7 +100,7 @@ internal sealed class ConsentGate : IDisposable
     /// <summary>What was decided was taken or refused for good, and is remembered so. <paramref name="isSent"/> false: it comes again, and is decided again.</summary>
     public void End(bool isSent)
     {
-        if (isSent)
+        Write(() =>
         {
             foreach ((string profile, long version) in _told)
             {
@@ -148,23 +111,36 @@ internal sealed class ConsentGate : IDisposable
             {
                 if (_knowsAll)
                 {
-                    Run("DELETE FROM sent WHERE profile=$profile", profile, 0);
+                    _file.Run("DELETE FROM sent WHERE profile=$profile", ("$profile", profile));
                 }
                 else
                 {
                     Put(profile, IsRemoved);
                 }
             }
-
-            Begin();
-        }
-
+        }, isSent ? _told.Count + _removed.Count : 0);
+        _owed.Clear();
         _told.Clear();
         _removed.Clear();
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _connection.Dispose();
+    public void Dispose() => _file.Dispose();
+
+    private static string Name(string destinationId) => "consent-" + destinationId + ".sqlite";
+
+    private static StateFile Open(string directory, string destinationId, bool hasSent) => new(
+        directory,
+        Name(destinationId),
+        version: 1,
+        isDurable: true,
+        cacheKib: 8192,
+        isNew => $"""
+            CREATE TABLE IF NOT EXISTS sent(profile TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
+            CREATE TABLE IF NOT EXISTS began(late INTEGER NOT NULL);
+            {(isNew && hasSent ? "INSERT INTO began VALUES(1);" : "")}
+            """,
+        "Put back a copy: without it nobody knows whom to remove from the destination.");
 
     private ProfileChange Suppressed(string id, ProfileView? view, long version, DateTimeOffset at)
     {
@@ -183,7 +159,7 @@ internal sealed class ConsentGate : IDisposable
         _removed.Remove(id);
         if (Since(id) is null)
         {
-            Put(id, IsOwed);
+            _owed.Add(id);
         }
 
         return changes;
@@ -225,55 +201,16 @@ internal sealed class ConsentGate : IDisposable
             return told;
         }
 
-        using SqliteCommand command = _connection.CreateCommand();
-        command.CommandText = "SELECT since FROM sent WHERE profile=$profile";
-        command.Parameters.AddWithValue("$profile", profile);
-        return command.ExecuteScalar() switch { null => _knowsAll ? null : 0, IsRemoved => null, var since => (long)since };
+        return _owed.Contains(profile) ? IsOwed : _file.Scalar("SELECT since FROM sent WHERE profile=$profile", ("$profile", profile)) switch { null => _knowsAll ? null : 0, IsRemoved => null, var since => (long)since };
     }
 
-    private void Put(string profile, long since) => Run("INSERT INTO sent VALUES($profile, $since) ON CONFLICT DO UPDATE SET since=excluded.since", profile, since);
+    private void Put(string profile, long since) => _file.Run("INSERT INTO sent VALUES($profile, $since) ON CONFLICT DO UPDATE SET since=excluded.since", ("$profile", profile), ("$since", since));
 
-    /// <summary>With a profile within a transaction, which <see cref="Begin"/> ends. By SQL alone: after a commit that fails, SqliteTransaction knows no way on.</summary>
-    private void Run(string sql, string? profile, long since)
+    private void Write(Action work, int rows)
     {
-        try
+        if (rows > 0)
         {
-            using SqliteCommand command = _connection.CreateCommand();
-            if (profile is not null && !_isOpen)
-            {
-                command.CommandText = "BEGIN";
-                command.ExecuteNonQuery();
-                _isOpen = true;
-            }
-
-            command.CommandText = sql;
-            if (profile is not null)
-            {
-                command.Parameters.AddWithValue("$profile", profile);
-                command.Parameters.AddWithValue("$since", since);
-            }
-
-            command.ExecuteNonQuery();
-        }
-        catch (SqliteException exception)
-        {
-            RollBack();
-            throw new IOException($"{_path} cannot be written ({exception.Message}).", exception); // A disk that is full is waited for, as one under a log is.
-        }
-    }
-
-    private void RollBack()
-    {
-        _isOpen = false;
-        try
-        {
-            using SqliteCommand command = _connection.CreateCommand();
-            command.CommandText = "ROLLBACK";
-            command.ExecuteNonQuery();
-        }
-        catch (SqliteException)
-        {
-            // There was none any more.
+            _file.InTransaction(work);
         }
     }
 }

@@ -230,12 +230,12 @@ internal sealed partial class ActionConnection : IConnection
         {
             if (_target.KnowsRepeats)
             {
-                _schedule.PutOff(action, _parts.Time.GetUtcNow(), isTry: false, mayBeRepeat: true);
+                _schedule.PutOff(action, _parts.Time.GetUtcNow(), isTry: false);
             }
             else
             {
                 await RefuseAsync(action, "The process ended while this was sent, so it is not known whether it was. Replaying it sends it, perhaps for the second time.").ConfigureAwait(false);
-                _schedule.End(action, target: ""); // It counts as sent, for the caps.
+                _schedule.End(action, target: "", isKnown: false); // It counts as sent, for the caps.
             }
         }
 
@@ -308,7 +308,7 @@ internal sealed partial class ActionConnection : IConnection
         }
         catch (DestinationUnavailableException exception)
         {
-            calls.ForEach(call => _schedule.PutOff(call.Scheduled, _parts.Time.GetUtcNow(), isTry: false, mayBeRepeat: _target.KnowsRepeats));
+            calls.ForEach(call => _schedule.PutOff(call.Scheduled, _parts.Time.GetUtcNow(), isTry: false));
             _parts.Metrics.Requests(Id, "unavailable").Inc();
             if (exception.IsRateLimit)
             {
@@ -342,7 +342,7 @@ internal sealed partial class ActionConnection : IConnection
                 break;
             default:
                 await RefuseAsync(action, outcome.Kind == OutcomeKind.TryAgain ? $"For {_settings.GiveUpAfter.TotalHours:0} h it could not be done: {outcome.Reason}" : outcome.Reason).ConfigureAwait(false);
-                _schedule.End(action, outcome.MayBeDone ? target : null);
+                _schedule.End(action, outcome.MayBeDone ? target : null, isKnown: false);
                 break;
         }
     }
@@ -423,7 +423,6 @@ internal sealed partial class ActionConnection : IConnection
                 Targets = targets,
                 Fields = definition.Fields.ToDictionary(field => field.Key, field => field.Value.Render(values, isHtml: field.Key == "html"), StringComparer.Ordinal),
                 At = action.Change.At,
-                MayBeRepeat = action.MayBeRepeat,
                 UnsubscribeUrl = unsubscribe,
             };
         }
@@ -458,7 +457,7 @@ internal sealed partial class ActionConnection : IConnection
     private async Task RefuseAsync(ScheduledAction action, string reason)
     {
         long now = _parts.Time.GetUtcNow().ToUnixTimeMilliseconds();
-        _letters.Append(action.Change, "memberships"u8, 0, offset: now, now, reason); // Its place in the log is not known any more; this names the letter, so that it is replayed once.
+        _letters.Append(action.Change, "memberships"u8, 0, offset: now, now, reason); // Its place in the log is not known any more; this says when the letter was written, so that a replay knows what came since.
         await _letters.DurableAsync(1).ConfigureAwait(false);
         Interlocked.Increment(ref _refused);
         Count(action, "refused");

@@ -1,19 +1,18 @@
+using System.Globalization;
 using Microsoft.Data.Sqlite;
 using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Connectors.Actions;
 
-/// <summary>Something to do, and when.</summary>
+/// <summary>Something to do.</summary>
 /// <param name="Key">Names it for good.</param>
 /// <param name="Action">Id of the action.</param>
 /// <param name="Change">What started it.</param>
-/// <param name="DueMs">When, Unix ms.</param>
 /// <param name="Tries">How often it was tried.</param>
 /// <param name="TriedMs">When it was tried first, Unix ms; null: not yet.</param>
 /// <param name="IsMerge">It may be the same membership as another one's, that of somebody who is the same person.</param>
-/// <param name="MayBeRepeat">It was under way when the process ended.</param>
 /// <param name="IsReplay">A person asked for it again.</param>
-internal sealed record ScheduledAction(string Key, string Action, ProfileChange Change, long DueMs, int Tries, long? TriedMs, bool IsMerge, bool MayBeRepeat, bool IsReplay);
+internal sealed record ScheduledAction(string Key, string Action, ProfileChange Change, int Tries, long? TriedMs, bool IsMerge, bool IsReplay);
 
 /// <summary>What is to be done and what was done, on disk: the memory behind "once for each entry", delays and frequency caps.</summary>
 /// <remarks>
@@ -28,8 +27,7 @@ internal sealed class ActionSchedule : IDestination
     private static readonly TimeSpan s_kept = TimeSpan.FromDays(30);
 
     private readonly Lock _lock = new();
-    private readonly SqliteConnection _connection;
-    private readonly string _path;
+    private readonly StateFile _file;
     private readonly IReadOnlyList<ActionDefinition> _actions;
     private readonly TimeProvider _time;
     private readonly Action _onNews;
@@ -47,42 +45,25 @@ internal sealed class ActionSchedule : IDestination
     {
         (_actions, _time, _onNews) = (actions, time, onNews);
         _keptMs = Math.Max((long)s_kept.TotalMilliseconds, actions.Select(action => action.AtMost).Append(atMost).Max(limit => limit?.WithinMs ?? 0));
-        Directory.CreateDirectory(directory);
-        _path = Path.Combine(directory, "actions-" + connectionId.Replace(':', '~') + ".sqlite"); // No id of the model has this character.
-        _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = _path, Pooling = false }.ToString());
-        try
-        {
-            _connection.Open();
-            Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;");
-            if (Convert.ToInt64(Scalar("PRAGMA user_version"), System.Globalization.CultureInfo.InvariantCulture) is not (0 or Version))
-            {
-                throw new InvalidDataException($"{_path} is of another version of StreamCdp. Use that one, or delete the file: then what waits is not done, and caps begin anew.");
-            }
-
-            Run($"""
+        _file = new StateFile(
+            directory,
+            "actions-" + connectionId.Replace(':', '~') + ".sqlite", // No id of the model has this character.
+            Version,
+            isDurable: true,
+            cacheKib: 8192,
+            _ => """
                 CREATE TABLE IF NOT EXISTS due(key TEXT PRIMARY KEY, action TEXT NOT NULL, segment TEXT NOT NULL, is_entered INTEGER NOT NULL, profile TEXT NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL, cause TEXT, reason TEXT,
-                    due_at INTEGER NOT NULL, state INTEGER NOT NULL, tries INTEGER NOT NULL, tried_at INTEGER, is_merge INTEGER NOT NULL, is_replay INTEGER NOT NULL, was_under_way INTEGER NOT NULL) WITHOUT ROWID;
+                    due_at INTEGER NOT NULL, state INTEGER NOT NULL, tries INTEGER NOT NULL, tried_at INTEGER, is_merge INTEGER NOT NULL, is_replay INTEGER NOT NULL) WITHOUT ROWID;
                 CREATE INDEX IF NOT EXISTS due_when ON due(state, due_at);
                 CREATE INDEX IF NOT EXISTS due_profile ON due(profile);
-                CREATE TABLE IF NOT EXISTS done(key TEXT PRIMARY KEY, action TEXT NOT NULL, profile TEXT NOT NULL, target TEXT, at INTEGER NOT NULL, is_over INTEGER NOT NULL) WITHOUT ROWID;
+                CREATE TABLE IF NOT EXISTS done(key TEXT PRIMARY KEY, action TEXT NOT NULL, profile TEXT NOT NULL, target TEXT, at INTEGER NOT NULL, is_over INTEGER NOT NULL, is_known INTEGER NOT NULL) WITHOUT ROWID;
                 CREATE INDEX IF NOT EXISTS done_profile ON done(profile, action);
                 CREATE INDEX IF NOT EXISTS done_target ON done(target, action);
                 CREATE INDEX IF NOT EXISTS done_at ON done(at);
                 CREATE TABLE IF NOT EXISTS ended(action TEXT NOT NULL, profile TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY(action, profile)) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS setting(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-                PRAGMA user_version={Version};
-                """);
-        }
-        catch (Exception exception) when (exception is SqliteException or IOException)
-        {
-            _connection.Dispose();
-            throw new InvalidDataException($"{_path} cannot be used ({exception.Message}). Put back a copy, or delete it: then what waits is not done, and caps begin anew.", exception);
-        }
-        catch
-        {
-            _connection.Dispose();
-            throw;
-        }
+                """,
+            "Put back a copy, or delete it: then what waits is not done, and caps begin anew.");
     }
 
     /// <inheritdoc/>
@@ -95,7 +76,7 @@ internal sealed class ActionSchedule : IDestination
         {
             lock (_lock)
             {
-                return Scalar("SELECT value FROM setting WHERE name='paused'") as string;
+                return _file.Scalar("SELECT value FROM setting WHERE name='paused'") as string;
             }
         }
 
@@ -105,12 +86,12 @@ internal sealed class ActionSchedule : IDestination
             {
                 if (value is null)
                 {
-                    Run("DELETE FROM setting WHERE name='paused'");
-                    Run("UPDATE due SET tried_at=NULL WHERE state=0"); // A pause is no try.
+                    _file.Run("DELETE FROM setting WHERE name='paused'");
+                    _file.Run("UPDATE due SET tried_at=NULL WHERE state=0"); // A pause is no try.
                 }
                 else
                 {
-                    Run("INSERT INTO setting VALUES('paused', $value) ON CONFLICT DO UPDATE SET value=excluded.value", ("$value", value));
+                    _file.Run("INSERT INTO setting VALUES('paused', $value) ON CONFLICT DO UPDATE SET value=excluded.value", ("$value", value));
                 }
             }
         }
@@ -121,20 +102,20 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            Run("BEGIN");
-            foreach (ProfileChange change in batch)
+            _file.InTransaction(() =>
             {
-                if (change.Kind == ChangeKind.Merged)
+                foreach (ProfileChange change in batch)
                 {
-                    Merge(change.ProfileId, change.MergedInto!);
+                    if (change.Kind == ChangeKind.Merged)
+                    {
+                        Merge(change.ProfileId, change.MergedInto!);
+                    }
+                    else
+                    {
+                        Take(change);
+                    }
                 }
-                else
-                {
-                    Take(change);
-                }
-            }
-
-            Run("COMMIT");
+            });
         }
 
         _onNews();
@@ -143,15 +124,20 @@ internal sealed class ActionSchedule : IDestination
 
     /// <summary>Puts down an action again that a person asked for.</summary>
     /// <param name="change">What started it.</param>
-    /// <param name="letter">Names the dead letter: asked for it twice, it is done once.</param>
-    public void Again(ProfileChange change, long letter)
+    /// <param name="letterMs">When the dead letter was written, Unix ms. Of all letters of a change only one is done: not what waits already, and not what was done since the letter.</param>
+    public void Again(ProfileChange change, long letterMs)
     {
         lock (_lock)
         {
-            string key = $"{change.Id}@{letter}";
-            if (!IsDone(key))
+            string from = change.Id + "@";
+            bool isAnswered = IsTrue(
+                "EXISTS(SELECT 1 FROM due WHERE key>=$from AND key<$to) OR EXISTS(SELECT 1 FROM done WHERE key>=$from AND key<$to AND is_known=1 AND at>=$letter)",
+                ("$from", from),
+                ("$to", change.Id + "A"), // The next character.
+                ("$letter", letterMs));
+            if (!isAnswered)
             {
-                Put(key, change.Action!, change, _time.GetUtcNow().ToUnixTimeMilliseconds(), isReplay: true);
+                Put(string.Create(CultureInfo.InvariantCulture, $"{from}{letterMs}"), change.Action!, change, NowMs, isReplay: true);
             }
         }
 
@@ -163,7 +149,7 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            return [.. Read("SELECT * FROM due WHERE state=0 AND due_at<=$now ORDER BY due_at LIMIT $limit", ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()), ("$limit", limit)).DistinctBy(action => action.Change.ProfileId)];
+            return [.. Read("SELECT * FROM due WHERE state=0 AND due_at<=$now ORDER BY due_at LIMIT $limit", ("$now", NowMs), ("$limit", limit)).DistinctBy(action => action.Change.ProfileId)];
         }
     }
 
@@ -172,13 +158,13 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            Run("BEGIN");
-            foreach (ScheduledAction action in actions)
+            _file.InTransaction(() =>
             {
-                Run("UPDATE due SET state=1, tried_at=COALESCE(tried_at, $now) WHERE key=$key", ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()), ("$key", action.Key));
-            }
-
-            Run("COMMIT");
+                foreach (ScheduledAction action in actions)
+                {
+                    _file.Run("UPDATE due SET state=1, tried_at=COALESCE(tried_at, $now) WHERE key=$key", ("$now", NowMs), ("$key", action.Key));
+                }
+            });
         }
     }
 
@@ -196,42 +182,37 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            return Scalar("SELECT MIN(due_at) FROM due WHERE state=0") is long ms ? DateTimeOffset.FromUnixTimeMilliseconds(ms) : null;
-        }
-    }
-
-    /// <summary>How many wait or are under way.</summary>
-    public long Count()
-    {
-        lock (_lock)
-        {
-            return (long)Scalar("SELECT COUNT(*) FROM due")!;
+            return _file.Scalar("SELECT MIN(due_at) FROM due WHERE state=0") is long ms ? DateTimeOffset.FromUnixTimeMilliseconds(ms) : null;
         }
     }
 
     /// <summary>It was done, or will never be: <paramref name="target"/> null says the latter.</summary>
-    public void End(ScheduledAction action, string? target)
+    /// <param name="action">What was due.</param>
+    /// <param name="target">The person's id there.</param>
+    /// <param name="isKnown">False: nobody knows whether it was done; it counts as done, and a person may ask for it again.</param>
+    public void End(ScheduledAction action, string? target, bool isKnown = true)
     {
         lock (_lock)
         {
-            Run("BEGIN");
-            if (target is not null)
+            _file.InTransaction(() =>
             {
-                // The row knows the person, also where two became one meanwhile; and the membership may have ended before this was done.
-                long now = _time.GetUtcNow().ToUnixTimeMilliseconds();
-                Run(
-                    """
-                    INSERT OR REPLACE INTO done SELECT key, action, profile, $target, $at,
-                        EXISTS(SELECT 1 FROM ended WHERE ended.action=due.action AND ended.profile=due.profile AND ended.version>due.version) FROM due WHERE key=$key
-                    """,
-                    ("$key", action.Key),
-                    ("$target", target),
-                    ("$at", now));
-                Run("DELETE FROM done WHERE at<$before AND is_over=1", ("$before", now - _keptMs));
-            }
+                if (target is not null)
+                {
+                    // The row knows the person, also where two became one meanwhile; and the membership may have ended before this was done.
+                    _file.Run(
+                        """
+                        INSERT OR REPLACE INTO done SELECT key, action, profile, $target, $at,
+                            EXISTS(SELECT 1 FROM ended WHERE ended.action=due.action AND ended.profile=due.profile AND ended.version>due.version), $known FROM due WHERE key=$key
+                        """,
+                        ("$key", action.Key),
+                        ("$target", target),
+                        ("$at", NowMs),
+                        ("$known", isKnown ? 1 : 0));
+                    _file.Run("DELETE FROM done WHERE at<$before AND is_over=1", ("$before", NowMs - _keptMs));
+                }
 
-            Run("DELETE FROM due WHERE key=$key", ("$key", action.Key));
-            Run("COMMIT");
+                _file.Run("DELETE FROM due WHERE key=$key", ("$key", action.Key));
+            });
         }
     }
 
@@ -240,23 +221,20 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            Run("BEGIN");
-            Merge(from, into);
-            Run("COMMIT");
+            _file.InTransaction(() => Merge(from, into));
         }
     }
 
     /// <summary>It waits again.</summary>
-    public void PutOff(ScheduledAction action, DateTimeOffset until, bool isTry, bool mayBeRepeat = false, bool isMerge = false)
+    public void PutOff(ScheduledAction action, DateTimeOffset until, bool isTry, bool isMerge = false)
     {
         lock (_lock)
         {
-            Run(
-                "UPDATE due SET state=0, due_at=$due, tries=tries+$try, tried_at=CASE WHEN $try=1 THEN COALESCE(tried_at, $now) END, was_under_way=was_under_way OR $repeat, is_merge=is_merge OR $merge WHERE key=$key",
+            _file.Run(
+                "UPDATE due SET state=0, due_at=$due, tries=tries+$try, tried_at=CASE WHEN $try=1 THEN COALESCE(tried_at, $now) END, is_merge=is_merge OR $merge WHERE key=$key",
                 ("$due", until.ToUnixTimeMilliseconds()),
                 ("$try", isTry ? 1 : 0),
-                ("$now", _time.GetUtcNow().ToUnixTimeMilliseconds()),
-                ("$repeat", mayBeRepeat ? 1 : 0),
+                ("$now", NowMs),
                 ("$merge", isMerge ? 1 : 0),
                 ("$key", action.Key));
         }
@@ -267,7 +245,7 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            return (long)Scalar($"SELECT EXISTS(SELECT 1 FROM done WHERE action=$action AND is_over=0 AND {Whose(targets, out (string, object)[] parameters)})", [("$action", actionId), ("$profile", profileId), .. parameters])! == 1;
+            return IsTrue($"EXISTS(SELECT 1 FROM done WHERE action=$action AND is_over=0 AND {Whose(targets, out (string, object)[] parameters)})", [("$action", actionId), ("$profile", profileId), .. parameters]);
         }
     }
 
@@ -280,16 +258,16 @@ internal sealed class ActionSchedule : IDestination
     {
         lock (_lock)
         {
-            return (long)Scalar(
+            return (long)_file.Scalar(
                 $"SELECT COUNT(*) FROM done WHERE ($action IS NULL OR action=$action) AND at>$since AND {Whose(targets, out (string, object)[] parameters)}",
-                [("$action", actionId ?? (object)DBNull.Value), ("$since", _time.GetUtcNow().ToUnixTimeMilliseconds() - withinMs), ("$profile", profileId), .. parameters])!;
+                [("$action", actionId ?? (object)DBNull.Value), ("$since", NowMs - withinMs), ("$profile", profileId), .. parameters])!;
         }
     }
 
     /// <inheritdoc/>
     public ValueTask DisposeAsync()
     {
-        _connection.Dispose();
+        _file.Dispose();
         return ValueTask.CompletedTask;
     }
 
@@ -307,7 +285,7 @@ internal sealed class ActionSchedule : IDestination
             if (action.OnEntered == isEntered)
             {
                 string key = $"{change.Id}:{action.Id}";
-                if ((!change.Backfill || action.Backfill) && !IsDone(key))
+                if ((!change.Backfill || action.Backfill) && !IsTrue("EXISTS(SELECT 1 FROM done WHERE key=$key)", ("$key", key)))
                 {
                     Put(key, action.Id, change, change.At.ToUnixTimeMilliseconds() + action.AfterMs, isReplay: false);
                 }
@@ -318,18 +296,20 @@ internal sealed class ActionSchedule : IDestination
             // The membership, or its absence, that was waited on has ended.
             if (action.AfterMs > 0)
             {
-                Run("DELETE FROM due WHERE action=$action AND profile=$profile AND state=0 AND version<$version", ("$action", action.Id), ("$profile", change.ProfileId), ("$version", change.Version));
+                _file.Run("DELETE FROM due WHERE action=$action AND profile=$profile AND state=0 AND version<$version", ("$action", action.Id), ("$profile", change.ProfileId), ("$version", change.Version));
             }
 
-            Run("UPDATE done SET is_over=1 WHERE action=$action AND profile=$profile", ("$action", action.Id), ("$profile", change.ProfileId));
-            Run("INSERT INTO ended VALUES($action, $profile, $version) ON CONFLICT DO UPDATE SET version=MAX(version, excluded.version)", ("$action", action.Id), ("$profile", change.ProfileId), ("$version", change.Version));
+            _file.Run("UPDATE done SET is_over=1 WHERE action=$action AND profile=$profile", ("$action", action.Id), ("$profile", change.ProfileId));
+            _file.Run("INSERT INTO ended VALUES($action, $profile, $version) ON CONFLICT DO UPDATE SET version=MAX(version, excluded.version)", ("$action", action.Id), ("$profile", change.ProfileId), ("$version", change.Version));
         }
     }
 
-    private bool IsDone(string key) => (long)Scalar("SELECT EXISTS(SELECT 1 FROM done WHERE key=$key)", ("$key", key))! == 1;
+    private long NowMs => _time.GetUtcNow().ToUnixTimeMilliseconds();
 
-    private void Put(string key, string actionId, ProfileChange change, long dueMs, bool isReplay) => Run(
-        "INSERT OR IGNORE INTO due VALUES($key, $action, $segment, $is_entered, $profile, $version, $at, $cause, $reason, $due, 0, 0, NULL, $is_merge, $is_replay, 0)",
+    private bool IsTrue(string condition, params ReadOnlySpan<(string Name, object Value)> parameters) => (long)_file.Scalar("SELECT " + condition, parameters)! == 1;
+
+    private void Put(string key, string actionId, ProfileChange change, long dueMs, bool isReplay) => _file.Run(
+        "INSERT OR IGNORE INTO due VALUES($key, $action, $segment, $is_entered, $profile, $version, $at, $cause, $reason, $due, 0, 0, NULL, $is_merge, $is_replay)",
         ("$key", key),
         ("$action", actionId),
         ("$segment", change.Segment!),
@@ -346,82 +326,29 @@ internal sealed class ActionSchedule : IDestination
     /// <summary>What waits for the one, and what was done, is the other's from now on; what waits twice then is done once, at the earlier time.</summary>
     private void Merge(string from, string into)
     {
-        Run("UPDATE due SET profile=$into, is_merge=1 WHERE profile IN ($from, $into)", ("$from", from), ("$into", into));
-        Run("UPDATE done SET profile=$into WHERE profile=$from", ("$from", from), ("$into", into));
-        Run("""
+        _file.Run("UPDATE due SET profile=$into, is_merge=1 WHERE profile IN ($from, $into)", ("$from", from), ("$into", into));
+        _file.Run("UPDATE done SET profile=$into WHERE profile=$from", ("$from", from), ("$into", into));
+        _file.Run("""
             DELETE FROM due WHERE profile=$into AND state=0 AND is_replay=0 AND EXISTS(
                 SELECT 1 FROM due AS other WHERE other.profile=$into AND other.action=due.action AND other.state=0 AND other.is_replay=0 AND (other.due_at, other.key)<(due.due_at, due.key))
             """, ("$into", into));
     }
 
-    private List<ScheduledAction> Read(string sql, params ReadOnlySpan<(string Name, object Value)> parameters)
+    private List<ScheduledAction> Read(string sql, params ReadOnlySpan<(string Name, object Value)> parameters) => _file.Read(sql, Action, parameters);
+
+    private static ScheduledAction Action(SqliteDataReader reader)
     {
-        using SqliteCommand command = Command(sql, parameters);
-        using SqliteDataReader reader = command.ExecuteReader();
-        List<ScheduledAction> read = [];
-        while (reader.Read())
+        var change = new ProfileChange
         {
-            var change = new ProfileChange
-            {
-                Action = reader.GetString(1),
-                Segment = reader.GetString(2),
-                Kind = reader.GetInt64(3) == 1 ? ChangeKind.Entered : ChangeKind.Exited,
-                ProfileId = reader.GetString(4),
-                Version = reader.GetInt64(5),
-                At = DateTimeOffset.FromUnixTimeMilliseconds(reader.GetInt64(6)),
-                Cause = reader.IsDBNull(7) ? null : reader.GetString(7),
-                Reason = reader.IsDBNull(8) ? null : reader.GetString(8),
-            };
-            read.Add(new ScheduledAction(reader.GetString(0), change.Action, change, reader.GetInt64(9), reader.GetInt32(11), reader.IsDBNull(12) ? null : reader.GetInt64(12), reader.GetInt64(13) == 1, reader.GetInt64(15) == 1, reader.GetInt64(14) == 1));
-        }
-
-        return read;
-    }
-
-    private object? Scalar(string sql, params ReadOnlySpan<(string Name, object Value)> parameters)
-    {
-        using SqliteCommand command = Command(sql, parameters);
-        return command.ExecuteScalar();
-    }
-
-    private void Run(string sql, params ReadOnlySpan<(string Name, object Value)> parameters)
-    {
-        using SqliteCommand command = Command(sql, parameters);
-        try
-        {
-            command.ExecuteNonQuery();
-        }
-        catch (SqliteException exception)
-        {
-            throw Unwritable(exception);
-        }
-    }
-
-    /// <summary>A disk that is full is waited for, as one under a log is. Transactions are SQL alone: after a commit that fails, SqliteTransaction knows no way on.</summary>
-    private IOException Unwritable(SqliteException exception)
-    {
-        try
-        {
-            using SqliteCommand command = Command("ROLLBACK", []);
-            command.ExecuteNonQuery();
-        }
-        catch (SqliteException)
-        {
-            // There was none any more.
-        }
-
-        return new IOException($"{_path} cannot be written ({exception.Message}).", exception);
-    }
-
-    private SqliteCommand Command(string sql, ReadOnlySpan<(string Name, object Value)> parameters)
-    {
-        SqliteCommand command = _connection.CreateCommand();
-        command.CommandText = sql;
-        foreach ((string name, object value) in parameters)
-        {
-            command.Parameters.AddWithValue(name, value);
-        }
-
-        return command;
+            Action = reader.GetString(1),
+            Segment = reader.GetString(2),
+            Kind = reader.GetInt64(3) == 1 ? ChangeKind.Entered : ChangeKind.Exited,
+            ProfileId = reader.GetString(4),
+            Version = reader.GetInt64(5),
+            At = DateTimeOffset.FromUnixTimeMilliseconds(reader.GetInt64(6)),
+            Cause = reader.IsDBNull(7) ? null : reader.GetString(7),
+            Reason = reader.IsDBNull(8) ? null : reader.GetString(8),
+        };
+        return new ScheduledAction(reader.GetString(0), change.Action, change, reader.GetInt32(11), reader.IsDBNull(12) ? null : reader.GetInt64(12), reader.GetInt64(13) == 1, reader.GetInt64(14) == 1);
     }
 }

@@ -48,9 +48,6 @@ public sealed record ActionCall
     /// <summary>When the change was that started it.</summary>
     public required DateTimeOffset At { get; init; }
 
-    /// <summary>It may have been done by a call before: look first.</summary>
-    public bool MayBeRepeat { get; init; }
-
     /// <summary>Where the person takes back the consent; null: nowhere.</summary>
     public Uri? UnsubscribeUrl { get; init; }
 }

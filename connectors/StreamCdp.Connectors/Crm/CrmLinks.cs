@@ -13,7 +13,7 @@ internal sealed class CrmLinks : IDisposable
     private const int MostMissing = 100; // As many as one question to the CRM can have.
     private const int Scanned = 5_000;
 
-    private readonly SqliteConnection _connection;
+    private readonly StateFile _file;
     private readonly SqliteCommand _get;
     private readonly SqliteCommand _put;
     private readonly SqliteCommand _cursor;
@@ -26,19 +26,13 @@ internal sealed class CrmLinks : IDisposable
     /// <exception cref="InvalidDataException">It is no link table of this version; the message says what to do.</exception>
     public CrmLinks(string directory, string connectionId)
     {
-        Directory.CreateDirectory(directory);
-        Path = System.IO.Path.Combine(directory, "crm-" + connectionId + ".sqlite");
-        _connection = new SqliteConnection(new SqliteConnectionStringBuilder { DataSource = Path, Pooling = false }.ToString());
-        try
-        {
-            _connection.Open();
-            Run("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-16384;");
-            if (Number("PRAGMA user_version") is not (0 or Version))
-            {
-                throw Unfit("it is of another version of StreamCdp", null);
-            }
-
-            Run($"""
+        _file = new StateFile(
+            directory,
+            "crm-" + connectionId + ".sqlite",
+            Version,
+            isDurable: false,
+            cacheKib: 16384,
+            _ => """
                 CREATE TABLE IF NOT EXISTS link(kind INTEGER NOT NULL, id TEXT NOT NULL, profile TEXT, is_deleted INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
                 CREATE INDEX IF NOT EXISTS link_profile ON link(profile) WHERE profile IS NOT NULL;
                 CREATE INDEX IF NOT EXISTS link_living ON link(kind, id) WHERE is_deleted=0;
@@ -46,15 +40,8 @@ internal sealed class CrmLinks : IDisposable
                 CREATE TABLE IF NOT EXISTS cursor(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS conflict(number INTEGER PRIMARY KEY, at TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, field TEXT NOT NULL, kept TEXT, lost TEXT);
                 CREATE TEMP TABLE present(kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
-                PRAGMA user_version={Version};
-                """);
-        }
-        catch (SqliteException exception)
-        {
-            _connection.Dispose();
-            throw Unfit(exception.Message, exception);
-        }
-
+                """,
+            "Put back a copy. Without one, delete the file: then the CRM and the profiles meet anew, and where both have a value the field's policy decides.");
         _get = Command("SELECT profile, is_deleted, data FROM link WHERE kind=$kind AND id=$id", "$kind", "$id");
         _put = Command(
             "INSERT INTO link VALUES($kind, $id, $profile, $is_deleted, $data) ON CONFLICT DO UPDATE SET profile=excluded.profile, is_deleted=excluded.is_deleted, data=excluded.data",
@@ -69,7 +56,7 @@ internal sealed class CrmLinks : IDisposable
     }
 
     /// <summary>The file.</summary>
-    public string Path { get; }
+    public string Path => _file.Path;
 
     /// <summary>What is known of a record; null: nothing.</summary>
     public CrmLink? Find(CrmObject kind, string id)
@@ -104,7 +91,7 @@ internal sealed class CrmLinks : IDisposable
     /// <summary>Saves links and cursors together.</summary>
     public void Save(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict>? conflicts = null)
     {
-        InTransaction(() => SaveAll(links, cursors, conflicts ?? []));
+        _file.InTransaction(() => SaveAll(links, cursors, conflicts ?? []));
     }
 
     private void SaveAll(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict> conflicts)
@@ -128,46 +115,22 @@ internal sealed class CrmLinks : IDisposable
         }
     }
 
-    /// <summary>All or nothing. By SQL alone: after a commit that fails, as on a full disk, SqliteTransaction knows no way on.</summary>
-    private void InTransaction(Action work)
-    {
-        try
-        {
-            Run("BEGIN");
-            work();
-            Run("COMMIT");
-        }
-        catch (SqliteException exception)
-        {
-            try
-            {
-                Run("ROLLBACK");
-            }
-            catch (SqliteException)
-            {
-                // There was none any more.
-            }
-
-            throw new IOException($"{Path} cannot be written ({exception.Message}).", exception); // Waited for, as a full disk under a log is.
-        }
-    }
-
     /// <summary>Forgets the oldest conflicts beyond those kept.</summary>
-    public void Trim() => Run(string.Create(CultureInfo.InvariantCulture, $"DELETE FROM conflict WHERE number <= (SELECT max(number) FROM conflict) - {KeptConflicts}"));
+    public void Trim() => _file.Run(string.Create(CultureInfo.InvariantCulture, $"DELETE FROM conflict WHERE number <= (SELECT max(number) FROM conflict) - {KeptConflicts}"));
 
     // ---- Which ids the CRM has, kept on disk and not in memory: for the whole reader over restarts, for a plan as long as it is made. ----
 
     /// <summary>Begins to note what the CRM has of an object.</summary>
     /// <param name="kind">Which object.</param>
     /// <param name="isKept">Over a restart.</param>
-    public void BeginListed(CrmObject kind, bool isKept) => Run(string.Create(CultureInfo.InvariantCulture, $"DELETE FROM {Table(isKept)} WHERE kind={(int)kind}"));
+    public void BeginListed(CrmObject kind, bool isKept) => _file.Run(string.Create(CultureInfo.InvariantCulture, $"DELETE FROM {Table(isKept)} WHERE kind={(int)kind}"));
 
     /// <summary>The CRM has these.</summary>
     /// <returns>Those that were not noted yet.</returns>
     public IReadOnlyList<string> AddListed(CrmObject kind, IEnumerable<string> ids, bool isKept, IEnumerable<(string Name, string Value)>? cursors = null)
     {
         List<string> added = [];
-        InTransaction(() =>
+        _file.InTransaction(() =>
         {
             using SqliteCommand command = Command($"INSERT OR IGNORE INTO {Table(isKept)} VALUES($kind, $id)", "$kind", "$id");
             foreach (string id in ids)
@@ -200,7 +163,7 @@ internal sealed class CrmLinks : IDisposable
             command.Dispose();
         }
 
-        _connection.Dispose();
+        _file.Dispose();
     }
 
     private static string Table(bool isKept) => isKept ? "listed" : "present";
@@ -237,32 +200,15 @@ internal sealed class CrmLinks : IDisposable
         }
         catch (JsonException exception)
         {
-            throw Unfit("a row of it cannot be read", exception);
+            throw _file.Unfit("a row of it cannot be read", exception);
         }
-    }
-
-    private InvalidDataException Unfit(string why, Exception? inner) =>
-        new($"{Path} cannot be used as a link table: {why}. Put back a copy. Without one, delete the file: then the CRM and the profiles meet anew, and where both have a value the field's policy decides.", inner);
-
-    private void Run(string sql)
-    {
-        using SqliteCommand command = Command(sql);
-        command.ExecuteNonQuery();
-    }
-
-    private long Number(string sql)
-    {
-        using SqliteCommand command = Command(sql);
-        return (long)command.ExecuteScalar()!;
     }
 
     /// <param name="sql">A constant, or made of numbers alone.</param>
     /// <param name="names">Parameters in the order of <see cref="Set"/>.</param>
-    [System.Diagnostics.CodeAnalysis.SuppressMessage("Security", "CA2100", Justification = "No text from outside is in any statement: values are parameters.")]
     private SqliteCommand Command(string sql, params string[] names)
     {
-        SqliteCommand command = _connection.CreateCommand();
-        command.CommandText = sql;
+        SqliteCommand command = _file.Command(sql);
         foreach (string name in names)
         {
             command.Parameters.Add(new SqliteParameter { ParameterName = name });
