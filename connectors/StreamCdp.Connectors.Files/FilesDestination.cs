@@ -91,7 +91,15 @@ public sealed class FilesDestination : IDestination, ICheckable
     /// <remarks>The file in work stays so; the next start goes on with it.</remarks>
     public async ValueTask DisposeAsync()
     {
-        _timer.Dispose(); // It does not wait for a file that hangs.
+        try
+        {
+            await _timer.DisposeAsync().AsTask().WaitAsync(s_disposeWait).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            // Its look hangs with the disk; it has the turn, so nothing below is taken from under it.
+        }
+
         if (await _turn.WaitAsync(s_disposeWait).ConfigureAwait(false))
         {
             _part?.Dispose();
