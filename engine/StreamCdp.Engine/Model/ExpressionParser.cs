@@ -651,9 +651,9 @@ internal sealed class ExpressionParser
             Report(name.Start, "sequence needs two events or more");
         }
 
-        if (ExpressionWords.FunctionsNotYet.Contains(function))
+        if (events.Count > ExpressionWords.MaxSteps)
         {
-            Report(name.Start, $"{name.Value} is not yet evaluated by this version");
+            Report(name.Start, $"sequence takes {ExpressionWords.MaxSteps} events at most, found {events.Count}");
         }
 
         return At(name.Start, new FunctionExpression(function, new EquatableList<string>([.. events]), given.Path, given.WindowMs, given.Where));

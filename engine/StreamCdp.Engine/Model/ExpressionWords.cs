@@ -17,8 +17,8 @@ internal static class ExpressionWords
 
     public const long DayMs = 86_400_000;
 
-    /// <summary>Parsed and checked, but refused as "not yet evaluated by this version". Delete an entry when its evaluation is there.</summary>
-    public static readonly IReadOnlySet<EventFunction> FunctionsNotYet = new HashSet<EventFunction> { EventFunction.UniqueCount, EventFunction.MostFrequent, EventFunction.Sequence };
+    /// <summary>Events of a sequence.</summary>
+    public const int MaxSteps = 16;
 
     /// <summary>CRM records of a profile, by what they are.</summary>
     public static readonly string[] Collections = ["deals", "contacts", "leads", "companies", "activities"];

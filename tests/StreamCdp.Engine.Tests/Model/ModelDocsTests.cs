@@ -26,18 +26,9 @@ public sealed partial class ModelDocsTests
     }
 
     [Fact]
-    public void What_the_page_calls_not_yet_evaluated_is_refused_for_that_alone() =>
-        Assert.All(Blocks("expr-not-yet"), block =>
-        {
-            IReadOnlyList<ModelError> errors = ExpressionReader.ReadCondition(block, Known).Errors;
-            Assert.NotEmpty(errors);
-            Assert.All(errors, error => Assert.Contains("is not yet evaluated by this version", error.Message, StringComparison.Ordinal));
-        });
-
-    [Fact]
     public void The_page_has_an_example_of_every_function_and_operator() =>
         Assert.All([.. ExpressionWords.Functions.Keys.Select(name => $"{name}(\""), .. ExpressionWords.Operators.Keys.Select(name => $" {name} "), " exists", " within next ", " within last ", "in_segment(", "exists(deals", "sum(deals"], example =>
-            Assert.Contains([.. Blocks("expr"), .. Blocks("expr-not-yet")], block => block.Contains(example, StringComparison.Ordinal) || (example is " <= " or " < " && Text.Contains($"`{example.Trim()}`", StringComparison.Ordinal))));
+            Assert.Contains(Blocks("expr"), block => block.Contains(example, StringComparison.Ordinal) || (example is " <= " or " < " && Text.Contains($"`{example.Trim()}`", StringComparison.Ordinal))));
 
     [Fact]
     public void The_schema_for_editors_knows_the_same_keys()

@@ -9,15 +9,15 @@ namespace StreamCdp.Simulation.Tests.Generators;
 internal sealed record GeneratedCase(ulong Seed, CdpModel Model, OracleClock Clock, TimeSpan DedupWindow, IReadOnlyList<HistoryStep> Steps)
 {
     /// <summary>For CsCheck; it shrinks nothing, <see cref="Reduced"/> does.</summary>
-    public static Gen<GeneratedCase> Any(OracleClock clock, IReadOnlySet<EventFunction>? without = null) => Gen.ULong.Select(seed => Of(seed, clock, without));
+    public static Gen<GeneratedCase> Any(OracleClock clock, HashSet<EventFunction>? without = null) => Gen.ULong.Select(seed => Of(seed, clock, without));
 
     /// <param name="seed">The same seed, clock and functions give the same case.</param>
     /// <param name="clock">The event clock has no ticks.</param>
     /// <param name="without">Functions that the model does not use; null: it may use all.</param>
-    public static GeneratedCase Of(ulong seed, OracleClock clock, IReadOnlySet<EventFunction>? without = null)
+    public static GeneratedCase Of(ulong seed, OracleClock clock, HashSet<EventFunction>? without = null)
     {
         var choice = new Choice(seed);
-        CdpModel model = new ModelGenerator(choice, without ?? new HashSet<EventFunction>()).Generate();
+        CdpModel model = new ModelGenerator(choice, without ?? []).Generate();
         TimeSpan dedupWindow = TimeSpan.FromMilliseconds(choice.Of(1_000, 60_000, 3_600_000, 86_400_000));
         var crm = new CrmGenerator(new Choice(seed ^ 0xC12));
         long[] windows = [.. ModelGenerator.Windows.Where(_ => choice.Percent(25)), (long)dedupWindow.TotalMilliseconds, .. WindowsOf(model)];

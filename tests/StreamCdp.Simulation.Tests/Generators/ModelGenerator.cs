@@ -4,8 +4,8 @@ namespace StreamCdp.Simulation.Tests.Generators;
 
 /// <summary>Small random models: few types with small limits, every trait merge, 3 to 8 segments over every function, windows on both sides of each bucket width.</summary>
 /// <param name="choice">Seeded.</param>
-/// <param name="without">Functions that the engine cannot compute yet.</param>
-internal sealed class ModelGenerator(Choice choice, IReadOnlySet<EventFunction> without)
+/// <param name="without">Functions that the model does not use.</param>
+internal sealed class ModelGenerator(Choice choice, HashSet<EventFunction> without)
 {
     /// <summary>1 s to 30 d, with the edges of RULES.md §6.3.</summary>
     public static readonly long[] Windows =

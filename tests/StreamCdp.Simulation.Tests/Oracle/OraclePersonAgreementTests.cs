@@ -21,7 +21,7 @@ public class OraclePersonAgreementTests
     [Fact]
     public void Memberships_by_event_time_are_alike() => Sample(OracleClock.Event);
 
-    private static void Sample(OracleClock clock) => GeneratedCase.Any(clock, ExpressionWords.FunctionsNotYet).Sample(
+    private static void Sample(OracleClock clock) => GeneratedCase.Any(clock).Sample(
         generated =>
         {
             GeneratedCase alone = Alone(generated);

@@ -10,23 +10,21 @@ namespace StreamCdp.Simulation.Tests.Whole;
 /// <summary>The whole engine against the obvious reference: every profile, and every membership change in its order.</summary>
 public class EngineAgainstOracleTests
 {
-    private static readonly HashSet<EventFunction> NotYet = [EventFunction.UniqueCount, EventFunction.MostFrequent, EventFunction.Sequence];
-
     [Fact]
     public void In_wall_time_every_profile_and_every_change_is_the_reference_s() =>
-        GeneratedCase.Any(OracleClock.Wall, NotYet).Sample(generated => Check(generated, shards: 1, crashes: false), iter: 2000);
+        GeneratedCase.Any(OracleClock.Wall).Sample(generated => Check(generated, shards: 1, crashes: false), iter: 2000);
 
     [Fact]
     public void In_wall_time_the_number_of_shards_changes_nothing_while_ticks_bring_the_time() =>
-        GeneratedCase.Any(OracleClock.Wall, NotYet).Sample(generated => Check(TickedBeforeEachEvent(generated), shards: 2 + (int)(generated.Seed % 3), crashes: false), iter: 1000);
+        GeneratedCase.Any(OracleClock.Wall).Sample(generated => Check(TickedBeforeEachEvent(generated), shards: 2 + (int)(generated.Seed % 3), crashes: false), iter: 1000);
 
     [Fact]
     public void In_event_time_the_order_of_moves_and_the_number_of_shards_change_nothing() =>
-        GeneratedCase.Any(OracleClock.Event, NotYet).Sample(generated => Check(generated, shards: 1 + (int)(generated.Seed % 3), crashes: false), iter: 2000);
+        GeneratedCase.Any(OracleClock.Event).Sample(generated => Check(generated, shards: 1 + (int)(generated.Seed % 3), crashes: false), iter: 2000);
 
     [Fact]
     public void Crashes_at_any_moment_lose_nothing_and_double_nothing() =>
-        GeneratedCase.Any(OracleClock.Event, NotYet).Sample(generated => Check(generated, shards: 1 + (int)(generated.Seed % 3), crashes: true), iter: 4000);
+        GeneratedCase.Any(OracleClock.Event).Sample(generated => Check(generated, shards: 1 + (int)(generated.Seed % 3), crashes: true), iter: 4000);
 
     /// <summary>Cases that failed once.</summary>
     [Theory]
@@ -43,7 +41,7 @@ public class EngineAgainstOracleTests
     [InlineData(880UL, OracleClock.Event, true)]
     internal void A_case_that_failed_once_stays_right(ulong seed, OracleClock clock, bool crashes)
     {
-        GeneratedCase generated = GeneratedCase.Of(seed, clock, NotYet);
+        GeneratedCase generated = GeneratedCase.Of(seed, clock, without: [EventFunction.UniqueCount, EventFunction.MostFrequent, EventFunction.Sequence]); // As it was then.
         for (int shards = 1; shards <= 3; shards++)
         {
             Check(generated, shards, crashes);

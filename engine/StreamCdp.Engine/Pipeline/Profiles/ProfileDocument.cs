@@ -41,7 +41,7 @@ internal static class ProfileDocument
             writer.WritePropertyName("computed"u8);
             segments.WriteComputed(writer, profile, nowMs);
             writer.WritePropertyName("notes"u8);
-            segments.WriteNotes(writer, profile);
+            segments.WriteNotes(writer, profile, nowMs);
         }
 
         if (parts.HasFlag(ProfileParts.Segments))

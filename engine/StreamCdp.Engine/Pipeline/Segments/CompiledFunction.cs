@@ -22,6 +22,9 @@ internal enum FunctionValueKind : byte
 
     /// <summary>JSON text inside the state.</summary>
     Json,
+
+    /// <summary>Unescaped text inside the state.</summary>
+    Text,
 }
 
 /// <summary>Value of a function at an instant.</summary>
@@ -35,6 +38,9 @@ internal struct FunctionValue
 
     /// <summary>The first later instant at which an event that counts now counts no more; <see cref="long.MaxValue"/>: none.</summary>
     public long Deadline;
+
+    /// <summary>Something was left out that may matter (RULES.md §6.1).</summary>
+    public bool IsApproximate;
 }
 
 /// <summary>Values that functions skipped (RULES.md §6.1).</summary>
@@ -55,6 +61,7 @@ internal sealed class SkippedValues
 /// <para>The others with a window keep their payload for each bucket that has events, newest first: the number of the bucket (zigzag), then for each next one the
 /// distance to it. Buckets that are out of the window when the newest begins can never count again (now only grows) and are cut now and then.
 /// Of min and max a bucket is cut, too, when a newer one is as good: it leaves the window earlier and never decides.</para>
+/// <para>unique_count, most_frequent and sequence: <see cref="UniqueValues"/>, <see cref="FrequentValues"/>, <see cref="SequenceEvents"/>.</para>
 /// </remarks>
 internal sealed class CompiledFunction
 {
@@ -67,14 +74,17 @@ internal sealed class CompiledFunction
     /// <summary>A state of one event is not longer.</summary>
     public const int MaxSingleBytes = MaxValueBytes + 64;
 
-    /// <summary>Combining two states does not add more than this.</summary>
-    public const int MaxCombineBytes = 32;
+    /// <summary>Combining two states does not add more than this: a few bytes, of each value of <see cref="FrequentValues"/>.</summary>
+    public const int MaxCombineBytes = 32 * (FrequentValues.MaxValues + 1);
 
     /// <summary>No window is longer: keeps sums of times within 64 bits (140,000 years).</summary>
     private const long MaxWindowMs = 1L << 52;
 
     /// <summary>Buckets out of the window are cut when the newest one passes a multiple of this: the state is walked to its end less often.</summary>
     private const int BucketsBetweenCuts = 16;
+
+    /// <summary>Bucket and count of one event.</summary>
+    private const int MaxCountBytes = 16;
 
     /// <summary>A state is dropped only this long after it left its window: shards' clocks differ a little, and a merge moves a state from one to another.</summary>
     private const long PruneSlackMs = 24 * 3_600_000;
@@ -87,6 +97,10 @@ internal sealed class CompiledFunction
     private readonly long _widthMs;
     private readonly long _bucketsInWindow;
     private readonly bool _isBucketed;
+    private readonly EventNamePattern[] _steps = [];
+    private readonly SequenceEvents? _sequence;
+    private readonly CompiledFunction? _counter;
+    private readonly FrequentValues? _frequent;
     private byte[] _buffer = [];
 
     /// <param name="key">Key of the state in a profile.</param>
@@ -104,7 +118,17 @@ internal sealed class CompiledFunction
         _windowMs = Math.Min(definition.WindowMs, MaxWindowMs);
         _widthMs = BucketWidthMs(_windowMs);
         _bucketsInWindow = (_windowMs + _widthMs - 1) / _widthMs;
-        _isBucketed = _windowMs > 0 && _kind is not (EventFunction.Happened or EventFunction.Last);
+        _isBucketed = _windowMs > 0 && _kind is not (EventFunction.Happened or EventFunction.Last or EventFunction.UniqueCount or EventFunction.MostFrequent or EventFunction.Sequence);
+        if (_kind == EventFunction.Sequence)
+        {
+            _steps = [.. definition.Events.Select(name => new EventNamePattern(name))];
+            _sequence = new SequenceEvents(_steps.Length, _windowMs);
+        }
+        else if (_kind == EventFunction.MostFrequent)
+        {
+            _counter = new CompiledFunction(key, definition with { Kind = EventFunction.Count, ValuePath = null, Where = null }, -1, null);
+            _frequent = new FrequentValues(_counter);
+        }
     }
 
     /// <summary>Key of the state in a profile.</summary>
@@ -211,6 +235,37 @@ internal sealed class CompiledFunction
                 writer.Bytes(_buffer.AsSpan(0, length));
                 return true;
 
+            case EventFunction.UniqueCount:
+                ReadOnlySpan<byte> key = ValueKey(context.Event, value, out bool isText);
+                UInt128 hash = Hash128.Of(key);
+                UniqueValues.Write(_windowMs > 0 ? Bucket(order.TimeMs) : 0, _windowMs > 0, isText ? hash : ~hash, ref writer); // The number 1 is another value than the text "1".
+                return true;
+
+            case EventFunction.MostFrequent:
+                key = ValueKey(context.Event, value, out isText);
+                if (key.Length > FrequentValues.MaxValueBytes)
+                {
+                    skipped.TooLong++;
+                    return false;
+                }
+
+                Span<byte> count = stackalloc byte[MaxCountBytes];
+                var counted = new StateWriter(count);
+                _counter!.WriteBucket(order, ref counted);
+                counted.Unsigned(1);
+                FrequentValues.Write(_windowMs > 0 ? Bucket(order.TimeMs) : 0, isText, key, count[..counted.Position], ref writer);
+                return true;
+
+            case EventFunction.Sequence:
+                ulong mask = 0;
+                for (int i = 0; i < _steps.Length; i++)
+                {
+                    mask |= _steps[i].IsMatch(context.Event.Type, context.Event.Name) ? 1UL << i : 0;
+                }
+
+                _sequence!.Write(order, mask, ref writer);
+                return true;
+
             default:
                 throw new UnreachableException($"Function {_kind}.");
         }
@@ -227,6 +282,19 @@ internal sealed class CompiledFunction
             writer.Raw(left);
             writer.Raw(right);
             return;
+        }
+
+        switch (_kind)
+        {
+            case EventFunction.UniqueCount:
+                UniqueValues.Combine(left, right, _windowMs > 0, _bucketsInWindow, ref writer);
+                return;
+            case EventFunction.MostFrequent:
+                _frequent!.Combine(left, right, ref writer);
+                return;
+            case EventFunction.Sequence:
+                _sequence!.Combine(left, right, ref writer);
+                return;
         }
 
         var leftReader = new StateReader(left);
@@ -298,6 +366,12 @@ internal sealed class CompiledFunction
     /// <summary>The value at an instant.</summary>
     public void Evaluate(ReadOnlySpan<byte> state, long nowMs, out FunctionValue value)
     {
+        if (_kind is EventFunction.UniqueCount or EventFunction.MostFrequent or EventFunction.Sequence)
+        {
+            EvaluateSet(state, nowMs, out value);
+            return;
+        }
+
         var total = new Total();
         long deadline = long.MaxValue;
         if (!state.IsEmpty)
@@ -353,6 +427,21 @@ internal sealed class CompiledFunction
         value.Length = total.Length;
     }
 
+    /// <summary>Of a count that is a part of <see cref="FrequentValues"/>: whether it counts in a window whose newest bucket is another's, and how many it has.</summary>
+    public bool IsInWindowAt(ReadOnlySpan<byte> state, long newestBucket, out long count)
+    {
+        var reader = new StateReader(state);
+        bool isInWindow = !_isBucketed || newestBucket - reader.Signed() < _bucketsInWindow;
+        count = (long)reader.Unsigned();
+        while (!reader.IsAtEnd)
+        {
+            reader.SkipVarint();
+            count += (long)reader.Unsigned();
+        }
+
+        return isInWindow;
+    }
+
     /// <summary>The state has left its window for good.</summary>
     public bool IsDead(ReadOnlySpan<byte> state, long nowMs)
     {
@@ -362,7 +451,7 @@ internal sealed class CompiledFunction
         }
 
         long newest = new StateReader(state).Signed();
-        long end = _isBucketed ? (newest + _bucketsInWindow) * _widthMs : EndOfLatest(newest);
+        long end = _isBucketed || _kind is EventFunction.UniqueCount or EventFunction.MostFrequent ? (newest + _bucketsInWindow) * _widthMs : EndOfLatest(newest);
         return end <= nowMs - PruneSlackMs;
     }
 
@@ -372,7 +461,64 @@ internal sealed class CompiledFunction
         return timeMs < 0 && bucket * _widthMs != timeMs ? bucket - 1 : bucket;
     }
 
-    private long EndOfLatest(long timeMs) => _kind == EventFunction.Happened ? timeMs + _windowMs : (Bucket(timeMs) + _bucketsInWindow) * _widthMs;
+    /// <summary>Of the functions that keep a set: a function of their own file says what counts.</summary>
+    private void EvaluateSet(ReadOnlySpan<byte> state, long nowMs, out FunctionValue value)
+    {
+        value = new FunctionValue
+        {
+            Deadline = long.MaxValue,
+            Kind = _kind switch
+            {
+                EventFunction.UniqueCount => FunctionValueKind.Number,
+                EventFunction.Sequence => FunctionValueKind.Boolean,
+                _ => FunctionValueKind.Null,
+            },
+        };
+        if (state.IsEmpty)
+        {
+            return;
+        }
+
+        switch (_kind)
+        {
+            case EventFunction.UniqueCount:
+                value.Number = UniqueValues.Count(state, _windowMs > 0, Bucket(nowMs), _bucketsInWindow, out long oldest, out value.IsApproximate);
+                value.Deadline = oldest == long.MaxValue ? oldest : (oldest + _bucketsInWindow) * _widthMs;
+                break;
+            case EventFunction.MostFrequent:
+                _frequent!.Find(state, nowMs, ref value, out value.IsApproximate);
+                break;
+            default:
+                bool isSeen = _sequence!.TryFind(state, out long beganMs, out value.IsApproximate);
+                if (isSeen && (_windowMs == 0 || beganMs > nowMs - _windowMs))
+                {
+                    value.Number = 1;
+                    value.Deadline = _windowMs == 0 ? long.MaxValue : beganMs + _windowMs;
+                }
+
+                break;
+        }
+    }
+
+    /// <summary>What makes a value different from others: a text without its escapes, of other values their JSON without white space.</summary>
+    private ReadOnlySpan<byte> ValueKey(in EventView e, JsonSlice value, out bool isText)
+    {
+        ReadOnlySpan<byte> json = value.In(EventJson.Of(e, _valueInContext));
+        isText = value.Kind == JsonTokenType.String;
+        if (isText)
+        {
+            return value.IsEscaped ? JsonText.Unescape(json, ref _buffer) : json;
+        }
+
+        if (_buffer.Length < json.Length)
+        {
+            _buffer = new byte[json.Length * 2];
+        }
+
+        return _buffer.AsSpan(0, JsonText.Minify(json, _buffer));
+    }
+
+    private long EndOfLatest(long timeMs) => _kind is EventFunction.Happened or EventFunction.Sequence ? timeMs + _windowMs : (Bucket(timeMs) + _bucketsInWindow) * _widthMs;
 
     private void WriteBucket(EventOrder order, ref StateWriter writer)
     {

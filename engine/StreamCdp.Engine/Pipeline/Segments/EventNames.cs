@@ -9,19 +9,19 @@ namespace StreamCdp.Engine.Pipeline.Segments;
 /// </remarks>
 internal sealed class EventNames
 {
-    private const string Every = "*";
-    private const string Page = "page:";
-    private const string Screen = "screen:";
+    internal const string Every = "*";
+    internal const string Page = "page:";
+    internal const string Screen = "screen:";
 
     private readonly CompiledFunction[] _every;
     private readonly Table _tracks;
     private readonly Table _pages;
     private readonly Table _screens;
 
-    /// <param name="functions">All functions, each with one name.</param>
+    /// <param name="functions">All functions.</param>
     public EventNames(IReadOnlyList<CompiledFunction> functions)
     {
-        _every = [.. functions.Where(function => Name(function) == Every)];
+        _every = [.. functions.Where(function => function.Definition.Events.Contains(Every))];
         _tracks = new Table(functions, string.Empty, _every);
         _pages = new Table(functions, Page, _every);
         _screens = new Table(functions, Screen, _every);
@@ -38,8 +38,6 @@ internal sealed class EventNames
         _ => _every,
     };
 
-    private static string Name(CompiledFunction function) => function.Definition.Events[0];
-
     private sealed class Table
     {
         private readonly CompiledFunction[] _others;
@@ -48,16 +46,18 @@ internal sealed class EventNames
         public Table(IReadOnlyList<CompiledFunction> functions, string prefix, CompiledFunction[] every)
         {
             string any = prefix + Every;
-            _others = prefix.Length == 0 ? every : [.. functions.Where(function => Name(function) is var name && (name == Every || name == any))];
+            _others = prefix.Length == 0 ? every : [.. functions.Where(IsOfAll)];
             var byName = new Dictionary<byte[], CompiledFunction[]>(BytesComparer.Instance);
-            foreach (IGrouping<string, CompiledFunction> group in functions.Where(IsOne).GroupBy(Name))
+            foreach (string name in functions.SelectMany(function => function.Definition.Events).Distinct(StringComparer.Ordinal).Where(IsOne))
             {
-                byName.Add(Encoding.UTF8.GetBytes(group.Key[prefix.Length..]), [.. _others, .. group]);
+                byName.Add(Encoding.UTF8.GetBytes(name[prefix.Length..]), [.. _others, .. functions.Where(function => function.Definition.Events.Contains(name) && !IsOfAll(function))]);
             }
 
             _byName = byName.GetAlternateLookup<ReadOnlySpan<byte>>();
 
-            bool IsOne(CompiledFunction function) => Name(function) is var name && HasPrefix(name) && name != any && name != Every;
+            bool IsOfAll(CompiledFunction function) => function.Definition.Events.Any(name => name == Every || name == any);
+
+            bool IsOne(string name) => HasPrefix(name) && name != any && name != Every;
 
             bool HasPrefix(string name) => prefix.Length > 0
                 ? name.StartsWith(prefix, StringComparison.Ordinal)
@@ -86,4 +86,28 @@ internal sealed class EventNames
 
         public byte[] Create(ReadOnlySpan<byte> alternate) => alternate.ToArray();
     }
+}
+
+/// <summary>One event's name of a function: which events it means.</summary>
+internal sealed class EventNamePattern
+{
+    private readonly EventType? _type;
+    private readonly byte[]? _name;
+
+    /// <param name="name">As in the model.</param>
+    public EventNamePattern(string name)
+    {
+        if (name == EventNames.Every)
+        {
+            return;
+        }
+
+        (_type, string own) = name.StartsWith(EventNames.Page, StringComparison.Ordinal) ? (EventType.Page, name[EventNames.Page.Length..])
+            : name.StartsWith(EventNames.Screen, StringComparison.Ordinal) ? (EventType.Screen, name[EventNames.Screen.Length..])
+            : ((EventType?)EventType.Track, name);
+        _name = own == EventNames.Every ? null : Encoding.UTF8.GetBytes(own);
+    }
+
+    /// <summary>Whether it means this event.</summary>
+    public bool IsMatch(EventType type, ReadOnlySpan<byte> name) => (_type is null || _type == type) && (_name is null || name.SequenceEqual(_name));
 }

@@ -391,6 +391,7 @@ internal sealed class FunctionNode(CompiledFunction function) : Node
             FunctionValueKind.Number => Value.Of(_value.Number),
             FunctionValueKind.Exact => Value.Of(ExactNumber.ToDouble(_value.Units)),
             FunctionValueKind.Json => Value.FromJson(Json(context.Profile!), ref _buffer),
+            FunctionValueKind.Text => Value.Of(Json(context.Profile!)),
             _ => default,
         };
     }
@@ -432,6 +433,13 @@ internal sealed class FunctionNode(CompiledFunction function) : Node
                 Get(ref context).WriteTo(writer);
                 break;
         }
+    }
+
+    /// <summary>Its value may not be exact (RULES.md §6.1).</summary>
+    public bool IsApproximate(scoped ref EvaluationContext context)
+    {
+        Refresh(ref context);
+        return _value.IsApproximate;
     }
 
     /// <summary>The first instant after the context's <c>now</c> at which an event that counts then counts no more; <see cref="long.MaxValue"/>: none.</summary>

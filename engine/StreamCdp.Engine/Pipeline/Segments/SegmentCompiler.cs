@@ -20,7 +20,6 @@ internal sealed class SegmentCompiler
     private readonly HashSet<string> _openComputed = new(StringComparer.Ordinal);
     private bool _inSegment;
 
-    /// <exception cref="NotSupportedException">The model uses a function that this version cannot compute.</exception>
     /// <exception cref="InvalidOperationException">The model is not checked: it names what it does not define, or uses a path where it cannot be.</exception>
     public SegmentCompiler(CdpModel model)
     {
@@ -168,11 +167,6 @@ internal sealed class SegmentCompiler
 
     private FunctionNode CompileFunction(FunctionExpression function)
     {
-        if (function.Kind is EventFunction.UniqueCount or EventFunction.MostFrequent or EventFunction.Sequence)
-        {
-            throw new NotSupportedException($"{function.Kind} is not computed by this version: {function}");
-        }
-
         uint key = _functionKeys[function.ToString()];
         if (!_functionNodes.TryGetValue(key, out FunctionNode? node))
         {

@@ -34,7 +34,6 @@ internal sealed class SegmentEngine
     private long _valuesAt;
 
     /// <summary>Compiles a model.</summary>
-    /// <exception cref="NotSupportedException">The model uses a function that this version cannot compute.</exception>
     /// <exception cref="InvalidOperationException">The model is not checked.</exception>
     public SegmentEngine(CdpModel model)
     {
@@ -213,11 +212,20 @@ internal sealed class SegmentEngine
         writer.WriteEndObject();
     }
 
-    /// <summary>Writes an object with the notes: <c>"crm": "limited"</c> where something of the CRM's was not kept. No function of this version is approximate.</summary>
-    public void WriteNotes(Utf8JsonWriter writer, ProfileState profile)
+    /// <summary>Writes an object with the notes: of a computed trait that is a function which kept not everything why its value may not be exact, and <c>"crm": "limited"</c> where something of the CRM's was not kept.</summary>
+    public void WriteNotes(Utf8JsonWriter writer, ProfileState profile, long nowMs)
     {
-        Debug.Assert(profile is not null && _computed is not null, "No profile.");
+        EvaluationContext context = Context(profile, nowMs);
         writer.WriteStartObject();
+        for (int i = 0; i < _computed.Length; i++)
+        {
+            if (_computed[i] is FunctionNode function && function.IsApproximate(ref context))
+            {
+                writer.WritePropertyName(_computedNames[i]);
+                writer.WriteStringValue(function.Function.Definition.Kind == EventFunction.UniqueCount ? "saturated"u8 : "approximate"u8);
+            }
+        }
+
         if (profile.IsCrmLimited)
         {
             writer.WriteString("crm"u8, "limited"u8);

@@ -1,0 +1,181 @@
+namespace StreamCdp.Engine.Pipeline.Segments;
+
+/// <summary>State of <c>sequence</c>: the events that can be a step of it, newest first, because any of them may still become one by an event that comes late or by a merge.</summary>
+/// <remarks>
+/// Left out is what can never decide: what is out of the window when the newest is in it; of events that can only be the last step all but the latest; without a window also of those that can only be
+/// the first step all but the earliest, and everything once the sequence was seen. Of more than <see cref="MaxEvents"/> the latest half stays, with the latest chain of each beginning of the
+/// sequence: that is exact as long as events come in order, and the profile's notes say approximate.
+/// <para>Layout: time of the newest (0 without a window), flags, then for each event its order and a bit for each step that it can be.</para>
+/// </remarks>
+internal sealed class SequenceEvents(int steps, long windowMs)
+{
+    /// <summary>Events that are kept.</summary>
+    public const int MaxEvents = 256;
+
+    /// <summary>Events were left out that may have decided.</summary>
+    private const ulong Approximate = 1;
+
+    /// <summary>It was seen; without a window that is for good.</summary>
+    private const ulong Seen = 2;
+
+    private readonly ulong _first = 1;
+    private readonly ulong _last = 1UL << (steps - 1);
+    private readonly Entry[] _entries = new Entry[2 * MaxEvents];
+    private readonly bool[] _isKept = new bool[2 * MaxEvents];
+
+    /// <summary>The state of one event.</summary>
+    public void Write(EventOrder order, ulong mask, ref StateWriter writer)
+    {
+        writer.Signed(windowMs > 0 ? order.TimeMs : 0);
+        writer.Unsigned(0);
+        writer.Order(order);
+        writer.Unsigned(mask);
+    }
+
+    /// <summary>The state of the events of both.</summary>
+    public void Combine(ReadOnlySpan<byte> left, ReadOnlySpan<byte> right, ref StateWriter writer)
+    {
+        var leftReader = new StateReader(left);
+        var rightReader = new StateReader(right);
+        long newest = Math.Max(leftReader.Signed(), rightReader.Signed());
+        ulong flags = leftReader.Unsigned() | rightReader.Unsigned();
+        int count = (flags & Seen) != 0 ? 0 : Merge(ref leftReader, ref rightReader, newest);
+        if (windowMs == 0 && IsChain(steps, count))
+        {
+            (flags, count) = (Seen, 0);
+        }
+
+        if (count > MaxEvents)
+        {
+            flags |= Approximate;
+            count = KeepChains(count);
+        }
+
+        writer.Signed(newest);
+        writer.Unsigned(flags);
+        foreach (Entry entry in _entries.AsSpan(0, count))
+        {
+            writer.Order(entry.Order);
+            writer.Unsigned(entry.Mask);
+        }
+    }
+
+    /// <summary>Whether there is such a sequence, and when the latest one began; without a window only whether.</summary>
+    /// <param name="state">Not empty.</param>
+    /// <param name="beganMs">Time of its first event.</param>
+    /// <param name="isApproximate">Events were left out that may have decided.</param>
+    public bool TryFind(ReadOnlySpan<byte> state, out long beganMs, out bool isApproximate)
+    {
+        var reader = new StateReader(state);
+        reader.Signed();
+        ulong flags = reader.Unsigned();
+        isApproximate = (flags & Approximate) != 0;
+        beganMs = 0;
+        int step = steps;
+        while (step > 0 && TryRead(ref reader, out Entry entry))
+        {
+            if ((entry.Mask >> (step - 1) & 1) != 0)
+            {
+                step--;
+                beganMs = entry.Order.TimeMs;
+            }
+        }
+
+        return step == 0 || (flags & Seen) != 0;
+    }
+
+    /// <summary>Both lists as one in <see cref="_entries"/>, without what can never decide.</summary>
+    private int Merge(ref StateReader left, ref StateReader right, long newest)
+    {
+        int count = 0;
+        int earliestFirst = -1;
+        bool hasLast = false;
+        bool hasLeft = TryRead(ref left, out Entry one);
+        bool hasRight = TryRead(ref right, out Entry other);
+        while (hasLeft || hasRight)
+        {
+            bool takeLeft = hasLeft && (!hasRight || other.Order < one.Order);
+            Entry entry = takeLeft ? one : other;
+            (hasLeft, hasRight) = takeLeft ? (TryRead(ref left, out one), hasRight) : (hasLeft, TryRead(ref right, out other));
+            if (windowMs > 0 && entry.Order.TimeMs <= newest - windowMs)
+            {
+                break; // All that follows is older.
+            }
+
+            if (entry.Mask == _last)
+            {
+                if (hasLast)
+                {
+                    continue;
+                }
+
+                hasLast = true;
+            }
+
+            if (windowMs == 0 && entry.Mask == _first)
+            {
+                if (earliestFirst >= 0)
+                {
+                    count--;
+                    _entries.AsSpan(earliestFirst + 1, count - earliestFirst).CopyTo(_entries.AsSpan(earliestFirst));
+                }
+
+                earliestFirst = count;
+            }
+
+            _entries[count++] = entry;
+        }
+
+        return count;
+    }
+
+    /// <summary>Whether there is a chain of the first steps; the events of the latest one are marked.</summary>
+    private bool IsChain(int length, int count)
+    {
+        int step = length;
+        for (int i = 0; i < count && step > 0; i++)
+        {
+            if ((_entries[i].Mask >> (step - 1) & 1) != 0)
+            {
+                step--;
+                _isKept[i] = true;
+            }
+        }
+
+        return step == 0;
+    }
+
+    private int KeepChains(int count)
+    {
+        Array.Clear(_isKept);
+        for (int length = 1; length <= steps; length++)
+        {
+            IsChain(length, count);
+        }
+
+        int kept = 0;
+        for (int i = 0; i < count; i++)
+        {
+            if (i < MaxEvents / 2 || _isKept[i])
+            {
+                _entries[kept++] = _entries[i];
+            }
+        }
+
+        return kept;
+    }
+
+    private static bool TryRead(ref StateReader reader, out Entry entry)
+    {
+        if (reader.IsAtEnd)
+        {
+            entry = default;
+            return false;
+        }
+
+        entry = new Entry(reader.Order(), reader.Unsigned());
+        return true;
+    }
+
+    private readonly record struct Entry(EventOrder Order, ulong Mask);
+}
