@@ -212,5 +212,5 @@ public class CrmRulesTests
         }
     }
 
-    private static string Notes(CrmPerson person) => Person.Written(writer => new SegmentEngine(CrmPerson.Model).WriteNotes(writer, person.Profile)).GetRawText();
+    private static string Notes(CrmPerson person) => Person.Written(writer => new SegmentEngine(CrmPerson.Model).WriteNotes(writer, person.Profile, 0)).GetRawText();
 }

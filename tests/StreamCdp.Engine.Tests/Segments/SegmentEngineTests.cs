@@ -100,14 +100,6 @@ public class SegmentEngineTests
     }
 
     [Fact]
-    public void A_function_that_is_not_computed_yet_is_refused_by_name()
-    {
-        NotSupportedException refused = Assert.Throws<NotSupportedException>(() => new SegmentEngine(Computed(Function(EventFunction.UniqueCount, "A", "sku"))));
-
-        Assert.Contains("unique_count(\"A\", properties.sku)", refused.Message, StringComparison.Ordinal);
-    }
-
-    [Fact]
     public void Texts_with_the_same_hash_get_different_keys()
     {
         var byKey = new Dictionary<uint, string>();

@@ -602,10 +602,21 @@ internal sealed class Profiler : IDisposable
             return false;
         }
 
+        bool isDue = _profile.ArmedDeadline <= now; // What falls on the same instant is evaluated with the event (RULES.md §7).
+        _segments.Begin(_profile);
         bool merged = e.Merged > 0 && MergeIn(e);
         ApplyEvent(e, now);
         _changes.Clear();
-        _segments.Evaluate(_profile, now, ref _changes);
+        long deadline = long.MinValue;
+        if (merged || isDue)
+        {
+            _segments.Evaluate(_profile, now, ref _changes);
+        }
+        else
+        {
+            deadline = _segments.EvaluateChanged(_profile, isNew: !_profileExists, now, ref _changes);
+        }
+
         _profile.AdvancedTo = Math.Max(_profile.AdvancedTo, now);
         if (CrashPoint.IsArmed && _changes.Count > 0)
         {
@@ -613,7 +624,15 @@ internal sealed class Profiler : IDisposable
         }
 
         Emit(now, merged ? MembershipReason.Merge : MembershipReason.Event, e.MessageId, e.ReceivedAt); // They are evaluated together, so what a merging event changes follows from the merge.
-        Arm();
+        if (deadline == long.MinValue)
+        {
+            Arm();
+        }
+        else
+        {
+            Arm(deadline);
+        }
+
         Applied++;
         if (!_profileExists)
         {
@@ -667,6 +686,7 @@ internal sealed class Profiler : IDisposable
             e.Source);
         if (_crm.IsCrm(e.Source) && (isOfBatch || _slots[_first + ContextSlot].Kind == JsonTokenType.StartObject))
         {
+            _segments.CrmChanged();
             _crm.Apply(_profile, isOfBatch ? e.Context : _slots[_first + ContextSlot].In(e.Payload), e.Source, order);
         }
 
@@ -932,7 +952,7 @@ internal sealed class Profiler : IDisposable
         while (deadline < now || (inclusive && deadline == now))
         {
             _changes.Clear();
-            _segments.Evaluate(_profile, deadline, ref _changes);
+            _segments.EvaluateDue(_profile, deadline, ref _changes);
             _profile.AdvancedTo = deadline;
             if (_changes.Count > 0)
             {
@@ -944,6 +964,8 @@ internal sealed class Profiler : IDisposable
             deadline = _segments.NextDeadline(_profile, deadline);
         }
 
+        _profile.ArmedDeadline = long.MaxValue;
+        Arm(deadline);
         return changed;
     }
 
@@ -956,15 +978,14 @@ internal sealed class Profiler : IDisposable
 
         _profileExists = true;
         Advance(_dueAt, inclusive: true);
-        _profile.ArmedDeadline = long.MaxValue;
-        Arm();
         Store();
     }
 
     /// <summary>Sets the timer of the loaded profile where the next deadline is before the armed one; a later one is found when the armed one fires.</summary>
-    private void Arm()
+    private void Arm() => Arm(_segments.NextDeadline(_profile, _profile.AdvancedTo));
+
+    private void Arm(long next)
     {
-        long next = _segments.NextDeadline(_profile, _profile.AdvancedTo);
         if (next < _profile.ArmedDeadline)
         {
             _profile.ArmedDeadline = next;

@@ -107,9 +107,13 @@ internal sealed class CompiledFunction
     /// <param name="definition">From the model.</param>
     /// <param name="valueSlot">Slot of the value's path, −1: it has none.</param>
     /// <param name="where">Over the event alone, or null.</param>
-    public CompiledFunction(uint key, FunctionExpression definition, int valueSlot, Node? where)
+    /// <param name="index">Place among the functions of the model.</param>
+    /// <param name="selector">What an event must have for <paramref name="where"/> to be true; null: nothing that can be looked up.</param>
+    public CompiledFunction(uint key, FunctionExpression definition, int valueSlot, Node? where, int index = 0, ValueSelector? selector = null)
     {
         Key = key;
+        Index = index;
+        Selector = selector;
         Definition = definition;
         _kind = definition.Kind;
         _valueSlot = valueSlot;
@@ -136,6 +140,12 @@ internal sealed class CompiledFunction
 
     /// <summary>From the model.</summary>
     public FunctionExpression Definition { get; }
+
+    /// <summary>Place among the functions of the model.</summary>
+    public int Index { get; }
+
+    /// <summary>What an event must have to count; null: nothing that can be looked up.</summary>
+    public ValueSelector? Selector { get; }
 
     /// <summary>Time alone can change its value.</summary>
     public bool HasWindow => _windowMs > 0;

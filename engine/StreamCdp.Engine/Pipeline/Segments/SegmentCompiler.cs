@@ -4,6 +4,34 @@ using StreamCdp.Engine.Pipeline.Profiles;
 
 namespace StreamCdp.Engine.Pipeline.Segments;
 
+/// <summary>What can change a segment.</summary>
+internal sealed class SegmentUses
+{
+    /// <summary>Indexes of functions.</summary>
+    public HashSet<int> Functions { get; } = [];
+
+    /// <summary>Top-level traits.</summary>
+    public HashSet<string> Traits { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Indexes of comparisons with now.</summary>
+    public HashSet<int> Dates { get; } = [];
+
+    /// <summary>Keys of other segments.</summary>
+    public HashSet<uint> Segments { get; } = [];
+
+    /// <summary>The identifiers.</summary>
+    public bool HasIdentifiers { get; private set; }
+
+    /// <summary>The CRM's records.</summary>
+    public bool HasCrm { get; private set; }
+
+    /// <summary>It uses identifiers.</summary>
+    public void SetIdentifiers() => HasIdentifiers = true;
+
+    /// <summary>It uses the CRM's records.</summary>
+    public void SetCrm() => HasCrm = true;
+}
+
 /// <summary>Turns the expressions of a model into nodes; equal functions (same normal text) share one state and one node.</summary>
 internal sealed class SegmentCompiler
 {
@@ -15,10 +43,11 @@ internal sealed class SegmentCompiler
     private readonly Dictionary<string, int> _slots = new(StringComparer.Ordinal);
     private readonly List<IReadOnlyList<string>> _paths = [];
     private readonly List<CompiledFunction> _functions = [];
-    private readonly Dictionary<uint, FunctionNode> _timedFunctions = [];
-    private readonly HashSet<IDateNode> _dateNodes = [];
+    private readonly List<FunctionNode> _nodes = [];
+    private readonly List<IDateNode> _dateNodes = [];
+    private readonly Dictionary<string, int> _dateNodeOf = new(StringComparer.Ordinal);
     private readonly HashSet<string> _openComputed = new(StringComparer.Ordinal);
-    private bool _inSegment;
+    private SegmentUses? _uses;
 
     /// <exception cref="InvalidOperationException">The model is not checked: it names what it does not define, or uses a path where it cannot be.</exception>
     public SegmentCompiler(CdpModel model)
@@ -32,6 +61,7 @@ internal sealed class SegmentCompiler
         }
 
         _functionKeys = StableKeys.For(functions.Select(function => function.ToString()));
+        Uses = [.. model.Segments.Select(_ => new SegmentUses())];
         Segments = [.. model.Segments.Select(CompileSegment)];
         Computed = [.. model.Computed.Select(computed => Compile(computed.Value))];
     }
@@ -39,17 +69,20 @@ internal sealed class SegmentCompiler
     /// <summary>Conditions, in the model's order.</summary>
     public Node[] Segments { get; }
 
+    /// <summary>What can change each segment, in the model's order.</summary>
+    public SegmentUses[] Uses { get; }
+
     /// <summary>Values, in the model's order.</summary>
     public Node[] Computed { get; }
 
     /// <summary>All functions.</summary>
     public IReadOnlyList<CompiledFunction> Functions => _functions;
 
-    /// <summary>Functions with a window that a segment uses.</summary>
-    public IReadOnlyCollection<FunctionNode> TimedFunctions => _timedFunctions.Values;
+    /// <summary>The node of each function, in the order of <see cref="Functions"/>.</summary>
+    public IReadOnlyList<FunctionNode> FunctionNodes => _nodes;
 
     /// <summary>Comparisons of a date with now that a segment uses.</summary>
-    public IReadOnlyCollection<IDateNode> DateNodes => _dateNodes;
+    public IReadOnlyList<IDateNode> DateNodes => _dateNodes;
 
     /// <summary>By slot.</summary>
     public IReadOnlyList<IReadOnlyList<string>> EventPaths => _paths;
@@ -87,12 +120,32 @@ internal sealed class SegmentCompiler
         }
     }
 
-    private Node CompileSegment(SegmentDefinition segment)
+    private Node CompileSegment(SegmentDefinition segment, int index)
     {
-        _inSegment = true;
+        _uses = Uses[index];
         Node node = Compile(segment.When);
-        _inSegment = false;
+        _uses = null;
         return node;
+    }
+
+    /// <summary>A node that now changes; equal ones are one. Outside of segments nobody asks when it does.</summary>
+    private Node Dated<T>(Expression expression, T node)
+        where T : Node, IDateNode
+    {
+        if (_uses is null)
+        {
+            return node;
+        }
+
+        string text = expression.ToString()!;
+        if (!_dateNodeOf.TryGetValue(text, out int index))
+        {
+            _dateNodeOf.Add(text, index = _dateNodes.Count);
+            _dateNodes.Add(node);
+        }
+
+        _uses.Dates.Add(index);
+        return (Node)_dateNodes[index];
     }
 
     private Node Compile(Expression expression)
@@ -114,7 +167,9 @@ internal sealed class SegmentCompiler
             case ExistsExpression exists:
                 return new ExistsNode(Compile(exists.Operand));
             case InSegmentExpression inSegment:
-                return _segmentKeys.TryGetValue(inSegment.SegmentId, out uint key) ? new InSegmentNode(key) : throw Unchecked($"in_segment(\"{inSegment.SegmentId}\") names no segment");
+                uint key = _segmentKeys.TryGetValue(inSegment.SegmentId, out uint found) ? found : throw Unchecked($"in_segment(\"{inSegment.SegmentId}\") names no segment");
+                _uses?.Segments.Add(key);
+                return new InSegmentNode(key);
             case FunctionExpression function:
                 return CompileFunction(function);
             case CollectionExpression collection:
@@ -123,20 +178,9 @@ internal sealed class SegmentCompiler
                 return new CompareNumberNode(compare.Operator, Compile(compare.Left), number);
             case CompareExpression compare:
                 var compareNode = new CompareNode(compare.Operator, Compile(compare.Left), Compile(compare.Right));
-                if (_inSegment && compareNode.HasNow)
-                {
-                    _dateNodes.Add(compareNode);
-                }
-
-                return compareNode;
+                return compareNode.HasNow ? Dated(compare, compareNode) : compareNode;
             case DateWithinExpression within:
-                var withinNode = new DateWithinNode(Compile(within.Operand), within.IsNext, within.WindowMs);
-                if (_inSegment)
-                {
-                    _dateNodes.Add(withinNode);
-                }
-
-                return withinNode;
+                return Dated(within, new DateWithinNode(Compile(within.Operand), within.IsNext, within.WindowMs));
             default:
                 throw new NotSupportedException($"Expression {expression.GetType().Name}.");
         }
@@ -147,8 +191,10 @@ internal sealed class SegmentCompiler
         switch (path.Root)
         {
             case PathRoot.Traits:
+                _uses?.Traits.Add(path.Path[0]);
                 return new TraitNode([.. path.Path.Select(Encoding.UTF8.GetBytes)]);
             case PathRoot.Identifiers:
+                _uses?.SetIdentifiers();
                 return new IdentifiersNode(Encoding.UTF8.GetBytes(path.Path[0]));
             case PathRoot.Computed:
                 ComputedDefinition computed = _model.Computed.FirstOrDefault(computed => computed.Name == path.Path[0]) ?? throw Unchecked($"computed.{path.Path[0]} names no computed trait");
@@ -170,17 +216,31 @@ internal sealed class SegmentCompiler
         uint key = _functionKeys[function.ToString()];
         if (!_functionNodes.TryGetValue(key, out FunctionNode? node))
         {
-            var compiled = new CompiledFunction(key, function, function.ValuePath is null ? -1 : Slot(function.ValuePath), function.Where is null ? null : CompileWhere(function.Where));
+            Node? where = function.Where is null ? null : CompileWhere(function.Where);
+            var compiled = new CompiledFunction(key, function, function.ValuePath is null ? -1 : Slot(function.ValuePath), where, _functions.Count, function.Where is null ? null : Selector(function.Where));
             _functions.Add(compiled);
             _functionNodes.Add(key, node = new FunctionNode(compiled));
+            _nodes.Add(node);
         }
 
-        if (_inSegment && node.Function.HasWindow)
-        {
-            _timedFunctions.TryAdd(key, node);
-        }
-
+        _uses?.Functions.Add(node.Function.Index);
         return node;
+    }
+
+    /// <summary>The first part of a condition that asks for a text by a path; null: none of which all the rest depends.</summary>
+    private ValueSelector? Selector(Expression where)
+    {
+        switch (where)
+        {
+            case LogicExpression { IsAnd: true } logic:
+                return logic.Operands.Select(Selector).FirstOrDefault(selector => selector is not null);
+            case CompareExpression { Operator: CompareOperator.Equal, Left: PathExpression { Root: PathRoot.Properties or PathRoot.Context } path, Right: LiteralExpression { Value: string text } }:
+                return new ValueSelector(Slot(path), path.Root == PathRoot.Context, [Encoding.UTF8.GetBytes(text)]);
+            case CompareExpression { Operator: CompareOperator.In, Left: PathExpression { Root: PathRoot.Properties or PathRoot.Context } path, Right: ListExpression list } when list.Items.All(item => item.Value is string):
+                return new ValueSelector(Slot(path), path.Root == PathRoot.Context, [.. list.Items.Select(item => Encoding.UTF8.GetBytes((string)item.Value!))]);
+            default:
+                return null;
+        }
     }
 
     private Node CompileWhere(Expression expression) => expression switch
@@ -197,7 +257,7 @@ internal sealed class SegmentCompiler
         _ => throw Unchecked($"where: cannot see {expression}"),
     };
 
-    private CollectionNode CompileCollection(CollectionExpression collection)
+    private Node CompileCollection(CollectionExpression collection)
     {
         string text = collection.ToString();
         if (!_collectionNodes.TryGetValue(text, out CollectionNode? node))
@@ -216,12 +276,8 @@ internal sealed class SegmentCompiler
             _collectionNodes.Add(text, node);
         }
 
-        if (_inSegment && node.HasDates)
-        {
-            _dateNodes.Add(node);
-        }
-
-        return node;
+        _uses?.SetCrm();
+        return node.HasDates ? Dated(collection, node) : node;
     }
 
     private int Slot(PathExpression path)

@@ -1,4 +1,6 @@
 using System.Diagnostics;
+using System.Numerics;
+using System.Text;
 using System.Text.Json;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Pipeline.Profiles;
@@ -7,9 +9,11 @@ namespace StreamCdp.Engine.Pipeline.Segments;
 
 /// <summary>Computes the segments and computed traits of one model. One instance for each shard thread; not safe for several threads.</summary>
 /// <remarks>
-/// For an event: <see cref="Apply"/>, then <see cref="Evaluate"/> at the shard's now, then <see cref="NextDeadline"/> for the timer. When the timer fires: Evaluate at the
-/// deadline itself, where the new value holds already. Function states live in the profile, keyed by the hash of the function's normal text (RULES.md §6).
-/// <para>Cost: no allocation once buffers have grown; a function's state is walked once in an evaluation, bucket by bucket, newest first.</para>
+/// For an event: <see cref="Begin"/>, the changes (<see cref="Apply"/>, and traits, identifiers and CRM records by others), then <see cref="EvaluateChanged"/> at the shard's now, which looks at what
+/// they can change and no more; for a profile that merged or has another model <see cref="Evaluate"/>, which looks at everything. When the timer fires: <see cref="NextDeadline"/>, then
+/// <see cref="EvaluateDue"/> at that instant, where the new value holds already. Function states live in the profile, keyed by the hash of the function's normal text (RULES.md §6).
+/// <para>Cost: grows with what the event changes and with what the profile did, not with the segments of the model; no allocation once buffers have grown; a function's state is walked once in an
+/// evaluation, bucket by bucket, newest first.</para>
 /// </remarks>
 internal sealed class SegmentEngine
 {
@@ -22,8 +26,25 @@ internal sealed class SegmentEngine
     private readonly Node[] _computed;
     private readonly JsonEncodedText[] _computedNames;
     private readonly Dictionary<uint, CompiledFunction> _functions;
-    private readonly FunctionNode[] _timedFunctions;
+    private readonly Dictionary<uint, FunctionNode> _timedFunctions;
+    private readonly FunctionNode[] _functionNodes;
     private readonly IDateNode[] _dateNodes;
+    private readonly int[][] _ofFunction;
+    private readonly int[][] _ofDate;
+    private readonly int[][] _ofSegment;
+    private readonly int[][] _datesOfSegment;
+    private readonly int[] _ofIdentifiers;
+    private readonly int[] _ofCrm;
+    private readonly int[] _ofNothing;
+    private readonly Dictionary<byte[], int[]>.AlternateLookup<ReadOnlySpan<byte>> _ofTrait;
+    private readonly ulong[] _marked;
+    private readonly List<int> _changedFunctions = [];
+    private readonly List<int> _dueFunctions = [];
+    private readonly List<int> _dueDates = [];
+    private Slice[] _traitsBefore = [];
+    private int _traitCountBefore;
+    private int _identifierCountBefore;
+    private byte[] _text = [];
     private readonly EventNames _names;
     private readonly SkippedValues _skipped = new();
     private readonly byte[] _single = new byte[CompiledFunction.MaxSingleBytes];
@@ -51,10 +72,60 @@ internal sealed class SegmentEngine
         _computed = compiler.Computed;
         _computedNames = [.. model.Computed.Select(computed => JsonEncodedText.Encode(computed.Name))];
         _functions = compiler.Functions.ToDictionary(function => function.Key);
-        _timedFunctions = [.. compiler.TimedFunctions];
+        _functionNodes = [.. compiler.FunctionNodes];
         _dateNodes = [.. compiler.DateNodes];
         _names = new EventNames(compiler.Functions);
         EventPaths = compiler.EventPaths;
+        SegmentUses[] uses = compiler.Uses;
+        _ofFunction = UsersOf(_functionNodes.Length, uses, use => use.Functions);
+        _ofDate = UsersOf(_dateNodes.Length, uses, use => use.Dates);
+        _ofSegment = UsersOf(_segments.Length, uses, use => use.Segments.Select(key => _segmentByKey[key]));
+        _datesOfSegment = [.. uses.Select(use => use.Dates.Order().ToArray())];
+        _ofIdentifiers = [.. Enumerable.Range(0, uses.Length).Where(i => uses[i].HasIdentifiers)];
+        _ofCrm = [.. Enumerable.Range(0, uses.Length).Where(i => uses[i].HasCrm)];
+        _ofTrait = uses.SelectMany((use, i) => use.Traits.Select(trait => (Trait: trait, Segment: i))).GroupBy(pair => pair.Trait, StringComparer.Ordinal)
+            .ToDictionary(group => Encoding.UTF8.GetBytes(group.Key), group => group.Select(pair => pair.Segment).ToArray(), BytesComparer.Instance).GetAlternateLookup<ReadOnlySpan<byte>>();
+        _timedFunctions = _functionNodes.Where(node => node.Function.HasWindow && _ofFunction[node.Function.Index].Length > 0).ToDictionary(node => node.Function.Key);
+        _marked = new ulong[(_segments.Length + 63) / 64];
+        _ofNothing = FindOfNothing(uses);
+    }
+
+    /// <summary>Segments that a profile of which nothing is known may be in.</summary>
+    private int[] FindOfNothing(SegmentUses[] uses)
+    {
+        var nothing = new ProfileState();
+        nothing.Reset(0);
+        SegmentChanges changes = default;
+        Evaluate(nothing, 0, ref changes);
+        HashSet<int> found = [.. changes.Items.ToArray().Select(change => change.Segment)];
+        for (int i = 0; i < uses.Length; i++)
+        {
+            if (uses[i].Dates.Count > 0 || uses[i].Segments.Any(key => found.Contains(_segmentByKey[key])))
+            {
+                found.Add(i); // A date that is a literal; and what depends on it.
+            }
+        }
+
+        return [.. found.Order()];
+    }
+
+    private static int[][] UsersOf(int count, SegmentUses[] uses, Func<SegmentUses, IEnumerable<int>> used)
+    {
+        var users = new List<int>[count];
+        for (int i = 0; i < count; i++)
+        {
+            users[i] = [];
+        }
+
+        for (int i = 0; i < uses.Length; i++)
+        {
+            foreach (int one in used(uses[i]))
+            {
+                users[one].Add(i);
+            }
+        }
+
+        return [.. users.Select(list => list.ToArray())];
     }
 
     /// <summary>JSON paths from the event's root whose values <see cref="Apply"/> needs in <see cref="EventView.Slots"/>, by slot.</summary>
@@ -81,6 +152,29 @@ internal sealed class SegmentEngine
     /// <summary>Index in <see cref="Segments"/>, −1 where the model has no such segment.</summary>
     public int SegmentIndex(string id) => _segmentById.GetValueOrDefault(id, -1);
 
+    /// <summary>What changes from here on is what <see cref="EvaluateChanged"/> looks at.</summary>
+    public void Begin(ProfileState profile)
+    {
+        _changedFunctions.Clear();
+        Array.Clear(_marked);
+        Span<TraitEntry> traits = profile.Traits;
+        if (_traitsBefore.Length < traits.Length)
+        {
+            _traitsBefore = new Slice[traits.Length * 2];
+        }
+
+        for (int i = 0; i < traits.Length; i++)
+        {
+            _traitsBefore[i] = traits[i].Value; // Another value gets other bytes of the arena.
+        }
+
+        _traitCountBefore = traits.Length;
+        _identifierCountBefore = profile.Identifiers.Length;
+    }
+
+    /// <summary>A record of the CRM may have changed.</summary>
+    public void CrmChanged() => Mark(_ofCrm);
+
     /// <summary>Brings the function states of a profile up to date with one more event.</summary>
     /// <param name="profile">Its states change; traits, identifiers and memberships do not.</param>
     /// <param name="e">With the slots of <see cref="EventPaths"/>.</param>
@@ -88,19 +182,30 @@ internal sealed class SegmentEngine
     {
         Debug.Assert(e.Slots.Length >= EventPaths.Count, "Too few slots.");
 
-        CompiledFunction[] touched = _names.Find(e.Type, e.Name);
-        if (touched.Length == 0)
-        {
-            return;
-        }
-
+        FunctionsByValue touched = _names.Find(e.Type, e.Name);
         var context = new EvaluationContext { Event = e };
+        AddTo(profile, touched.Always, ref context);
+        foreach (FunctionsByValue.Index index in touched.Indexes)
+        {
+            JsonSlice slice = e.Slots[index.Slot];
+            if (slice.Kind == JsonTokenType.String)
+            {
+                ReadOnlySpan<byte> text = slice.In(EventJson.Of(e, index.InContext));
+                AddTo(profile, index.Find(slice.IsEscaped ? JsonText.Unescape(text, ref _text) : text), ref context);
+            }
+        }
+    }
+
+    private void AddTo(ProfileState profile, CompiledFunction[] touched, scoped ref EvaluationContext context)
+    {
         foreach (CompiledFunction function in touched)
         {
             var writer = new StateWriter(_single);
             if (function.TryMakeState(ref context, _skipped, ref writer))
             {
                 Add(profile, function, _single.AsSpan(0, writer.Position));
+                Mark(_ofFunction[function.Index]);
+                _changedFunctions.Add(function.Index);
             }
         }
     }
@@ -138,24 +243,144 @@ internal sealed class SegmentEngine
         }
     }
 
+    /// <summary>Evaluates the segments that what changed since <see cref="Begin"/> can change, in the model's order, and those that use them.</summary>
+    /// <param name="profile">Evaluated before; its memberships change.</param>
+    /// <param name="isNew">It was never evaluated.</param>
+    /// <param name="nowMs">The instant. No deadline of the profile as it was lies between its last evaluation and this.</param>
+    /// <param name="changes">Appended to, in the model's order.</param>
+    /// <returns>The first later instant at which time can change what was looked at; <see cref="long.MaxValue"/>: none. What did not change has the deadline that it had.</returns>
+    public long EvaluateChanged(ProfileState profile, bool isNew, long nowMs, ref SegmentChanges changes)
+    {
+        MarkTraitsAndIdentifiers(profile);
+        if (isNew)
+        {
+            Mark(_ofNothing);
+        }
+
+        EvaluationContext context = Context(profile, nowMs);
+        long deadline = EvaluateMarked(profile, nowMs, ref context, ref changes);
+        foreach (int function in _changedFunctions)
+        {
+            if (_timedFunctions.ContainsKey(_functionNodes[function].Function.Key))
+            {
+                deadline = Math.Min(deadline, _functionNodes[function].Deadline(ref context));
+            }
+        }
+
+        return deadline;
+    }
+
+    /// <summary>Evaluates the segments that <see cref="NextDeadline"/>, called just before, found to be due.</summary>
+    /// <param name="profile">The same.</param>
+    /// <param name="nowMs">What it returned.</param>
+    /// <param name="changes">Appended to, in the model's order.</param>
+    public void EvaluateDue(ProfileState profile, long nowMs, ref SegmentChanges changes)
+    {
+        Array.Clear(_marked);
+        foreach (int function in _dueFunctions)
+        {
+            Mark(_ofFunction[function]);
+        }
+
+        foreach (int date in _dueDates)
+        {
+            Mark(_ofDate[date]);
+        }
+
+        EvaluationContext context = Context(profile, nowMs);
+        EvaluateMarked(profile, nowMs, ref context, ref changes);
+    }
+
+    /// <returns>When the comparisons with now of these segments change next.</returns>
+    private long EvaluateMarked(ProfileState profile, long nowMs, scoped ref EvaluationContext context, ref SegmentChanges changes)
+    {
+        long deadline = long.MaxValue;
+        for (int word = 0; word < _marked.Length; word++)
+        {
+            while (_marked[word] != 0)
+            {
+                int i = (word * 64) + BitOperations.TrailingZeroCount(_marked[word]);
+                _marked[word] &= _marked[word] - 1;
+                bool isMember = _segments[i].Test(ref context);
+                if (isMember ? profile.Enter(_segmentKeys[i], nowMs) : profile.Exit(_segmentKeys[i]))
+                {
+                    changes.Add(new SegmentChange(i, _segmentKeys[i], isMember));
+                    Mark(_ofSegment[i]); // They come later.
+                }
+
+                foreach (int date in _datesOfSegment[i])
+                {
+                    deadline = Math.Min(deadline, _dateNodes[date].NextChange(ref context));
+                }
+            }
+        }
+
+        return deadline;
+    }
+
+    private void MarkTraitsAndIdentifiers(ProfileState profile)
+    {
+        Span<TraitEntry> traits = profile.Traits;
+        for (int i = 0; i < traits.Length; i++)
+        {
+            if ((i >= _traitCountBefore || traits[i].Value != _traitsBefore[i]) && _ofTrait.TryGetValue(profile.Bytes(traits[i].Name), out int[]? segments))
+            {
+                Mark(segments);
+            }
+        }
+
+        if (profile.Identifiers.Length != _identifierCountBefore)
+        {
+            Mark(_ofIdentifiers);
+        }
+    }
+
+    private void Mark(int[] segments)
+    {
+        foreach (int segment in segments)
+        {
+            _marked[segment >> 6] |= 1UL << segment;
+        }
+    }
+
     /// <summary>The smallest instant later than <paramref name="afterMs"/> at which time alone can change a segment; <see cref="long.MaxValue"/>: none.</summary>
     /// <remarks>It may come too early (nothing changes then), never too late. Valid until the profile changes. Cheap after <see cref="Evaluate"/> at the same instant.</remarks>
     public long NextDeadline(ProfileState profile, long afterMs)
     {
         EvaluationContext context = HasValuesOf(profile, afterMs) ? new EvaluationContext { Profile = profile, NowMs = afterMs, Stamp = _stamp } : Context(profile, afterMs);
         long deadline = long.MaxValue;
-        foreach (FunctionNode function in _timedFunctions)
+        _dueFunctions.Clear();
+        _dueDates.Clear();
+        foreach (ref readonly FunctionEntry entry in profile.Functions)
         {
-            deadline = Math.Min(deadline, function.Deadline(ref context));
+            if (_timedFunctions.TryGetValue(entry.Key, out FunctionNode? function))
+            {
+                Due(function.Deadline(ref context), function.Function.Index, _dueFunctions, ref deadline);
+            }
         }
 
-        foreach (IDateNode node in _dateNodes)
+        for (int i = 0; i < _dateNodes.Length; i++)
         {
-            deadline = Math.Min(deadline, node.NextChange(ref context));
+            Due(_dateNodes[i].NextChange(ref context), i, _dueDates, ref deadline);
         }
 
         Debug.Assert(deadline > afterMs, "A timer in the past fires for ever.");
         return deadline;
+    }
+
+    private void Due(long at, int index, List<int> list, ref long deadline)
+    {
+        if (at < deadline)
+        {
+            deadline = at;
+            _dueFunctions.Clear();
+            _dueDates.Clear();
+        }
+
+        if (at == deadline && at != long.MaxValue)
+        {
+            list.Add(index);
+        }
     }
 
     /// <summary>Ends memberships of segments and drops states of functions that the model no longer has.</summary>
