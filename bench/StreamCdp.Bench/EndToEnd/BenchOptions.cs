@@ -45,6 +45,9 @@ internal sealed record BenchOptions
     /// <summary>How many types to print that are allocated most; 0: none, and no cost of looking.</summary>
     public int Types { get; init; }
 
+    /// <summary>Segments of the model: those of the demo, and from the eleventh on those of <see cref="ManySegments"/>.</summary>
+    public int Segments { get; init; } = 10;
+
     /// <summary>Stops after the baseline.</summary>
     public bool BaselineOnly { get; init; }
 
@@ -69,6 +72,7 @@ internal sealed record BenchOptions
                 "--through" when value is "http" or "log" => options with { Through = value },
                 "--shards" => options with { Shards = Number(value) },
                 "--memory" => options with { MemoryMib = Number(value) },
+                "--segments" => options with { Segments = Number(value) },
                 "--types" => options with { Types = Number(value) },
                 _ => throw new ArgumentException($"{args[i]} {value} is none of the flags of bench/README.md."),
             };

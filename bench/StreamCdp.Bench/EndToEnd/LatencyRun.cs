@@ -37,7 +37,7 @@ internal static partial class LatencyRun
     {
         await using ILogStore logs = place.OpenLogs();
         var metrics = new EngineMetrics(Prometheus.Metrics.NewCustomRegistry(), TimeProvider.System);
-        await using CdpEngine engine = CdpEngine.Start(place.Engine, Place.Model(), logs, place.StatePath, SchemaIds.BuiltIn, metrics, TimeProvider.System, NullLogger.Instance);
+        await using CdpEngine engine = CdpEngine.Start(place.Engine, Place.Model(options), logs, place.StatePath, SchemaIds.BuiltIn, metrics, TimeProvider.System, NullLogger.Instance);
         using ILogWriter writer = engine.Events.OpenWriter();
         byte[] buffer = new byte[2048];
         return await MeasureAsync(options, total, engine.Memberships, number =>

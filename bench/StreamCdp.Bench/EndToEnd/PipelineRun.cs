@@ -91,7 +91,7 @@ internal static class PipelineRun
         Moment start = Moment.Now();
         Moment half = start;
         bool isHalf = false;
-        CdpEngine engine = CdpEngine.Start(place.Engine, Place.Model(), logs, place.StatePath, SchemaIds.BuiltIn, metrics, TimeProvider.System, NullLogger.Instance);
+        CdpEngine engine = CdpEngine.Start(place.Engine, Place.Model(options), logs, place.StatePath, SchemaIds.BuiltIn, metrics, TimeProvider.System, NullLogger.Instance);
         double done;
         while ((done = metrics.EventsProcessed.Value + metrics.EventsDuplicate.Value) < options.Events)
         {

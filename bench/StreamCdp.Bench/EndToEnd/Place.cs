@@ -55,6 +55,9 @@ internal sealed class Place : IAsyncDisposable
     /// <summary>The model of the demo: 8 computed traits, 10 segments.</summary>
     public static CdpModel Model() => ModelReader.Read("cdp.yaml", ModelText(), _ => null).Model!;
 
+    /// <summary>The same with as many segments as the run has.</summary>
+    public static CdpModel Model(BenchOptions options) => ManySegments.Of(Model(), options.Segments);
+
     public static string ModelText()
     {
         using var text = new StreamReader(typeof(Cli.CommandLine).Assembly.GetManifestResourceStream("StreamCdp.demo.cdp.yaml")!);

@@ -3,7 +3,6 @@ using StreamCdp.Bench.EndToEnd;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Pipeline;
-using StreamCdp.Engine.Pipeline.Identity;
 using StreamCdp.Engine.Pipeline.Profiles;
 using StreamCdp.Engine.Pipeline.Segments;
 using StreamCdp.Engine.State;
@@ -28,15 +27,7 @@ public class ProfilerBenchmarks
     public void Setup()
     {
         CdpModel model = Place.Model();
-        var routed = new CountingEffects { Keep = true };
-        var router = new Router(model, new MemoryStore([]), new RepeatFilter(new MemoryStore([]), 1000), routed, SchemaIds.BuiltIn, new DerivedId("bench"), 1, ClockMode.Wall, generation: 1);
-        long offset = 0;
-        foreach (byte[] record in Samples.Events(20_000, Devices))
-        {
-            router.Apply(new LogRecord { Offset = offset++, TimestampMs = Samples.StartMs, Value = record });
-        }
-
-        _records = [.. routed.Kept];
+        _records = Samples.Routed(model, Devices);
         _store = new FasterStore(_directory, StoreKind.Updated, new StoreSizes(256 << 20, 16 << 20));
         _profiler = new Profiler(0, 1, model, _ => model, _store, _effects, SchemaIds.BuiltIn);
     }
@@ -49,6 +40,57 @@ public class ProfilerBenchmarks
         if (_profiler.EmittedFor.Count > 1000)
         {
             _profiler.EmittedFor.Clear(); // The runner does so after each batch.
+        }
+    }
+
+    [GlobalCleanup]
+    public void CheckAnswer()
+    {
+        Samples.MustBe(_offset, _profiler.Applied, "events applied");
+        _profiler.Dispose();
+        _store.Dispose();
+        Directory.Delete(_directory, recursive: true);
+    }
+}
+
+/// <summary>The same with a thousand segments over 600 leaves: what an event costs must not grow with them.</summary>
+[MemoryDiagnoser]
+public class ManySegmentsBenchmarks
+{
+    private const int Devices = 1000;
+
+    private readonly CountingEffects _effects = new();
+    private readonly string _directory = Samples.NewDirectory();
+    private FasterStore _store = null!;
+    private Profiler _profiler = null!;
+    private byte[][] _records = [];
+    private long _offset;
+
+    /// <summary>Segments of the model.</summary>
+    [Params(10, 1000, 5000)]
+    public int Segments { get; set; } = 1000;
+
+    [GlobalSetup]
+    public void Setup()
+    {
+        CdpModel model = ManySegments.Of(Place.Model(), Segments);
+        _records = Samples.Routed(model, Devices);
+        _store = new FasterStore(_directory, StoreKind.Updated, new StoreSizes(256 << 20, 16 << 20));
+        _profiler = new Profiler(0, 1, model, _ => model, _store, _effects, SchemaIds.BuiltIn);
+        foreach (byte[] _ in _records)
+        {
+            Apply(); // Every profile has been in its first segments.
+        }
+    }
+
+    [Benchmark]
+    public void Apply()
+    {
+        _profiler.Apply(new LogRecord { Offset = _offset, TimestampMs = Samples.StartMs, Value = _records[_offset % _records.Length] });
+        _offset++;
+        if (_profiler.EmittedFor.Count > 1000)
+        {
+            _profiler.EmittedFor.Clear();
         }
     }
 
@@ -104,10 +146,18 @@ public class SegmentEngineBenchmarks
             Name = "Product Viewed"u8,
             Order = new EventOrder(now, _calls, 0),
         };
+        long deadline = _segments.NextDeadline(_profile, now - 1000);
+        while (deadline <= now)
+        {
+            _segments.EvaluateDue(_profile, deadline, ref _changes);
+            deadline = _segments.NextDeadline(_profile, deadline);
+        }
+
+        _segments.Begin(_profile);
         _segments.Apply(_profile, view);
         _profile.EventCount++;
         _changes.Clear();
-        _segments.Evaluate(_profile, now, ref _changes);
+        _segments.EvaluateChanged(_profile, isNew: _profile.EventCount == 1, now, ref _changes);
     }
 
     [GlobalCleanup]

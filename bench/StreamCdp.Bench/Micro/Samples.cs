@@ -1,7 +1,11 @@
 using System.Runtime.InteropServices;
 using StreamCdp.Bench.EndToEnd;
+using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Pipeline;
+using StreamCdp.Engine.Pipeline.Identity;
 using StreamCdp.Engine.Runtime;
+using StreamCdp.Engine.State;
 using StreamCdp.Schemas;
 
 namespace StreamCdp.Bench.Micro;
@@ -32,6 +36,20 @@ internal static class Samples
         }
 
         return records;
+    }
+
+    /// <summary>20,000 records of the log profile-events, as the router makes them of those.</summary>
+    public static byte[][] Routed(CdpModel model, int people)
+    {
+        var routed = new CountingEffects { Keep = true };
+        var router = new Router(model, new MemoryStore([]), new RepeatFilter(new MemoryStore([]), 1000), routed, SchemaIds.BuiltIn, new DerivedId("bench"), 1, ClockMode.Wall, generation: 1);
+        long offset = 0;
+        foreach (byte[] record in Events(20_000, people))
+        {
+            router.Apply(new LogRecord { Offset = offset++, TimestampMs = StartMs, Value = record });
+        }
+
+        return [.. routed.Kept];
     }
 
     /// <summary>Their JSON.</summary>
