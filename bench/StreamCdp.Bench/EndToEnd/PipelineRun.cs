@@ -130,6 +130,8 @@ internal static class PipelineRun
         var stop = Stopwatch.StartNew();
         await engine.DisposeAsync().ConfigureAwait(false);
         Console.WriteLine($"stop, with a checkpoint of each stage {stop.ElapsedMilliseconds,10:N0} ms");
+        ILog memberships = new EngineLogs(logs, place.Engine).Memberships;
+        Console.WriteLine($"membership changes per event          {Enumerable.Range(0, memberships.Partitions).Sum(memberships.EndOffset) / (double)options.Events,10:F2}");
         Truth found = Truth.Read(new EngineLogs(logs, place.Engine), (long)metrics.EventsDuplicate.Value); // After the stop: it writes the last profiles.
         return truth.PrintAnswer(found, "answer") ? 0 : 1;
     }

@@ -153,7 +153,7 @@ public class SegmentEngineBenchmarks
             deadline = _segments.NextDeadline(_profile, deadline);
         }
 
-        _segments.Begin(_profile);
+        _segments.Begin(_profile, now);
         _segments.Apply(_profile, view);
         _profile.EventCount++;
         _changes.Clear();

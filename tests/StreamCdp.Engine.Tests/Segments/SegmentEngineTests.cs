@@ -143,13 +143,14 @@ public class SegmentEngineTests
         }
     }
 
-    /// <summary>8 computed traits and 10 segments.</summary>
+    /// <summary>10 computed traits and 11 segments, with every function.</summary>
     internal static CdpModel Busy() => Cdp(
         computed: [
             ("orders_90d", Function(EventFunction.Count, "Order Completed", windowMs: 90 * Day)), ("revenue", Function(EventFunction.Sum, "Order Completed", "revenue")),
             ("revenue_2h", Function(EventFunction.Sum, "Order Completed", "revenue", 2 * Hour)), ("average", Function(EventFunction.Avg, "Order Completed", "revenue", 30 * Day)),
             ("smallest", Function(EventFunction.Min, "Order Completed", "revenue", 90 * Day)), ("largest", Function(EventFunction.Max, "Order Completed", "revenue")),
-            ("first_sku", Function(EventFunction.First, "Product Added", "sku", 90 * Day)), ("last_sku", Function(EventFunction.Last, "Product Added", "sku"))],
+            ("first_sku", Function(EventFunction.First, "Product Added", "sku", 90 * Day)), ("last_sku", Function(EventFunction.Last, "Product Added", "sku")),
+            ("skus", Function(EventFunction.UniqueCount, "Product Added", "sku", 7 * Day)), ("favourite", Function(EventFunction.MostFrequent, "Product Added", "sku", 7 * Day))],
         segments: [
             ("cart", Rule("""happened("Product Added", within: 1h) and not happened("Order Completed", within: 1h)""")),
             ("big", Rule("""sum("Order Completed", properties.revenue, within: 90d) >= 500 and traits.country in ["DE","FR"]""")),
@@ -159,13 +160,16 @@ public class SegmentEngineTests
             ("both", Rule("""in_segment("big") and in_segment("eur")""")),
             ("computed", Rule("computed.orders_90d >= 3 and computed.average > 10")),
             ("few", Rule("""count("*", within: 1h) < 3""")),
+            ("funnel", Rule("""sequence("Product Added", "Order Completed", within: 1h)""")),
             ("sku", Rule("computed.last_sku starts_with \"s\\n\"")),
             ("mail", Rule("identifiers.email contains \"a@x.org\" and not computed.smallest > 5"))]);
 
     internal static void Step(Person person, PersonEvent e, byte[] payload, byte[] name, long now, ref SegmentChanges changes)
     {
+        person.Engine.Begin(person.Profile, now);
         person.Apply(e.Type, new EventOrder(now, e.Offset, 0), payload, name);
-        person.Engine.Evaluate(person.Profile, now, ref changes);
+        person.Engine.EvaluateChanged(person.Profile, isNew: false, now, ref changes);
+        person.Engine.Evaluate(person.Profile, now, ref changes); // As a merge does.
         person.Engine.NextDeadline(person.Profile, now);
         changes.Clear();
         person.Store();

@@ -8,7 +8,7 @@ namespace StreamCdp.Engine.Pipeline.Profiles;
 /// <remarks>
 /// Direct-mapped by id, written back when another profile needs the place and before anything looks at the store as a whole (checkpoint, scan).
 /// A crash loses what was not written back, as it loses the store's own memory: the log has it.
-/// Memory: at most about 36 KiB a place, mostly 7 KiB; a larger profile is written through and not kept.
+/// Memory: mostly 7 KiB a place, and at most <see cref="MostBytes"/> in all; a profile for which there is no room is written through and not kept.
 /// </remarks>
 /// <param name="store">Where profiles are without it.</param>
 /// <param name="places">Profiles that it holds at most; a power of two.</param>
@@ -17,10 +17,14 @@ internal sealed class ProfileCache(IStateStore store, int places)
     /// <summary>Where nothing else is said: 30 MB a shard, and about three quarters of the events of a site with 100,000 visitors.</summary>
     public const int DefaultPlaces = 4096;
 
-    private const int MostKeptBytes = 32 << 10;
+    private const int SmallBytes = 16 << 10;
+    private const int LargestBytes = 512 << 10;
+    private const int MostBytes = 96 << 20;
     private const int WasteBytes = 4 << 10;
 
     private readonly Place[] _places = new Place[places];
+    private readonly ProfileState _large = new();
+    private long _heldBytes;
     private byte[] _record = new byte[4096];
 
     /// <summary>Finds a profile that is held.</summary>
@@ -32,13 +36,25 @@ internal sealed class ProfileCache(IStateStore store, int places)
     }
 
     /// <summary>Makes place for a profile. It counts as held only from <see cref="Keep"/> on.</summary>
-    /// <returns>To be filled.</returns>
-    public ProfileState Claim(UInt128 id)
+    /// <param name="id">Whose.</param>
+    /// <param name="recordBytes">What is to be read into it.</param>
+    /// <returns>To be filled, and good until the next call.</returns>
+    public ProfileState Claim(UInt128 id, int recordBytes)
     {
         ref Place place = ref _places[Index(id)];
         WriteBack(ref place);
         place.IsLive = place.IsQueued = false;
         place.EncodedBytes = 0;
+        if (!HasRoom(place, recordBytes * 3L / 2))
+        {
+            return _large;
+        }
+
+        if (place.HeldBytes > SmallBytes && recordBytes < SmallBytes / 4 && _heldBytes > MostBytes * 3L / 4)
+        {
+            place.Profile = null; // A small one does not need the arena of a large one.
+        }
+
         return place.Profile ??= new ProfileState();
     }
 
@@ -46,8 +62,16 @@ internal sealed class ProfileCache(IStateStore store, int places)
     public void Keep(ProfileState profile)
     {
         ref Place place = ref Of(profile);
-        place.IsLive = profile.HeldBytes <= MostKeptBytes;
+        if (!ReferenceEquals(place.Profile, profile))
+        {
+            return;
+        }
+
+        place.IsLive = HasRoom(place, profile.HeldBytes);
         place.EncodedBytes = profile.ArenaUsed;
+        _heldBytes -= place.HeldBytes;
+        place.HeldBytes = place.IsLive ? profile.HeldBytes : 0;
+        _heldBytes += place.HeldBytes;
         if (!place.IsLive)
         {
             place.Profile = null; // The caller still has it; a large arena is not kept.
@@ -66,7 +90,7 @@ internal sealed class ProfileCache(IStateStore store, int places)
             return true;
         }
 
-        if (profile.ArenaUsed > (2 * place.EncodedBytes) + WasteBytes || profile.HeldBytes > MostKeptBytes)
+        if (profile.ArenaUsed > (2 * place.EncodedBytes) + WasteBytes || profile.HeldBytes > Math.Max(place.HeldBytes, SmallBytes))
         {
             // Values that grew left their old bytes behind: encoding leaves those out.
             int length = Write(profile);
@@ -112,6 +136,8 @@ internal sealed class ProfileCache(IStateStore store, int places)
         }
     }
 
+    private bool HasRoom(in Place place, long bytes) => bytes <= SmallBytes || (bytes <= LargestBytes && _heldBytes - place.HeldBytes + bytes <= MostBytes);
+
     private int Index(UInt128 id) => (int)((ulong)id & (ulong)(_places.Length - 1));
 
     private ref Place Of(ProfileState profile) => ref _places[Index(profile.Id)];
@@ -136,6 +162,7 @@ internal sealed class ProfileCache(IStateStore store, int places)
     {
         public ProfileState? Profile;
         public int EncodedBytes;
+        public int HeldBytes;
         public bool IsLive;
         public bool IsDirty;
         public bool IsQueued;

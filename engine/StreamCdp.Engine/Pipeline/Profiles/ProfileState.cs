@@ -463,7 +463,7 @@ internal sealed class ProfileState
         Reset(id);
         if (_arena.Length < record.Length)
         {
-            _arena = new byte[Math.Max(record.Length * 2, 4096)];
+            _arena = new byte[Math.Max(record.Length + (record.Length / 2), 4096)];
         }
 
         record.CopyTo(_arena);

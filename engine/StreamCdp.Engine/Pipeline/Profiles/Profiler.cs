@@ -603,7 +603,7 @@ internal sealed class Profiler : IDisposable
         }
 
         bool isDue = _profile.ArmedDeadline <= now; // What falls on the same instant is evaluated with the event (RULES.md §7).
-        _segments.Begin(_profile);
+        _segments.Begin(_profile, now);
         bool merged = e.Merged > 0 && MergeIn(e);
         ApplyEvent(e, now);
         _changes.Clear();
@@ -1030,7 +1030,7 @@ internal sealed class Profiler : IDisposable
             return false;
         }
 
-        _profile = keep ? _cache.Claim(id) : _passing;
+        _profile = keep ? _cache.Claim(id, Math.Max(0, length)) : _passing;
         if (length < 0)
         {
             return false;

@@ -51,6 +51,11 @@ internal sealed class SkippedValues
     public long TooLong;
 }
 
+/// <summary>A window of a function.</summary>
+/// <param name="Ms">0: none.</param>
+/// <param name="Buckets">How many buckets it has.</param>
+internal readonly record struct FunctionWindow(long Ms, long Buckets);
+
 /// <summary>One event function of a model: how its state grows by an event, joins another and becomes a value.</summary>
 /// <remarks>
 /// A state is a function of the set of its events, not of the order in which they came: an event is a state of its own (<see cref="TryMakeState"/>), and
@@ -61,6 +66,7 @@ internal sealed class SkippedValues
 /// <para>The others with a window keep their payload for each bucket that has events, newest first: the number of the bucket (zigzag), then for each next one the
 /// distance to it. Buckets that are out of the window when the newest begins can never count again (now only grows) and are cut now and then.
 /// Of min and max a bucket is cut, too, when a newer one is as good: it leaves the window earlier and never decides.</para>
+/// <para>Functions that differ in their windows alone share one state where its buckets are the same: that of the longest window has all that the others need (<see cref="Shared"/>).</para>
 /// <para>unique_count, most_frequent and sequence: <see cref="UniqueValues"/>, <see cref="FrequentValues"/>, <see cref="SequenceEvents"/>.</para>
 /// </remarks>
 internal sealed class CompiledFunction
@@ -147,8 +153,17 @@ internal sealed class CompiledFunction
     /// <summary>What an event must have to count; null: nothing that can be looked up.</summary>
     public ValueSelector? Selector { get; }
 
-    /// <summary>Time alone can change its value.</summary>
-    public bool HasWindow => _windowMs > 0;
+    /// <summary>The function whose state another one shares, but for the length of the window. Where a limit may leave something out, a longer window would leave out more: there each has its own.</summary>
+    public static FunctionExpression Shared(FunctionExpression function) => function.WindowMs == 0 || function.Kind is EventFunction.MostFrequent or EventFunction.Sequence ? function
+        : function with { WindowMs = function.Kind is EventFunction.Happened or EventFunction.Last ? 1000 : BucketWidthMs(function.WindowMs) };
+
+    /// <summary>A window of one of the functions that share a state.</summary>
+    public static FunctionWindow Window(long windowMs)
+    {
+        long ms = Math.Min(windowMs, MaxWindowMs);
+        long width = BucketWidthMs(ms); // Of last, which keeps no buckets, each window has its own.
+        return new FunctionWindow(ms, (ms + width - 1) / width);
+    }
 
     /// <summary>Width of the buckets of a window (RULES.md §6.3).</summary>
     public static long BucketWidthMs(long windowMs) => windowMs switch
@@ -374,11 +389,15 @@ internal sealed class CompiledFunction
     }
 
     /// <summary>The value at an instant.</summary>
-    public void Evaluate(ReadOnlySpan<byte> state, long nowMs, out FunctionValue value)
+    /// <param name="state">Of a profile; empty: none.</param>
+    /// <param name="nowMs">The instant.</param>
+    /// <param name="window">Of the function that asks.</param>
+    /// <param name="value">What it is.</param>
+    public void Evaluate(ReadOnlySpan<byte> state, long nowMs, FunctionWindow window, out FunctionValue value)
     {
         if (_kind is EventFunction.UniqueCount or EventFunction.MostFrequent or EventFunction.Sequence)
         {
-            EvaluateSet(state, nowMs, out value);
+            EvaluateSet(state, nowMs, window, out value);
             return;
         }
 
@@ -391,9 +410,9 @@ internal sealed class CompiledFunction
             {
                 long nowBucket = Bucket(nowMs);
                 long bucket = reader.Signed();
-                while (nowBucket - bucket < _bucketsInWindow)
+                while (nowBucket - bucket < window.Buckets)
                 {
-                    deadline = (bucket + _bucketsInWindow) * _widthMs;
+                    deadline = (bucket + window.Buckets) * _widthMs;
                     AddPayload(ref reader, ref total);
                     if (reader.IsAtEnd)
                     {
@@ -407,7 +426,7 @@ internal sealed class CompiledFunction
             {
                 AddPayload(ref reader, ref total);
             }
-            else if (EndOfLatest(new StateReader(state).Signed()) is var end && nowMs < end)
+            else if (EndOfLatest(new StateReader(state).Signed(), window) is var end && nowMs < end)
             {
                 deadline = end;
                 AddPayload(ref reader, ref total);
@@ -461,18 +480,20 @@ internal sealed class CompiledFunction
         }
 
         long newest = new StateReader(state).Signed();
-        long end = _isBucketed || _kind is EventFunction.UniqueCount or EventFunction.MostFrequent ? (newest + _bucketsInWindow) * _widthMs : EndOfLatest(newest);
+        long end = _isBucketed || _kind is EventFunction.UniqueCount or EventFunction.MostFrequent ? (newest + _bucketsInWindow) * _widthMs : EndOfLatest(newest, Window(_windowMs));
         return end <= nowMs - PruneSlackMs;
     }
 
-    private long Bucket(long timeMs)
+    private long Bucket(long timeMs) => Floor(timeMs, _widthMs);
+
+    private static long Floor(long timeMs, long width)
     {
-        long bucket = timeMs / _widthMs;
-        return timeMs < 0 && bucket * _widthMs != timeMs ? bucket - 1 : bucket;
+        long bucket = timeMs / width;
+        return timeMs < 0 && bucket * width != timeMs ? bucket - 1 : bucket;
     }
 
     /// <summary>Of the functions that keep a set: a function of their own file says what counts.</summary>
-    private void EvaluateSet(ReadOnlySpan<byte> state, long nowMs, out FunctionValue value)
+    private void EvaluateSet(ReadOnlySpan<byte> state, long nowMs, FunctionWindow window, out FunctionValue value)
     {
         value = new FunctionValue
         {
@@ -492,18 +513,18 @@ internal sealed class CompiledFunction
         switch (_kind)
         {
             case EventFunction.UniqueCount:
-                value.Number = UniqueValues.Count(state, _windowMs > 0, Bucket(nowMs), _bucketsInWindow, out long oldest, out value.IsApproximate);
-                value.Deadline = oldest == long.MaxValue ? oldest : (oldest + _bucketsInWindow) * _widthMs;
+                value.Number = UniqueValues.Count(state, _windowMs > 0, Bucket(nowMs), window.Buckets, out long oldest, out value.IsApproximate);
+                value.Deadline = oldest == long.MaxValue ? oldest : (oldest + window.Buckets) * _widthMs;
                 break;
             case EventFunction.MostFrequent:
-                _frequent!.Find(state, nowMs, ref value, out value.IsApproximate);
+                _frequent!.Find(state, nowMs, window, ref value, out value.IsApproximate);
                 break;
             default:
                 bool isSeen = _sequence!.TryFind(state, out long beganMs, out value.IsApproximate);
-                if (isSeen && (_windowMs == 0 || beganMs > nowMs - _windowMs))
+                if (isSeen && (window.Ms == 0 || beganMs > nowMs - window.Ms))
                 {
                     value.Number = 1;
-                    value.Deadline = _windowMs == 0 ? long.MaxValue : beganMs + _windowMs;
+                    value.Deadline = window.Ms == 0 ? long.MaxValue : beganMs + window.Ms;
                 }
 
                 break;
@@ -528,7 +549,16 @@ internal sealed class CompiledFunction
         return _buffer.AsSpan(0, JsonText.Minify(json, _buffer));
     }
 
-    private long EndOfLatest(long timeMs) => _kind is EventFunction.Happened or EventFunction.Sequence ? timeMs + _windowMs : (Bucket(timeMs) + _bucketsInWindow) * _widthMs;
+    private long EndOfLatest(long timeMs, FunctionWindow window)
+    {
+        if (_kind is EventFunction.Happened or EventFunction.Sequence)
+        {
+            return timeMs + window.Ms;
+        }
+
+        long width = BucketWidthMs(window.Ms);
+        return (Floor(timeMs, width) + window.Buckets) * width;
+    }
 
     private void WriteBucket(EventOrder order, ref StateWriter writer)
     {

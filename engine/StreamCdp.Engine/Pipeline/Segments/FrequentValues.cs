@@ -101,9 +101,10 @@ internal sealed class FrequentValues(CompiledFunction counter)
     /// <summary>The value that came most at an instant; of equal ones the smallest. Its offset and length lie in the state.</summary>
     /// <param name="state">Not empty.</param>
     /// <param name="nowMs">The instant.</param>
+    /// <param name="window">Of the function that asks.</param>
     /// <param name="value">What is found.</param>
     /// <param name="isApproximate">Values were forgotten.</param>
-    public void Find(ReadOnlySpan<byte> state, long nowMs, ref FunctionValue value, out bool isApproximate)
+    public void Find(ReadOnlySpan<byte> state, long nowMs, FunctionWindow window, ref FunctionValue value, out bool isApproximate)
     {
         var reader = new StateReader(state);
         reader.Signed();
@@ -111,7 +112,7 @@ internal sealed class FrequentValues(CompiledFunction counter)
         double best = 0;
         while (TryRead(ref reader, out Entry entry))
         {
-            counter.Evaluate(entry.Count, nowMs, out FunctionValue count);
+            counter.Evaluate(entry.Count, nowMs, window, out FunctionValue count);
             value.Deadline = Math.Min(value.Deadline, count.Deadline);
             if (count.Number > best)
             {

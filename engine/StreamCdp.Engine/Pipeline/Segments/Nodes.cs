@@ -360,14 +360,21 @@ internal sealed class DateWithinNode(Node operand, bool isNext, long windowMs) :
 }
 
 /// <summary>An event function over the profile. One node for each different function, its value is computed once in an evaluation.</summary>
-internal sealed class FunctionNode(CompiledFunction function) : Node
+internal sealed class FunctionNode(int index, CompiledFunction function, FunctionExpression definition) : Node
 {
+    private readonly FunctionWindow _window = CompiledFunction.Window(definition.WindowMs);
     private long _stamp;
     private FunctionValue _value;
     private byte[] _buffer = [];
 
-    /// <summary>Which.</summary>
+    /// <summary>Place among the function nodes of the model.</summary>
+    public int Index => index;
+
+    /// <summary>What keeps its state.</summary>
     public CompiledFunction Function => function;
+
+    /// <summary>From the model.</summary>
+    public FunctionExpression Definition => definition;
 
     /// <inheritdoc/>
     public override bool Test(scoped ref EvaluationContext context)
@@ -455,7 +462,7 @@ internal sealed class FunctionNode(CompiledFunction function) : Node
     {
         if (_stamp != context.Stamp)
         {
-            function.Evaluate(context.Profile!.Function(function.Key), context.NowMs, out _value);
+            function.Evaluate(context.Profile!.Function(function.Key), context.NowMs, _window, out _value);
             _stamp = context.Stamp;
         }
     }

@@ -7,8 +7,11 @@ namespace StreamCdp.Engine.Pipeline.Segments;
 /// <summary>What can change a segment.</summary>
 internal sealed class SegmentUses
 {
-    /// <summary>Indexes of functions.</summary>
+    /// <summary>Indexes of functions, those of leaves not among them.</summary>
     public HashSet<int> Functions { get; } = [];
+
+    /// <summary>Indexes of leaves.</summary>
+    public HashSet<int> Leaves { get; } = [];
 
     /// <summary>Top-level traits.</summary>
     public HashSet<string> Traits { get; } = new(StringComparer.Ordinal);
@@ -25,20 +28,44 @@ internal sealed class SegmentUses
     /// <summary>The CRM's records.</summary>
     public bool HasCrm { get; private set; }
 
+    /// <summary>Functions and nothing else.</summary>
+    public bool IsOfFunctionsAlone => Functions.Count > 0 && !HasIdentifiers && !HasCrm && Traits.Count + Dates.Count + Segments.Count == 0;
+
     /// <summary>It uses identifiers.</summary>
     public void SetIdentifiers() => HasIdentifiers = true;
+
+    /// <summary>It uses what another does.</summary>
+    public void Add(SegmentUses other)
+    {
+        Functions.UnionWith(other.Functions);
+        Traits.UnionWith(other.Traits);
+        Dates.UnionWith(other.Dates);
+        Segments.UnionWith(other.Segments);
+        HasIdentifiers |= other.HasIdentifiers;
+        HasCrm |= other.HasCrm;
+    }
 
     /// <summary>It uses the CRM's records.</summary>
     public void SetCrm() => HasCrm = true;
 }
 
-/// <summary>Turns the expressions of a model into nodes; equal functions (same normal text) share one state and one node.</summary>
+/// <summary>A condition of segments that functions alone decide.</summary>
+/// <param name="Index">Place among the leaves of the model.</param>
+/// <param name="Node">Tells whether it is true.</param>
+/// <param name="Functions">Indexes of the functions.</param>
+internal sealed record SegmentLeaf(int Index, Node Node, IReadOnlyList<int> Functions);
+
+/// <summary>Turns the expressions of a model into nodes; equal functions (same normal text) share one node, and those that differ in the window alone mostly one state.</summary>
 internal sealed class SegmentCompiler
 {
     private readonly CdpModel _model;
     private readonly Dictionary<string, uint> _segmentKeys;
     private readonly Dictionary<string, uint> _functionKeys;
-    private readonly Dictionary<uint, FunctionNode> _functionNodes = [];
+    private readonly Dictionary<string, long> _windows = new(StringComparer.Ordinal);
+    private readonly Dictionary<uint, CompiledFunction> _compiled = [];
+    private readonly Dictionary<string, FunctionNode> _functionNodes = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, SegmentLeaf> _leafOf = new(StringComparer.Ordinal);
+    private readonly List<SegmentLeaf> _leaves = [];
     private readonly Dictionary<string, CollectionNode> _collectionNodes = new(StringComparer.Ordinal);
     private readonly Dictionary<string, int> _slots = new(StringComparer.Ordinal);
     private readonly List<IReadOnlyList<string>> _paths = [];
@@ -60,7 +87,13 @@ internal sealed class SegmentCompiler
             FindFunctions(expression, functions);
         }
 
-        _functionKeys = StableKeys.For(functions.Select(function => function.ToString()));
+        foreach (FunctionExpression function in functions)
+        {
+            string shared = CompiledFunction.Shared(function).ToString();
+            _windows[shared] = Math.Max(function.WindowMs, _windows.GetValueOrDefault(shared));
+        }
+
+        _functionKeys = StableKeys.For(_windows.Keys);
         Uses = [.. model.Segments.Select(_ => new SegmentUses())];
         Segments = [.. model.Segments.Select(CompileSegment)];
         Computed = [.. model.Computed.Select(computed => Compile(computed.Value))];
@@ -75,10 +108,13 @@ internal sealed class SegmentCompiler
     /// <summary>Values, in the model's order.</summary>
     public Node[] Computed { get; }
 
-    /// <summary>All functions.</summary>
+    /// <summary>All states.</summary>
     public IReadOnlyList<CompiledFunction> Functions => _functions;
 
-    /// <summary>The node of each function, in the order of <see cref="Functions"/>.</summary>
+    /// <summary>Conditions of segments that functions alone decide.</summary>
+    public IReadOnlyList<SegmentLeaf> Leaves => _leaves;
+
+    /// <summary>All functions; several may share a state.</summary>
     public IReadOnlyList<FunctionNode> FunctionNodes => _nodes;
 
     /// <summary>Comparisons of a date with now that a segment uses.</summary>
@@ -122,9 +158,43 @@ internal sealed class SegmentCompiler
 
     private Node CompileSegment(SegmentDefinition segment, int index)
     {
-        _uses = Uses[index];
-        Node node = Compile(segment.When);
+        Node node = CompileCondition(segment.When, Uses[index]);
         _uses = null;
+        return node;
+    }
+
+    /// <summary>A rule: what is joined by and, or, not is a leaf, and equal leaves are one.</summary>
+    private Node CompileCondition(Expression expression, SegmentUses uses)
+    {
+        switch (expression)
+        {
+            case LogicExpression logic:
+                return new LogicNode(logic.IsAnd, [.. logic.Operands.Select(operand => CompileCondition(operand, uses))]);
+            case NotExpression not:
+                return new NotNode(CompileCondition(not.Operand, uses));
+        }
+
+        string text = expression.ToString()!;
+        if (_leafOf.TryGetValue(text, out SegmentLeaf? leaf))
+        {
+            uses.Leaves.Add(leaf.Index);
+            return leaf.Node;
+        }
+
+        _uses = new SegmentUses();
+        Node node = Compile(expression);
+        if (_uses.IsOfFunctionsAlone)
+        {
+            leaf = new SegmentLeaf(_leaves.Count, node, [.. _uses.Functions]);
+            _leaves.Add(leaf);
+            _leafOf.Add(text, leaf);
+            uses.Leaves.Add(leaf.Index);
+        }
+        else
+        {
+            uses.Add(_uses);
+        }
+
         return node;
     }
 
@@ -213,17 +283,24 @@ internal sealed class SegmentCompiler
 
     private FunctionNode CompileFunction(FunctionExpression function)
     {
-        uint key = _functionKeys[function.ToString()];
-        if (!_functionNodes.TryGetValue(key, out FunctionNode? node))
+        string text = function.ToString();
+        if (!_functionNodes.TryGetValue(text, out FunctionNode? node))
         {
-            Node? where = function.Where is null ? null : CompileWhere(function.Where);
-            var compiled = new CompiledFunction(key, function, function.ValuePath is null ? -1 : Slot(function.ValuePath), where, _functions.Count, function.Where is null ? null : Selector(function.Where));
-            _functions.Add(compiled);
-            _functionNodes.Add(key, node = new FunctionNode(compiled));
+            string shared = CompiledFunction.Shared(function).ToString();
+            uint key = _functionKeys[shared];
+            if (!_compiled.TryGetValue(key, out CompiledFunction? compiled))
+            {
+                Node? where = function.Where is null ? null : CompileWhere(function.Where);
+                compiled = new CompiledFunction(key, function with { WindowMs = _windows[shared] }, function.ValuePath is null ? -1 : Slot(function.ValuePath), where, _functions.Count, function.Where is null ? null : Selector(function.Where));
+                _compiled.Add(key, compiled);
+                _functions.Add(compiled);
+            }
+
+            _functionNodes.Add(text, node = new FunctionNode(_nodes.Count, compiled, function));
             _nodes.Add(node);
         }
 
-        _uses?.Functions.Add(node.Function.Index);
+        _uses?.Functions.Add(node.Index);
         return node;
     }
 

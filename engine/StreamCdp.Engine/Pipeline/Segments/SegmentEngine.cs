@@ -26,10 +26,16 @@ internal sealed class SegmentEngine
     private readonly Node[] _computed;
     private readonly JsonEncodedText[] _computedNames;
     private readonly Dictionary<uint, CompiledFunction> _functions;
-    private readonly Dictionary<uint, FunctionNode> _timedFunctions;
+    private readonly Dictionary<uint, FunctionNode[]> _timedFunctions;
     private readonly FunctionNode[] _functionNodes;
+    private readonly FunctionNode[][] _timedOfState;
     private readonly IDateNode[] _dateNodes;
+    private readonly SegmentLeaf[] _leaves;
     private readonly int[][] _ofFunction;
+    private readonly int[][] _ofLeaf;
+    private readonly int[][] _functionsOfState;
+    private readonly int[][] _leavesOfState;
+    private readonly int[][] _leavesOfFunction;
     private readonly int[][] _ofDate;
     private readonly int[][] _ofSegment;
     private readonly int[][] _datesOfSegment;
@@ -38,7 +44,10 @@ internal sealed class SegmentEngine
     private readonly int[] _ofNothing;
     private readonly Dictionary<byte[], int[]>.AlternateLookup<ReadOnlySpan<byte>> _ofTrait;
     private readonly ulong[] _marked;
-    private readonly List<int> _changedFunctions = [];
+    private readonly bool[] _wasTrue;
+    private readonly bool[] _isTouched;
+    private readonly List<int> _touchedLeaves = [];
+    private readonly List<int> _changedStates = [];
     private readonly List<int> _dueFunctions = [];
     private readonly List<int> _dueDates = [];
     private Slice[] _traitsBefore = [];
@@ -53,6 +62,8 @@ internal sealed class SegmentEngine
     private ProfileState? _valuesOf;
     private UInt128 _valuesOfId;
     private long _valuesAt;
+    private long _stampBefore;
+    private long _before;
 
     /// <summary>Compiles a model.</summary>
     /// <exception cref="InvalidOperationException">The model is not checked.</exception>
@@ -77,7 +88,13 @@ internal sealed class SegmentEngine
         _names = new EventNames(compiler.Functions);
         EventPaths = compiler.EventPaths;
         SegmentUses[] uses = compiler.Uses;
+        _leaves = [.. compiler.Leaves];
+        _wasTrue = new bool[_leaves.Length];
+        _isTouched = new bool[_leaves.Length];
         _ofFunction = UsersOf(_functionNodes.Length, uses, use => use.Functions);
+        _ofLeaf = UsersOf(_leaves.Length, uses, use => use.Leaves);
+        _functionsOfState = [.. compiler.Functions.Select(state => _functionNodes.Where(node => node.Function == state).Select(node => node.Index).ToArray())];
+        _leavesOfState = [.. _functionsOfState.Select(nodes => _leaves.Where(leaf => leaf.Functions.Any(nodes.Contains)).Select(leaf => leaf.Index).ToArray())];
         _ofDate = UsersOf(_dateNodes.Length, uses, use => use.Dates);
         _ofSegment = UsersOf(_segments.Length, uses, use => use.Segments.Select(key => _segmentByKey[key]));
         _datesOfSegment = [.. uses.Select(use => use.Dates.Order().ToArray())];
@@ -85,7 +102,10 @@ internal sealed class SegmentEngine
         _ofCrm = [.. Enumerable.Range(0, uses.Length).Where(i => uses[i].HasCrm)];
         _ofTrait = uses.SelectMany((use, i) => use.Traits.Select(trait => (Trait: trait, Segment: i))).GroupBy(pair => pair.Trait, StringComparer.Ordinal)
             .ToDictionary(group => Encoding.UTF8.GetBytes(group.Key), group => group.Select(pair => pair.Segment).ToArray(), BytesComparer.Instance).GetAlternateLookup<ReadOnlySpan<byte>>();
-        _timedFunctions = _functionNodes.Where(node => node.Function.HasWindow && _ofFunction[node.Function.Index].Length > 0).ToDictionary(node => node.Function.Key);
+        HashSet<int> inLeaves = [.. _leaves.SelectMany(leaf => leaf.Functions)];
+        _timedFunctions = _functionNodes.Where(node => node.Definition.WindowMs > 0 && (_ofFunction[node.Index].Length > 0 || inLeaves.Contains(node.Index))).GroupBy(node => node.Function.Key).ToDictionary(group => group.Key, group => group.ToArray());
+        _timedOfState = [.. compiler.Functions.Select(state => _timedFunctions.GetValueOrDefault(state.Key) ?? [])];
+        _leavesOfFunction = [.. _functionNodes.Select(node => _leaves.Where(leaf => leaf.Functions.Contains(node.Index)).Select(leaf => leaf.Index).ToArray())];
         _marked = new ulong[(_segments.Length + 63) / 64];
         _ofNothing = FindOfNothing(uses);
     }
@@ -153,10 +173,19 @@ internal sealed class SegmentEngine
     public int SegmentIndex(string id) => _segmentById.GetValueOrDefault(id, -1);
 
     /// <summary>What changes from here on is what <see cref="EvaluateChanged"/> looks at.</summary>
-    public void Begin(ProfileState profile)
+    /// <param name="profile">As it is.</param>
+    /// <param name="nowMs">The instant of that evaluation.</param>
+    public void Begin(ProfileState profile, long nowMs)
     {
-        _changedFunctions.Clear();
+        _changedStates.Clear();
         Array.Clear(_marked);
+        foreach (int leaf in _touchedLeaves)
+        {
+            _isTouched[leaf] = false;
+        }
+
+        _touchedLeaves.Clear();
+        (_stampBefore, _before) = (++_stamp, nowMs);
         Span<TraitEntry> traits = profile.Traits;
         if (_traitsBefore.Length < traits.Length)
         {
@@ -203,10 +232,30 @@ internal sealed class SegmentEngine
             var writer = new StateWriter(_single);
             if (function.TryMakeState(ref context, _skipped, ref writer))
             {
+                Touch(profile, function.Index);
                 Add(profile, function, _single.AsSpan(0, writer.Position));
-                Mark(_ofFunction[function.Index]);
-                _changedFunctions.Add(function.Index);
             }
+        }
+    }
+
+    /// <summary>Remembers what is true of a state before it changes. A leaf of several states is looked at before the first of them does.</summary>
+    private void Touch(ProfileState profile, int state)
+    {
+        _changedStates.Add(state);
+        var context = new EvaluationContext { Profile = profile, NowMs = _before, Stamp = _stampBefore };
+        foreach (int leaf in _leavesOfState[state])
+        {
+            if (!_isTouched[leaf])
+            {
+                _isTouched[leaf] = true;
+                _wasTrue[leaf] = _leaves[leaf].Node.Test(ref context);
+                _touchedLeaves.Add(leaf);
+            }
+        }
+
+        foreach (int function in _functionsOfState[state])
+        {
+            Mark(_ofFunction[function]);
         }
     }
 
@@ -258,12 +307,20 @@ internal sealed class SegmentEngine
         }
 
         EvaluationContext context = Context(profile, nowMs);
-        long deadline = EvaluateMarked(profile, nowMs, ref context, ref changes);
-        foreach (int function in _changedFunctions)
+        foreach (int leaf in _touchedLeaves)
         {
-            if (_timedFunctions.ContainsKey(_functionNodes[function].Function.Key))
+            if (_leaves[leaf].Node.Test(ref context) != _wasTrue[leaf])
             {
-                deadline = Math.Min(deadline, _functionNodes[function].Deadline(ref context));
+                Mark(_ofLeaf[leaf]);
+            }
+        }
+
+        long deadline = EvaluateMarked(profile, nowMs, ref context, ref changes);
+        foreach (int state in _changedStates)
+        {
+            foreach (FunctionNode function in _timedOfState[state])
+            {
+                deadline = Math.Min(deadline, function.Deadline(ref context));
             }
         }
 
@@ -280,6 +337,10 @@ internal sealed class SegmentEngine
         foreach (int function in _dueFunctions)
         {
             Mark(_ofFunction[function]);
+            foreach (int leaf in _leavesOfFunction[function])
+            {
+                Mark(_ofLeaf[leaf]);
+            }
         }
 
         foreach (int date in _dueDates)
@@ -353,9 +414,12 @@ internal sealed class SegmentEngine
         _dueDates.Clear();
         foreach (ref readonly FunctionEntry entry in profile.Functions)
         {
-            if (_timedFunctions.TryGetValue(entry.Key, out FunctionNode? function))
+            if (_timedFunctions.TryGetValue(entry.Key, out FunctionNode[]? functions))
             {
-                Due(function.Deadline(ref context), function.Function.Index, _dueFunctions, ref deadline);
+                foreach (FunctionNode function in functions)
+                {
+                    Due(function.Deadline(ref context), function.Index, _dueFunctions, ref deadline);
+                }
             }
         }
 
@@ -447,7 +511,7 @@ internal sealed class SegmentEngine
             if (_computed[i] is FunctionNode function && function.IsApproximate(ref context))
             {
                 writer.WritePropertyName(_computedNames[i]);
-                writer.WriteStringValue(function.Function.Definition.Kind == EventFunction.UniqueCount ? "saturated"u8 : "approximate"u8);
+                writer.WriteStringValue(function.Definition.Kind == EventFunction.UniqueCount ? "saturated"u8 : "approximate"u8);
             }
         }
 

@@ -5,7 +5,8 @@ namespace StreamCdp.Engine.Pipeline.Segments;
 /// Left out is what can never decide: what is out of the window when the newest is in it; of events that can only be the last step all but the latest; without a window also of those that can only be
 /// the first step all but the earliest, and everything once the sequence was seen. Of more than <see cref="MaxEvents"/> the latest half stays, with the latest chain of each beginning of the
 /// sequence: that is exact as long as events come in order, and the profile's notes say approximate.
-/// <para>Layout: time of the newest (0 without a window), flags, then for each event its order and a bit for each step that it can be.</para>
+/// <para>Layout: time of the newest (0 without a window), flags, number of events, the steps that any of them can be, then for each event its order and a bit for each step that it can be.
+/// An event that comes last, as most do, is put before the others, which are walked only now and then.</para>
 /// </remarks>
 internal sealed class SequenceEvents(int steps, long windowMs)
 {
@@ -18,6 +19,9 @@ internal sealed class SequenceEvents(int steps, long windowMs)
     /// <summary>It was seen; without a window that is for good.</summary>
     private const ulong Seen = 2;
 
+    /// <summary>What left the window is looked for when the number of events is a multiple of this.</summary>
+    private const int EventsBetweenCuts = 16;
+
     private readonly ulong _first = 1;
     private readonly ulong _last = 1UL << (steps - 1);
     private readonly Entry[] _entries = new Entry[2 * MaxEvents];
@@ -26,8 +30,7 @@ internal sealed class SequenceEvents(int steps, long windowMs)
     /// <summary>The state of one event.</summary>
     public void Write(EventOrder order, ulong mask, ref StateWriter writer)
     {
-        writer.Signed(windowMs > 0 ? order.TimeMs : 0);
-        writer.Unsigned(0);
+        WriteHead(new Head(windowMs > 0 ? order.TimeMs : 0, 0, 1, mask), ref writer);
         writer.Order(order);
         writer.Unsigned(mask);
     }
@@ -37,8 +40,18 @@ internal sealed class SequenceEvents(int steps, long windowMs)
     {
         var leftReader = new StateReader(left);
         var rightReader = new StateReader(right);
-        long newest = Math.Max(leftReader.Signed(), rightReader.Signed());
-        ulong flags = leftReader.Unsigned() | rightReader.Unsigned();
+        Head leftHead = ReadHead(ref leftReader);
+        Head rightHead = ReadHead(ref rightReader);
+        if (windowMs > 0 && rightHead is { Count: 1, Flags: 0 } && rightHead.Steps != _last && leftHead.Count < MaxEvents && leftHead.Count % EventsBetweenCuts != 0 && IsBefore(leftReader, rightReader))
+        {
+            WriteHead(new Head(rightHead.Newest, leftHead.Flags, leftHead.Count + 1, leftHead.Steps | rightHead.Steps), ref writer);
+            writer.Raw(rightReader.Rest);
+            writer.Raw(leftReader.Rest);
+            return;
+        }
+
+        long newest = Math.Max(leftHead.Newest, rightHead.Newest);
+        ulong flags = leftHead.Flags | rightHead.Flags;
         int count = (flags & Seen) != 0 ? 0 : Merge(ref leftReader, ref rightReader, newest);
         if (windowMs == 0 && IsChain(steps, count))
         {
@@ -51,8 +64,13 @@ internal sealed class SequenceEvents(int steps, long windowMs)
             count = KeepChains(count);
         }
 
-        writer.Signed(newest);
-        writer.Unsigned(flags);
+        ulong all = 0;
+        foreach (Entry entry in _entries.AsSpan(0, count))
+        {
+            all |= entry.Mask;
+        }
+
+        WriteHead(new Head(newest, flags, count, all), ref writer);
         foreach (Entry entry in _entries.AsSpan(0, count))
         {
             writer.Order(entry.Order);
@@ -67,10 +85,14 @@ internal sealed class SequenceEvents(int steps, long windowMs)
     public bool TryFind(ReadOnlySpan<byte> state, out long beganMs, out bool isApproximate)
     {
         var reader = new StateReader(state);
-        reader.Signed();
-        ulong flags = reader.Unsigned();
-        isApproximate = (flags & Approximate) != 0;
+        Head head = ReadHead(ref reader);
+        isApproximate = (head.Flags & Approximate) != 0;
         beganMs = 0;
+        if ((head.Flags & Seen) != 0 || head.Steps != (_last << 1) - 1)
+        {
+            return (head.Flags & Seen) != 0; // Or a step is missing.
+        }
+
         int step = steps;
         while (step > 0 && TryRead(ref reader, out Entry entry))
         {
@@ -81,7 +103,19 @@ internal sealed class SequenceEvents(int steps, long windowMs)
             }
         }
 
-        return step == 0 || (flags & Seen) != 0;
+        return step == 0;
+    }
+
+    private static bool IsBefore(StateReader left, StateReader right) => left.IsAtEnd || left.Order() < right.Order();
+
+    private static Head ReadHead(scoped ref StateReader reader) => new(reader.Signed(), reader.Unsigned(), (int)reader.Unsigned(), reader.Unsigned());
+
+    private static void WriteHead(Head head, ref StateWriter writer)
+    {
+        writer.Signed(head.Newest);
+        writer.Unsigned(head.Flags);
+        writer.Unsigned((ulong)head.Count);
+        writer.Unsigned(head.Steps);
     }
 
     /// <summary>Both lists as one in <see cref="_entries"/>, without what can never decide.</summary>
@@ -176,6 +210,8 @@ internal sealed class SequenceEvents(int steps, long windowMs)
         entry = new Entry(reader.Order(), reader.Unsigned());
         return true;
     }
+
+    private readonly record struct Head(long Newest, ulong Flags, int Count, ulong Steps);
 
     private readonly record struct Entry(EventOrder Order, ulong Mask);
 }
