@@ -23,6 +23,9 @@ public enum ProfileEventKind
 
     /// <summary>A late event of a merged profile, for its survivor.</summary>
     Forward,
+
+    /// <summary>A step of counting history again; which one says <see cref="ProfileEvent.EventType"/>.</summary>
+    Backfill,
 }
 
 /// <summary>An event or a command for one profile. Log: profile-events.</summary>
@@ -50,7 +53,7 @@ public ref struct ProfileEvent
     /// <summary>Offset of the event.</summary>
     public long OriginOffset { get; set; }
 
-    /// <summary>Generation of the writer; an older one is ignored.</summary>
+    /// <summary>Generation of the writer; an older one is ignored. Model: its version. Backfill: its id. Forward: id of the latest backfill before which the event was not counted.</summary>
     public long Generation { get; set; }
 
     /// <summary>Type of the event: 1 track, 2 identify, 3 page, 4 screen, 5 group, 6 alias; 0 for commands.</summary>
@@ -104,7 +107,7 @@ public ref struct ProfileEvent
     {
         var reader = new AvroReader(avroBody);
         record = default;
-        record.Kind = (ProfileEventKind)reader.ReadEnum(7);
+        record.Kind = (ProfileEventKind)reader.ReadEnum(8);
         record.ProfileId = reader.ReadFixedId();
         record.OriginPartition = reader.ReadInt();
         record.OriginOffset = reader.ReadLong();

@@ -6,6 +6,7 @@ using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Pipeline;
 using StreamCdp.Engine.Pipeline.Identity;
 using StreamCdp.Engine.Pipeline.Profiles;
+using StreamCdp.Engine.Pipeline.Segments;
 using StreamCdp.Engine.Runtime;
 using StreamCdp.Schemas;
 using StreamCdp.Simulation.Tests.Generators;
@@ -23,11 +24,12 @@ internal sealed class SimulatedEngine : IDisposable
     private readonly Dictionary<ulong, CdpModel> _models = [];
     private readonly SettableTime _time = new();
     private CdpModel _model;
-    private readonly ILogWriter _events;
+    private ILogWriter _events = null!;
     private EngineLogs _opened = null!;
     private RouterRunner _router = null!;
     private ResolverRunner _resolver = null!;
     private ProfilerRunner[] _shards = [];
+    private BackfillRunner _backfill = null!;
     private byte[] _buffer = new byte[1024];
     private long _generation;
 
@@ -44,7 +46,6 @@ internal sealed class SimulatedEngine : IDisposable
             CachedProfiles = 2, // Profiles go out of the cache and come back all the time.
         };
         Open();
-        _events = _opened.Events.OpenWriter();
     }
 
     /// <summary>Crashes so far.</summary>
@@ -108,9 +109,30 @@ internal sealed class SimulatedEngine : IDisposable
             runner.Dispose();
         }
 
+        _backfill.Dispose();
         _model = _models[model.Version] = model;
         Open();
         Quiet();
+    }
+
+    /// <summary>Lets history be counted for another model, which is served when that is done.</summary>
+    public void StartBackfill(CdpModel model)
+    {
+        _models[model.Version] = model;
+        _backfill.Start(model, [.. SegmentCompiler.States(model).Keys], 1);
+    }
+
+    /// <summary>All shards serve this model.</summary>
+    public bool IsServed(CdpModel model) => _shards.All(shard => shard.Profiler.Model.Version == model.Version);
+
+    /// <summary>History is being counted.</summary>
+    public bool IsBackfilling => _backfill.Target is not null;
+
+    /// <summary>A part of a backfill; it may be cut by a crash.</summary>
+    public void MoveBackfill(Choice choice)
+    {
+        (_backfill.Batch, _backfill.ProfilesOfSlice) = (1 + choice.Below(5), 1 + choice.Below(4));
+        _backfill.Step(0);
     }
 
     /// <summary>What a reader that waits asks for: everything up to and with now.</summary>
@@ -194,6 +216,7 @@ internal sealed class SimulatedEngine : IDisposable
                 worked |= runner.Step(0);
             }
 
+            worked |= _backfill.Step(0);
             idle = worked ? 0 : idle + 1;
         }
     }
@@ -206,6 +229,8 @@ internal sealed class SimulatedEngine : IDisposable
         {
             runner.Dispose();
         }
+
+        _backfill.Dispose();
 
         _logs.Crash(new Random(choice.Below(int.MaxValue)));
         if (choice.Below(4) == 0)
@@ -352,6 +377,8 @@ internal sealed class SimulatedEngine : IDisposable
         {
             runner.Dispose();
         }
+
+        _backfill.Dispose();
     }
 
     private static void StepShard(ProfilerRunner shard, Choice choice)
@@ -365,8 +392,10 @@ internal sealed class SimulatedEngine : IDisposable
     private void Open()
     {
         _opened = new EngineLogs(_logs, _options);
+        _events = _opened.Events.OpenWriter(); // Of the collector: a crash took the one before.
         List<string> warnings = [];
         _shards = [.. Enumerable.Range(0, _options.Shards).Select(shard => new ProfilerRunner(shard, _opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, _time, warnings.Add))];
+        _backfill = new BackfillRunner(_opened, _shards, version => _models[version], _home, SchemaIds.BuiltIn);
         _resolver = new ResolverRunner(_opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, 0, warnings.Add);
         _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add);
         Assert.Empty(warnings);

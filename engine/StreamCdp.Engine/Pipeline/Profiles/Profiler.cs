@@ -25,12 +25,6 @@ internal sealed class Profiler : IDisposable
     private const int MaxDirty = 200_000;
     private const int MaxFreePending = 1_024;
     private static readonly ArrayPool<byte> s_waiting = ArrayPool<byte>.Create(maxArrayLength: 1 << 20, maxArraysPerBucket: 4_096); // The shared pool keeps too few for all that waits behind merges.
-    private const int TraitsSlot = 0;
-    private const int ContextTraitsSlot = 1;
-    private const int ContextSlot = 2;
-    private const int EventSlot = 3;
-    private const int NameSlot = 4;
-    private const int FixedSlots = 5;
 
     private readonly int _shard;
     private readonly int _shards;
@@ -55,11 +49,11 @@ internal sealed class Profiler : IDisposable
     private SegmentEngine _segments = null!;
     private TraitRules _traits = null!;
     private CrmRules _crm = null!;
-    private JsonPathScanner _scanner = null!;
-    private JsonPathScanner _contextScanner = null!;
-    private int[] _contextSlotOf = [];
-    private JsonSlice[] _slots = [];
-    private JsonSlice[] _contextSlots = [];
+    private EventScan _scan = null!;
+    private BackfillPlan? _prepared;
+    private BackfillPlan? _finished;
+    private Dictionary<string, long> _epochs = new(StringComparer.Ordinal);
+    private long _epoch;
     private byte[][] _segmentIds = [];
     private byte[][] _segmentVersions = [];
     private SegmentChanges _changes;
@@ -67,11 +61,9 @@ internal sealed class Profiler : IDisposable
     private byte[] _write = new byte[4096];
     private byte[] _record = new byte[4096];
     private byte[] _key = new byte[64];
-    private byte[] _name = new byte[256];
     private long _offset;
     private long _timestampMs;
     private int _sent;
-    private int _first;
     private long _redirectOffset;
     private long _dueAt = long.MinValue;
     private long _flushedAt;
@@ -114,6 +106,15 @@ internal sealed class Profiler : IDisposable
 
     /// <summary>Event functions that started later than the shard, by normal text, with the instant from which on they count, Unix ms.</summary>
     public IReadOnlyDictionary<string, long> FunctionsSince { get; private set; } = new Dictionary<string, long>(StringComparer.Ordinal);
+
+    /// <summary>The backfill that the shard counts for; null: none.</summary>
+    public BackfillPlan? Prepared => _prepared;
+
+    /// <summary>Id of the latest backfill that began to count; 0: none.</summary>
+    public long Epoch => _epoch;
+
+    /// <summary>The backfill that was done last; null: none.</summary>
+    public BackfillPlan? Finished => _finished;
 
     /// <summary>Of the membership changes that the last run appended after its checkpoint, the highest version by profile. Up to it they are not appended again.</summary>
     public Dictionary<UInt128, long> Emitted { get; } = [];
@@ -158,7 +159,7 @@ internal sealed class Profiler : IDisposable
                     return; // An older run of the router still wrote; the new one has passed this event on.
                 }
 
-                Take(e, record.Value);
+                Take(e, record.Value, _epoch);
                 break;
             case ProfileEventKind.Tick:
                 Now = Math.Max(Now, e.Now);
@@ -174,7 +175,7 @@ internal sealed class Profiler : IDisposable
                 _fences[e.OriginPartition] = Math.Max(e.Generation, _fences.GetValueOrDefault(e.OriginPartition, long.MinValue));
                 break;
             case ProfileEventKind.Merge:
-                Take(e, record.Value);
+                Take(e, record.Value, _epoch);
                 break;
             case ProfileEventKind.Transfer:
                 if (IsNew(e))
@@ -187,12 +188,15 @@ internal sealed class Profiler : IDisposable
                 if (IsNew(e) && WireFormat.TryRead(e.Payload, out _, out ReadOnlySpan<byte> inner) && ProfileEvent.TryRead(inner, out ProfileEvent forwarded))
                 {
                     forwarded.ProfileId = e.ProfileId;
-                    Take(forwarded, e.Payload);
+                    Take(forwarded, e.Payload, e.Generation);
                 }
 
                 break;
             case ProfileEventKind.Model:
                 ChangeModel(_models((ulong)e.Generation)); // A marker has no generation of its own: the field holds the model's version.
+                break;
+            case ProfileEventKind.Backfill:
+                TakeBackfill(e, record.Value);
                 break;
         }
     }
@@ -279,9 +283,13 @@ internal sealed class Profiler : IDisposable
             Fences = new Dictionary<int, long>(_fences),
             Received = new Dictionary<int, long>(_received),
             FunctionsSince = new Dictionary<string, long>(FunctionsSince),
+            Epochs = new Dictionary<string, long>(_epochs),
+            Epoch = _epoch,
+            Prepared = _prepared,
+            Finished = _finished,
             Pending = [.. _pending.Select(pending => new PendingSnapshot(
                 CanonicalId.Text(pending.Key),
-                [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value.Bytes.ToArray(), queued.Now, queued.TimestampMs, queued.DueAt))],
+                [.. pending.Value.Queue.Select(queued => new QueuedSnapshot(queued.Value.Bytes.ToArray(), queued.Now, queued.TimestampMs, queued.DueAt, queued.Epoch))],
                 [.. pending.Value.Transfers.Select(transfer => new TransferSnapshot(transfer.Link, CanonicalId.Text(transfer.Loser), transfer.Record.Bytes.ToArray()))]))],
         };
     }
@@ -304,12 +312,18 @@ internal sealed class Profiler : IDisposable
             }
 
             FunctionsSince = new Dictionary<string, long>(snapshot.FunctionsSince);
+            (_epoch, _prepared, _finished) = (snapshot.Epoch, snapshot.Prepared, snapshot.Finished);
+            if (_prepared is not null || snapshot.Epochs.Count > 0)
+            {
+                _epochs = new Dictionary<string, long>(snapshot.Epochs, StringComparer.Ordinal);
+                Compile();
+            }
 
             foreach (PendingSnapshot saved in snapshot.Pending)
             {
                 UInt128 id = CanonicalId.Parse(saved.Profile);
                 var pending = new Pending();
-                pending.Queue.AddRange(saved.Queue.Select(queued => new Queued(Rented.Copy(queued.Value), queued.Now, queued.DueAt, queued.TimestampMs)));
+                pending.Queue.AddRange(saved.Queue.Select(queued => new Queued(Rented.Copy(queued.Value), queued.Now, queued.DueAt, queued.TimestampMs, queued.Epoch)));
                 foreach (TransferSnapshot transfer in saved.Transfers)
                 {
                     pending.Transfers.Add(new Transfer(transfer.Link, CanonicalId.Parse(transfer.Loser), Rented.Copy(transfer.Record)));
@@ -358,20 +372,23 @@ internal sealed class Profiler : IDisposable
     }
 
     /// <summary>An event or a merge command for a profile: applied now, or queued behind a merge that is not complete.</summary>
-    private void Take(in ProfileEvent e, ReadOnlySpan<byte> value)
+    /// <param name="e">The record.</param>
+    /// <param name="value">Its bytes.</param>
+    /// <param name="epoch">The latest backfill that had begun to count when it came.</param>
+    private void Take(in ProfileEvent e, ReadOnlySpan<byte> value, long epoch)
     {
         long now = e.Now != 0 ? e.Now : Math.Max(Now, e.EventTime); // A merge command has the time of its event: what time did to the loser before comes first.
         Now = Math.Max(Now, now);
         if (_pending.Count > 0 && _pending.TryGetValue(e.ProfileId, out Pending? pending) && pending.Queue.Count > 0)
         {
-            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs));
+            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs, epoch));
             return;
         }
 
         bool exists = TryLoad(e.ProfileId, keep: true, out UInt128? redirect);
         if (redirect is UInt128 target)
         {
-            Forward(e, value, target);
+            Forward(e, value, target, epoch);
             return;
         }
 
@@ -382,6 +399,11 @@ internal sealed class Profiler : IDisposable
 
         if (!exists)
         {
+            if (e.Kind == ProfileEventKind.Backfill)
+            {
+                return; // History alone makes no profile.
+            }
+
             _profile.Reset(e.ProfileId);
         }
 
@@ -393,11 +415,11 @@ internal sealed class Profiler : IDisposable
                 pending = AddPending(e.ProfileId);
             }
 
-            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs));
+            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs, epoch));
             return;
         }
 
-        if (ApplyReady(e, now, _dueAt))
+        if (ApplyReady(e, now, _dueAt, epoch))
         {
             Store();
             if (CrashPoint.IsArmed && _changes.Count > 0)
@@ -486,7 +508,7 @@ internal sealed class Profiler : IDisposable
                 continue;
             }
 
-            if (!ApplyReady(e, queued.Now, queued.DueAt))
+            if (!ApplyReady(e, queued.Now, queued.DueAt, queued.Epoch))
             {
                 // It became a redirect: what waits behind belongs to the survivor now.
                 changed = false;
@@ -497,7 +519,7 @@ internal sealed class Profiler : IDisposable
                     WireFormat.TryRead(pending.Queue[done].Value.Bytes, out _, out body);
                     ProfileEvent.TryRead(body, out ProfileEvent late);
                     late.ProfileId = id;
-                    Forward(late, pending.Queue[done].Value.Bytes, target);
+                    Forward(late, pending.Queue[done].Value.Bytes, target, pending.Queue[done].Epoch);
                 }
 
                 break;
@@ -585,8 +607,9 @@ internal sealed class Profiler : IDisposable
     /// <param name="e">The record.</param>
     /// <param name="now">The shard's now at the record.</param>
     /// <param name="dueAt">What the tick before the record in the log asked for: it comes first, whether its timer has fired by now or not.</param>
+    /// <param name="epoch">The latest backfill that had begun to count when it came.</param>
     /// <returns>False where the profile is gone: merged into another.</returns>
-    private bool ApplyReady(in ProfileEvent e, long now, long dueAt)
+    private bool ApplyReady(in ProfileEvent e, long now, long dueAt, long epoch)
     {
         Advance(Math.Min(dueAt, now), inclusive: true);
         if (e is { Merged: > 0, Now: 0 })
@@ -602,10 +625,15 @@ internal sealed class Profiler : IDisposable
             return false;
         }
 
+        if (e.Kind == ProfileEventKind.Backfill)
+        {
+            return ApplyStates(e, now);
+        }
+
         bool isDue = _profile.ArmedDeadline <= now; // What falls on the same instant is evaluated with the event (RULES.md §7).
         _segments.Begin(_profile, now);
         bool merged = e.Merged > 0 && MergeIn(e);
-        ApplyEvent(e, now);
+        ApplyEvent(e, now, epoch);
         _changes.Clear();
         long deadline = long.MinValue;
         if (merged || isDue)
@@ -643,7 +671,7 @@ internal sealed class Profiler : IDisposable
         return true;
     }
 
-    private void ApplyEvent(in ProfileEvent e, long now)
+    private void ApplyEvent(in ProfileEvent e, long now, long epoch)
     {
         var order = new EventOrder(e.EventTime, e.OriginOffset, e.OriginPartition);
         foreach (Identifier identifier in e.Identifiers)
@@ -651,46 +679,22 @@ internal sealed class Profiler : IDisposable
             Name(identifier.Type, identifier.Value, e.Source, order);
         }
 
-        _scanner.ScanAccepted(e.Payload, _slots); // The router passes on only what a scanner has accepted.
-        ReadOnlySpan<byte> context = e.Payload;
-        bool isOfBatch = false;
-        if (!e.Context.IsEmpty && _slots[_first + ContextSlot].Kind == JsonTokenType.None && _contextScanner.Scan(e.Context, _contextSlots))
-        {
-            // The batch's context stands in for the event's own.
-            context = e.Context;
-            isOfBatch = true;
-            for (int i = 0; i < _contextSlotOf.Length; i++)
-            {
-                _slots[_contextSlotOf[i]] = _contextSlots[i];
-            }
-        }
-
-        var type = (EventType)e.EventType;
-        JsonSlice nameSlice = type == EventType.Track ? _slots[_first + EventSlot] : type is EventType.Page or EventType.Screen ? _slots[_first + NameSlot] : default;
-        var view = new EventView
-        {
-            Payload = e.Payload,
-            ContextPayload = context,
-            Slots = _slots,
-            Type = type,
-            Name = Text(e.Payload, nameSlice),
-            Order = order,
-        };
-        JsonSlice traits = _slots[_first + TraitsSlot];
-        JsonSlice contextTraits = _slots[_first + ContextTraitsSlot];
+        EventView view = _scan.Read(e);
+        JsonSlice traits = _scan.Traits;
+        JsonSlice contextTraits = _scan.ContextTraits;
         _traits.Apply(
             _profile,
             view,
             traits.Kind == JsonTokenType.StartObject ? traits.In(e.Payload) : default,
-            contextTraits.Kind == JsonTokenType.StartObject ? contextTraits.In(context) : default,
+            contextTraits.Kind == JsonTokenType.StartObject ? contextTraits.In(view.ContextPayload) : default,
             e.Source);
-        if (_crm.IsCrm(e.Source) && (isOfBatch || _slots[_first + ContextSlot].Kind == JsonTokenType.StartObject))
+        if (_crm.IsCrm(e.Source) && (_scan.IsOfBatch || _scan.Context.Kind == JsonTokenType.StartObject))
         {
             _segments.CrmChanged();
-            _crm.Apply(_profile, isOfBatch ? e.Context : _slots[_first + ContextSlot].In(e.Payload), e.Source, order);
+            _crm.Apply(_profile, _scan.IsOfBatch ? e.Context : _scan.Context.In(e.Payload), e.Source, order);
         }
 
-        _segments.Apply(_profile, view);
+        _segments.Apply(_profile, view, epoch);
         if (_profile.EventCount == 0)
         {
             _profile.FirstSeen = _profile.LastSeen = e.EventTime;
@@ -706,27 +710,6 @@ internal sealed class Profiler : IDisposable
         {
             _profile.LastLink = e.LinkOffset;
         }
-    }
-
-    private ReadOnlySpan<byte> Text(ReadOnlySpan<byte> json, JsonSlice slice)
-    {
-        if (slice.Kind != JsonTokenType.String)
-        {
-            return default;
-        }
-
-        ReadOnlySpan<byte> text = slice.In(json);
-        if (!slice.IsEscaped)
-        {
-            return text;
-        }
-
-        if (_name.Length < text.Length)
-        {
-            _name = new byte[text.Length * 2];
-        }
-
-        return _name.AsSpan(0, JsonText.Unescape(text, _name));
     }
 
     private void Name(ReadOnlySpan<byte> type, ReadOnlySpan<byte> value, ReadOnlySpan<byte> source, EventOrder order)
@@ -912,7 +895,7 @@ internal sealed class Profiler : IDisposable
         CrashPoint.Hit(CrashPoint.ProfileMergedAway);
     }
 
-    private void Forward(in ProfileEvent e, ReadOnlySpan<byte> value, UInt128 target)
+    private void Forward(in ProfileEvent e, ReadOnlySpan<byte> value, UInt128 target, long epoch)
     {
         if (_offset <= _redirectOffset)
         {
@@ -924,7 +907,7 @@ internal sealed class Profiler : IDisposable
             return; // Redo of the command that made the redirect.
         }
 
-        var forward = new ProfileEvent { Kind = ProfileEventKind.Forward, ProfileId = target, Payload = value };
+        var forward = new ProfileEvent { Kind = ProfileEventKind.Forward, ProfileId = target, Generation = epoch, Payload = value };
         Send(target, forward);
     }
 
@@ -1104,6 +1087,7 @@ internal sealed class Profiler : IDisposable
             SourceTs = _timestampMs,
             SourceOffset = _offset,
             Version = _profile.Version,
+            Backfill = reason == MembershipReason.Backfill,
         };
         int end = membership.WriteTo(ref _write, WireFormat.WriteHeader(ref _write, 0, _schemas[RecordType.SegmentMembership]));
         int keyLength = 33 + segment.Length;
@@ -1200,19 +1184,7 @@ internal sealed class Profiler : IDisposable
     private void UseModel(CdpModel model)
     {
         _model = model;
-        _segments = new SegmentEngine(model);
-        List<IReadOnlyList<string>> paths = [.. _segments.EventPaths]; // First, because their slots begin at 0.
-        _first = paths.Count;
-        _traits = new TraitRules(model, _first + FixedSlots);
-        _crm = new CrmRules(model, CrmSkipped);
-        paths.AddRange([["traits"], ["context", "traits"], ["context"], ["event"], ["name"]]);
-        paths.AddRange(_traits.Paths);
-        _scanner = new JsonPathScanner(paths);
-        _slots = new JsonSlice[paths.Count];
-        int[] contextSlots = [.. Enumerable.Range(0, paths.Count).Where(i => paths[i].Count > 1 && paths[i][0] == "context")];
-        _contextSlotOf = contextSlots;
-        _contextScanner = new JsonPathScanner([.. contextSlots.Select(i => (IReadOnlyList<string>)[.. paths[i].Skip(1)])]);
-        _contextSlots = new JsonSlice[contextSlots.Length];
+        Compile();
         _segmentIds = [.. model.Segments.Select(segment => Encoding.UTF8.GetBytes(segment.Id))];
         _segmentVersions = [.. model.Segments.Select(segment => Encoding.UTF8.GetBytes(segment.Version.ToString("x16")))];
         ChangeCounts = new (long, long)[model.Segments.Count];
@@ -1225,22 +1197,108 @@ internal sealed class Profiler : IDisposable
         Members = members;
     }
 
-    /// <summary>From here on another model counts: every profile is evaluated with it, new functions start from now.</summary>
-    private void ChangeModel(CdpModel model)
+    private void Compile()
     {
-        if (model.Version == _model.Version)
+        PreparedStates? prepared = null;
+        if (_prepared is not null)
+        {
+            Dictionary<string, FunctionExpression> states = SegmentCompiler.States(_models(_prepared.ModelVersion));
+            prepared = new PreparedStates(_prepared.Id, [.. _prepared.States.Select(shared => KeyValuePair.Create(shared, states[shared]))]);
+        }
+
+        _segments = new SegmentEngine(_model, _epochs, prepared);
+        _traits = new TraitRules(_model, EventScan.FirstTraitSlot(_segments.EventPaths.Count));
+        _crm = new CrmRules(_model, CrmSkipped);
+        _scan = new EventScan(_segments.EventPaths, _traits.Paths);
+    }
+
+    /// <summary>A step of counting history again (adr/0013): prepare and count go to all shards before the history is read, the states of each profile follow, then finish.</summary>
+    private void TakeBackfill(in ProfileEvent e, ReadOnlySpan<byte> value)
+    {
+        switch ((BackfillStep)e.EventType)
+        {
+            case BackfillStep.Prepare:
+                _prepared = BackfillPlan.Parse(e.Payload);
+                Compile();
+                break;
+            case BackfillStep.Count when _prepared?.Id == e.Generation:
+                _epoch = e.Generation;
+                break;
+            case BackfillStep.States:
+                Take(e, value, _epoch);
+                break;
+            case BackfillStep.Finish when _prepared?.Id == e.Generation:
+                BackfillPlan done = _finished = _prepared;
+                _prepared = null;
+                _epochs = new Dictionary<string, long>(_epochs, StringComparer.Ordinal);
+                foreach (string shared in done.States)
+                {
+                    _epochs[shared] = done.Id;
+                }
+
+                ChangeModel(_models(done.ModelVersion), BackfillPlan.Parse(e.Payload));
+                break;
+        }
+    }
+
+    /// <summary>Adds what history has for the loaded profile.</summary>
+    /// <returns>Always true: the profile stays.</returns>
+    private bool ApplyStates(in ProfileEvent e, long now)
+    {
+        BackfillPlan? plan = _prepared?.Id == e.Generation ? _prepared : _finished?.Id == e.Generation ? _finished : null;
+        var reader = new StateReader(e.Payload);
+        while (plan is not null && !reader.IsAtEnd)
+        {
+            string shared = plan.States[(int)reader.Unsigned()];
+            ReadOnlySpan<byte> state = reader.Bytes();
+            if (_segments.StateKey(shared, plan.Id) is { } key)
+            {
+                _segments.Add(_profile, key, state);
+            }
+        }
+
+        if (plan is not null && plan == _finished)
+        {
+            // It had to follow a merge to another shard, and the new rules are served already.
+            _changes.Clear();
+            _segments.Evaluate(_profile, now, ref _changes);
+            _profile.AdvancedTo = Math.Max(_profile.AdvancedTo, now);
+            Emit(now, MembershipReason.Backfill, default, 0);
+            Arm();
+        }
+
+        return true;
+    }
+
+    /// <summary>From here on another model counts: every profile is evaluated with it, new functions start from now.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="backfill">A backfill that brought what it needs of history; null: none.</param>
+    private void ChangeModel(CdpModel model, BackfillPlan? backfill = null)
+    {
+        if (model.Version == _model.Version && backfill is null)
         {
             return;
         }
 
+        MembershipReason reason = backfill is null ? MembershipReason.Edit : MembershipReason.Backfill;
+        _prepared = null; // Counted for a model that is not wanted any more.
         PassTimeForAll();
         CdpModel old = _model;
         HashSet<string> known = [.. ModelFunctions.Of(old)];
+        HashSet<string> counted = [.. backfill?.States ?? []];
+        HashSet<string> exact = [.. SegmentCompiler.FunctionsOf(model).Where(function => counted.Contains(CompiledFunction.Shared(function).ToString())).Select(function => function.ToString())];
         UseModel(model);
         var since = new Dictionary<string, long>(); // One that went away and comes back starts again: its state went, too.
         foreach (string function in ModelFunctions.Of(model))
         {
-            if (!known.Contains(function) && ProfileCount > 0)
+            if (exact.Contains(function))
+            {
+                if (backfill!.SinceMs > 0)
+                {
+                    since[function] = backfill.SinceMs;
+                }
+            }
+            else if (!known.Contains(function) && ProfileCount > 0)
             {
                 since[function] = Now;
             }
@@ -1277,14 +1335,14 @@ internal sealed class Profiler : IDisposable
                 if (gone.TryGetValue(_changes[i].Key, out SegmentDefinition? segment))
                 {
                     _profile.Version++;
-                    EmitMembership(Encoding.UTF8.GetBytes(segment.Id), Encoding.UTF8.GetBytes(segment.Version.ToString("x16")), entered: false, Now, MembershipReason.Edit, default);
+                    EmitMembership(Encoding.UTF8.GetBytes(segment.Id), Encoding.UTF8.GetBytes(segment.Version.ToString("x16")), entered: false, Now, reason, default);
                 }
             }
 
             _changes.Clear();
             _segments.Evaluate(_profile, Now, ref _changes);
             _profile.AdvancedTo = Math.Max(_profile.AdvancedTo, Now);
-            Emit(Now, MembershipReason.Edit, default, 0);
+            Emit(Now, reason, default, 0);
             _profile.ArmedDeadline = long.MaxValue;
             Arm();
             Store();
@@ -1321,7 +1379,7 @@ internal sealed class Profiler : IDisposable
         public void Return() => s_waiting.Return(Array);
     }
 
-    private readonly record struct Queued(Rented Value, long Now, long DueAt, long TimestampMs);
+    private readonly record struct Queued(Rented Value, long Now, long DueAt, long TimestampMs, long Epoch);
 
     private readonly record struct Transfer(long Link, UInt128 Loser, Rented Record);
 

@@ -21,6 +21,18 @@ internal sealed record ProfilerSnapshot
     /// <summary>Functions that started later than the shard.</summary>
     public Dictionary<string, long> FunctionsSince { get; init; } = [];
 
+    /// <summary>Of states that come from a backfill its id.</summary>
+    public Dictionary<string, long> Epochs { get; init; } = [];
+
+    /// <summary>Id of the latest backfill that began to count.</summary>
+    public long Epoch { get; init; }
+
+    /// <summary>The backfill that the shard counts for.</summary>
+    public BackfillPlan? Prepared { get; init; }
+
+    /// <summary>The backfill that was done last.</summary>
+    public BackfillPlan? Finished { get; init; }
+
     /// <summary>Records that wait for a merge.</summary>
     public List<PendingSnapshot> Pending { get; init; } = [];
 }
@@ -29,7 +41,7 @@ internal sealed record ProfilerSnapshot
 internal sealed record PendingSnapshot(string Profile, List<QueuedSnapshot> Queue, List<TransferSnapshot> Transfers);
 
 /// <summary>A record that waits.</summary>
-internal sealed record QueuedSnapshot(byte[] Value, long Now, long TimestampMs, long DueAt = long.MinValue);
+internal sealed record QueuedSnapshot(byte[] Value, long Now, long TimestampMs, long DueAt = long.MinValue, long Epoch = 0);
 
 /// <summary>The record of a merged profile that came before its event.</summary>
 internal sealed record TransferSnapshot(long Link, string Loser, byte[] Record);

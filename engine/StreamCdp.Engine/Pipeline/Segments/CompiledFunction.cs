@@ -114,11 +114,13 @@ internal sealed class CompiledFunction
     /// <param name="valueSlot">Slot of the value's path, −1: it has none.</param>
     /// <param name="where">Over the event alone, or null.</param>
     /// <param name="index">Place among the functions of the model.</param>
+    /// <param name="epoch">Id of the backfill that its state comes from; 0: none.</param>
     /// <param name="selector">What an event must have for <paramref name="where"/> to be true; null: nothing that can be looked up.</param>
-    public CompiledFunction(uint key, FunctionExpression definition, int valueSlot, Node? where, int index = 0, ValueSelector? selector = null)
+    public CompiledFunction(uint key, FunctionExpression definition, int valueSlot, Node? where, int index = 0, long epoch = 0, ValueSelector? selector = null)
     {
         Key = key;
         Index = index;
+        Epoch = epoch;
         Selector = selector;
         Definition = definition;
         _kind = definition.Kind;
@@ -149,6 +151,9 @@ internal sealed class CompiledFunction
 
     /// <summary>Place among the functions of the model.</summary>
     public int Index { get; }
+
+    /// <summary>Id of the backfill that its state comes from: only events that came after the backfill began to count count by themselves. 0: none.</summary>
+    public long Epoch { get; }
 
     /// <summary>What an event must have to count; null: nothing that can be looked up.</summary>
     public ValueSelector? Selector { get; }

@@ -1,8 +1,14 @@
+using System.Globalization;
 using System.Text;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Pipeline.Profiles;
 
 namespace StreamCdp.Engine.Pipeline.Segments;
+
+/// <summary>States that are counted for a backfill beside those of the model.</summary>
+/// <param name="Id">Of the backfill.</param>
+/// <param name="States">By <see cref="CompiledFunction.Shared"/>.</param>
+internal sealed record PreparedStates(long Id, IReadOnlyList<KeyValuePair<string, FunctionExpression>> States);
 
 /// <summary>What can change a segment.</summary>
 internal sealed class SegmentUses
@@ -74,29 +80,28 @@ internal sealed class SegmentCompiler
     private readonly List<IDateNode> _dateNodes = [];
     private readonly Dictionary<string, int> _dateNodeOf = new(StringComparer.Ordinal);
     private readonly HashSet<string> _openComputed = new(StringComparer.Ordinal);
+    private readonly IReadOnlyDictionary<string, long> _epochs;
     private SegmentUses? _uses;
 
+    /// <param name="model">Checked.</param>
+    /// <param name="epochs">Of states that come from a backfill its id, by <see cref="CompiledFunction.Shared"/>; null: none.</param>
+    /// <param name="prepared">States that are counted for a backfill; null: none.</param>
     /// <exception cref="InvalidOperationException">The model is not checked: it names what it does not define, or uses a path where it cannot be.</exception>
-    public SegmentCompiler(CdpModel model)
+    public SegmentCompiler(CdpModel model, IReadOnlyDictionary<string, long>? epochs = null, PreparedStates? prepared = null)
     {
         _model = model;
+        _epochs = epochs ?? new Dictionary<string, long>();
         _segmentKeys = StableKeys.For(model.Segments.Select(segment => segment.Id));
-        var functions = new List<FunctionExpression>();
-        foreach (Expression expression in model.Segments.Select(segment => segment.When).Concat(model.Computed.Select(computed => computed.Value)))
+        foreach ((string shared, FunctionExpression function) in States(model))
         {
-            FindFunctions(expression, functions);
+            _windows[shared] = function.WindowMs;
         }
 
-        foreach (FunctionExpression function in functions)
-        {
-            string shared = CompiledFunction.Shared(function).ToString();
-            _windows[shared] = Math.Max(function.WindowMs, _windows.GetValueOrDefault(shared));
-        }
-
-        _functionKeys = StableKeys.For(_windows.Keys);
+        _functionKeys = StableKeys.For(_windows.Keys.Select(shared => KeyText(shared, _epochs.GetValueOrDefault(shared))).Concat(prepared?.States.Select(state => KeyText(state.Key, prepared.Id)) ?? []));
         Uses = [.. model.Segments.Select(_ => new SegmentUses())];
         Segments = [.. model.Segments.Select(CompileSegment)];
         Computed = [.. model.Computed.Select(computed => Compile(computed.Value))];
+        Prepared = [.. prepared?.States.Select(state => CompileState(state.Key, state.Value, prepared.Id)) ?? []];
     }
 
     /// <summary>Conditions, in the model's order.</summary>
@@ -107,6 +112,9 @@ internal sealed class SegmentCompiler
 
     /// <summary>Values, in the model's order.</summary>
     public Node[] Computed { get; }
+
+    /// <summary>Those that are counted for a backfill, in its order.</summary>
+    public IReadOnlyList<CompiledFunction> Prepared { get; }
 
     /// <summary>All states.</summary>
     public IReadOnlyList<CompiledFunction> Functions => _functions;
@@ -125,6 +133,36 @@ internal sealed class SegmentCompiler
 
     /// <summary>Key by segment id.</summary>
     public IReadOnlyDictionary<string, uint> SegmentKeys => _segmentKeys;
+
+    /// <summary>The states that a model needs: by <see cref="CompiledFunction.Shared"/> the function with the longest window of those that share it.</summary>
+    public static Dictionary<string, FunctionExpression> States(CdpModel model)
+    {
+        var states = new Dictionary<string, FunctionExpression>(StringComparer.Ordinal);
+        foreach (FunctionExpression function in FunctionsOf(model))
+        {
+            string shared = CompiledFunction.Shared(function).ToString();
+            if (!states.TryGetValue(shared, out FunctionExpression? other) || other.WindowMs < function.WindowMs)
+            {
+                states[shared] = function;
+            }
+        }
+
+        return states;
+    }
+
+    /// <summary>The event functions of a model, some of them twice.</summary>
+    public static List<FunctionExpression> FunctionsOf(CdpModel model)
+    {
+        var functions = new List<FunctionExpression>();
+        foreach (Expression expression in model.Segments.Select(segment => segment.When).Concat(model.Computed.Select(computed => computed.Value)))
+        {
+            FindFunctions(expression, functions);
+        }
+
+        return functions;
+    }
+
+    private static string KeyText(string shared, long epoch) => epoch == 0 ? shared : string.Create(CultureInfo.InvariantCulture, $"{shared} #{epoch}");
 
     private static void FindFunctions(Expression expression, List<FunctionExpression> found)
     {
@@ -287,21 +325,27 @@ internal sealed class SegmentCompiler
         if (!_functionNodes.TryGetValue(text, out FunctionNode? node))
         {
             string shared = CompiledFunction.Shared(function).ToString();
-            uint key = _functionKeys[shared];
-            if (!_compiled.TryGetValue(key, out CompiledFunction? compiled))
-            {
-                Node? where = function.Where is null ? null : CompileWhere(function.Where);
-                compiled = new CompiledFunction(key, function with { WindowMs = _windows[shared] }, function.ValuePath is null ? -1 : Slot(function.ValuePath), where, _functions.Count, function.Where is null ? null : Selector(function.Where));
-                _compiled.Add(key, compiled);
-                _functions.Add(compiled);
-            }
-
+            CompiledFunction compiled = CompileState(shared, function with { WindowMs = _windows[shared] }, _epochs.GetValueOrDefault(shared));
             _functionNodes.Add(text, node = new FunctionNode(_nodes.Count, compiled, function));
             _nodes.Add(node);
         }
 
         _uses?.Functions.Add(node.Index);
         return node;
+    }
+
+    private CompiledFunction CompileState(string shared, FunctionExpression function, long epoch)
+    {
+        uint key = _functionKeys[KeyText(shared, epoch)];
+        if (!_compiled.TryGetValue(key, out CompiledFunction? compiled))
+        {
+            Node? where = function.Where is null ? null : CompileWhere(function.Where);
+            compiled = new CompiledFunction(key, function, function.ValuePath is null ? -1 : Slot(function.ValuePath), where, _functions.Count, epoch, function.Where is null ? null : Selector(function.Where));
+            _compiled.Add(key, compiled);
+            _functions.Add(compiled);
+        }
+
+        return compiled;
     }
 
     /// <summary>The first part of a condition that asks for a text by a path; null: none of which all the rest depends.</summary>

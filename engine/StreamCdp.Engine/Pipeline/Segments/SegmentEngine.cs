@@ -66,10 +66,13 @@ internal sealed class SegmentEngine
     private long _before;
 
     /// <summary>Compiles a model.</summary>
+    /// <param name="model">Checked.</param>
+    /// <param name="epochs">Of states that come from a backfill its id, by <see cref="CompiledFunction.Shared"/>; null: none.</param>
+    /// <param name="prepared">States that are counted for a backfill; null: none.</param>
     /// <exception cref="InvalidOperationException">The model is not checked.</exception>
-    public SegmentEngine(CdpModel model)
+    public SegmentEngine(CdpModel model, IReadOnlyDictionary<string, long>? epochs = null, PreparedStates? prepared = null)
     {
-        var compiler = new SegmentCompiler(model);
+        var compiler = new SegmentCompiler(model, epochs, prepared);
         _model = model;
         _segments = compiler.Segments;
         _segmentKeys = [.. model.Segments.Select(segment => compiler.SegmentKeys[segment.Id])];
@@ -85,6 +88,7 @@ internal sealed class SegmentEngine
         _functions = compiler.Functions.ToDictionary(function => function.Key);
         _functionNodes = [.. compiler.FunctionNodes];
         _dateNodes = [.. compiler.DateNodes];
+        Prepared = compiler.Prepared;
         _names = new EventNames(compiler.Functions);
         EventPaths = compiler.EventPaths;
         SegmentUses[] uses = compiler.Uses;
@@ -151,6 +155,9 @@ internal sealed class SegmentEngine
     /// <summary>JSON paths from the event's root whose values <see cref="Apply"/> needs in <see cref="EventView.Slots"/>, by slot.</summary>
     public IReadOnlyList<IReadOnlyList<string>> EventPaths { get; }
 
+    /// <summary>States that are counted for a backfill, in its order.</summary>
+    public IReadOnlyList<CompiledFunction> Prepared { get; }
+
     /// <summary>The segments, in the order of evaluation.</summary>
     public IReadOnlyList<SegmentDefinition> Segments => _model.Segments;
 
@@ -207,28 +214,34 @@ internal sealed class SegmentEngine
     /// <summary>Brings the function states of a profile up to date with one more event.</summary>
     /// <param name="profile">Its states change; traits, identifiers and memberships do not.</param>
     /// <param name="e">With the slots of <see cref="EventPaths"/>.</param>
-    public void Apply(ProfileState profile, in EventView e)
+    /// <param name="epoch">Id of the latest backfill that had begun to count when the event came: states of a later one have it from history.</param>
+    public void Apply(ProfileState profile, in EventView e, long epoch = long.MaxValue)
     {
         Debug.Assert(e.Slots.Length >= EventPaths.Count, "Too few slots.");
 
         FunctionsByValue touched = _names.Find(e.Type, e.Name);
         var context = new EvaluationContext { Event = e };
-        AddTo(profile, touched.Always, ref context);
+        AddTo(profile, touched.Always, epoch, ref context);
         foreach (FunctionsByValue.Index index in touched.Indexes)
         {
             JsonSlice slice = e.Slots[index.Slot];
             if (slice.Kind == JsonTokenType.String)
             {
                 ReadOnlySpan<byte> text = slice.In(EventJson.Of(e, index.InContext));
-                AddTo(profile, index.Find(slice.IsEscaped ? JsonText.Unescape(text, ref _text) : text), ref context);
+                AddTo(profile, index.Find(slice.IsEscaped ? JsonText.Unescape(text, ref _text) : text), epoch, ref context);
             }
         }
     }
 
-    private void AddTo(ProfileState profile, CompiledFunction[] touched, scoped ref EvaluationContext context)
+    private void AddTo(ProfileState profile, CompiledFunction[] touched, long epoch, scoped ref EvaluationContext context)
     {
         foreach (CompiledFunction function in touched)
         {
+            if (function.Epoch > epoch)
+            {
+                continue;
+            }
+
             var writer = new StateWriter(_single);
             if (function.TryMakeState(ref context, _skipped, ref writer))
             {
@@ -273,6 +286,23 @@ internal sealed class SegmentEngine
             }
         }
     }
+
+    /// <summary>Adds a state that a backfill counted; where the model has no such function any more nothing.</summary>
+    /// <param name="profile">Its states change.</param>
+    /// <param name="key">Key of the function.</param>
+    /// <param name="state">Of events that it does not have.</param>
+    public void Add(ProfileState profile, uint key, ReadOnlySpan<byte> state)
+    {
+        if (_functions.TryGetValue(key, out CompiledFunction? function))
+        {
+            Add(profile, function, state);
+        }
+    }
+
+    /// <summary>Key of a state of the model; null: it has none.</summary>
+    /// <param name="shared">By <see cref="CompiledFunction.Shared"/>.</param>
+    /// <param name="epoch">Id of the backfill that it comes from.</param>
+    public uint? StateKey(string shared, long epoch) => _functions.Values.FirstOrDefault(function => function.Epoch == epoch && CompiledFunction.Shared(function.Definition).ToString() == shared)?.Key;
 
     /// <summary>Evaluates all segments, changes the memberships and appends what changed.</summary>
     /// <param name="profile">Its memberships change.</param>

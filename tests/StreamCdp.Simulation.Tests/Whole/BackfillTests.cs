@@ -1,0 +1,107 @@
+using System.Text.Json.Nodes;
+using CsCheck;
+using StreamCdp.Engine.Model;
+using StreamCdp.Simulation.Tests.Generators;
+using StreamCdp.Simulation.Tests.Oracle;
+
+namespace StreamCdp.Simulation.Tests.Whole;
+
+/// <summary>New rules in the middle of a history, counted again from the log while events go on: in the end everybody is where he would be had the rules been there from the beginning.</summary>
+public class BackfillTests
+{
+    [Fact]
+    public void Membership_and_computed_traits_are_those_of_a_fresh_run_over_everything() =>
+        GeneratedCase.Any(OracleClock.Event).Sample(generated => Check(generated, shards: 1 + (int)(generated.Seed % 3), crashes: false), iter: 1000);
+
+    [Fact]
+    public void Crashes_at_any_moment_of_it_change_nothing() =>
+        GeneratedCase.Any(OracleClock.Event).Sample(generated => Check(generated, shards: 1 + (int)(generated.Seed % 3), crashes: true), iter: 2000);
+
+    private static void Check(GeneratedCase generated, int shards, bool crashes)
+    {
+        GeneratedCase numbered = generated with { Model = generated.Model with { Version = 1 } };
+        if (Difference(numbered, shards, crashes) is not null)
+        {
+            GeneratedCase smaller = numbered.Reduced(candidate => Difference(candidate, shards, crashes) is not null);
+            Assert.Fail($"{Difference(smaller, shards, crashes)}\nshards {shards}, crashes {crashes}\n{smaller}\nthen {Later(smaller).Text}");
+        }
+    }
+
+    /// <summary>The same people, other rules.</summary>
+    private static CdpModel Later(GeneratedCase generated)
+    {
+        CdpModel other = new ModelGenerator(new Choice(generated.Seed ^ 0xBACF111), []).Generate();
+        return generated.Model with { Computed = other.Computed, Segments = other.Segments, Version = 2, Text = other.Text };
+    }
+
+    private static string? Difference(GeneratedCase generated, int shards, bool crashes)
+    {
+        CdpModel later = Later(generated);
+        OracleWorld oracle = (generated with { Model = later }).Run();
+        using var engine = new SimulatedEngine(generated.Model, generated.Clock, generated.DedupWindow, shards);
+        var choice = new Choice(generated.Seed ^ 0x5EED);
+        int start = choice.Below(generated.Steps.Count + 1);
+        for (int i = 0; i <= generated.Steps.Count; i++)
+        {
+            if (i == start)
+            {
+                engine.StartBackfill(later);
+            }
+
+            if (i < generated.Steps.Count && generated.Steps[i].Event is { } e)
+            {
+                engine.Feed(e);
+            }
+
+            for (int moves = choice.Below(12); moves > 0; moves--)
+            {
+                engine.Move(choice, crashes);
+                engine.MoveBackfill(choice);
+            }
+        }
+
+        engine.Settle();
+        for (int tries = 0; !engine.IsServed(later); tries++)
+        {
+            if (tries == 3)
+            {
+                return $"The backfill does not end.\n{engine.Dump()}";
+            }
+
+            if (!engine.IsBackfilling)
+            {
+                engine.StartBackfill(later); // A crash took the disk with what was begun.
+            }
+
+            engine.Quiet();
+        }
+
+        engine.Settle();
+        foreach (OraclePerson person in oracle.People.Where(person => person.Events.Count > 0))
+        {
+            OracleIdentifier identifier = person.Identifiers[0];
+            if (engine.Profile(identifier.Type, identifier.Value) is not var (_, document))
+            {
+                return $"{identifier} has no profile.";
+            }
+
+            JsonObject expected = OracleDocument.Of(oracle, person);
+            foreach (string part in (string[])["computed", "notes", "traits", "identifiers"])
+            {
+                if (!OracleDocument.AreAlike(expected[part], document[part]))
+                {
+                    return $"{identifier}: {part}\nexpected {expected[part]?.ToJsonString()}\nfound    {document[part]?.ToJsonString()}\n{engine.Dump()}";
+                }
+            }
+
+            string[] segments = [.. expected["segments"]!.AsArray().Select(segment => (string)segment!["id"]!)];
+            string[] found = [.. document["segments"]!.AsArray().Select(segment => (string)segment!["id"]!)];
+            if (!segments.SequenceEqual(found))
+            {
+                return $"{identifier}: segments\nexpected {string.Join(' ', segments)}\nfound    {string.Join(' ', found)}\n{engine.Dump()}";
+            }
+        }
+
+        return null;
+    }
+}
