@@ -32,6 +32,19 @@ internal sealed class ApiFakeQueries : IEngineQueries
         new("hot_lead", "hot_lead", "in_segment(\"big_spenders\")", "00000000000000bb", 1, 1_700_000_000_123, true),
     ];
 
+    public BackfillProgress? Running { get; set; }
+
+    public IReadOnlyCollection<string>? Backfilled { get; private set; }
+
+    public BackfillProgress? Backfill() => Running;
+
+    public bool TryBackfill(IReadOnlyCollection<string>? segmentIds)
+    {
+        Backfilled = segmentIds ?? ["all"];
+        Running = new BackfillProgress(7, "counting", 0.25, ["hot_lead", "computed.viewed"]);
+        return true;
+    }
+
     public IReadOnlyList<ComputedStatus> Computed() => [new("viewed", "count(\"Product Viewed\")", 1_700_000_000_123, true)];
 
     public ValueTask<MembersPage?> MembersAsync(string segmentId, string? cursor, int limit, CancellationToken cancellationToken)

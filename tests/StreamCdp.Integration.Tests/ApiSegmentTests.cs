@@ -14,9 +14,24 @@ public sealed class ApiSegmentTests
 
         Assert.Equal(["big_spenders", "hot_lead"], body.GetProperty("segments").EnumerateArray().Select(s => s.GetProperty("id").GetString()));
         (_, JsonElement one) = await host.GetAsync("v1/segments/hot_lead");
-        Assert.Equal("""{"id":"hot_lead","name":"hot_lead","when":"in_segment(\"big_spenders\")","version":"00000000000000bb","members":1,"exact_since":"2023-11-14T22:13:20.123Z","needs_backfill":true}""", one.GetRawText());
+        Assert.Equal("""{"id":"hot_lead","name":"hot_lead","when":"in_segment(\"big_spenders\")","version":"00000000000000bb","served_version":"00000000000000bb","state":"partial","progress":null,"members":1,"exact_since":"2023-11-14T22:13:20.123Z","needs_backfill":true}""", one.GetRawText());
         Assert.Equal("""[{"name":"viewed","value":"count(\"Product Viewed\")","exact_since":"2023-11-14T22:13:20.123Z","needs_backfill":true}]""", body.GetProperty("computed").GetRawText());
         Assert.Equal(JsonValueKind.Null, body.GetProperty("segments")[0].GetProperty("exact_since").ValueKind);
+    }
+
+    [Fact]
+    public async Task A_backfill_is_begun_for_some_segments_or_all_and_tells_how_far_it_is()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(keys: [new("ops", ApiHost.ReadKey, ["read", "admin"])]);
+        (_, JsonElement none) = await host.GetAsync("v1/backfill");
+
+        Assert.Equal("""{"backfill":null}""", none.GetRawText());
+        Assert.Equal("""{"begun":true,"backfill":{"id":7,"phase":"counting","done":0.25,"names":["hot_lead","computed.viewed"]}}""", (await host.PostAsync("v1/backfill", """{"segments":["hot_lead"]}""")).Body.GetRawText());
+        Assert.Equal(["hot_lead"], host.Queries.Backfilled!);
+        await host.PostAsync("v1/backfill", "{}");
+        Assert.Equal(["all"], host.Queries.Backfilled!);
+        Assert.Equal("unknown_segment", (await host.PostAsync("v1/backfill", """{"segments":["shoes"]}""")).Body.GetProperty("code").GetString());
+        Assert.Equal("bad_body", (await host.PostAsync("v1/backfill", """{"segments":"all"}""")).Body.GetProperty("code").GetString());
     }
 
     [Fact]

@@ -107,6 +107,48 @@ public sealed class ServerLocalTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task History_is_counted_for_a_new_rule_when_asked_or_by_itself(bool isAutomatic)
+    {
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data))
+        {
+            await server.SendAsync("track", """{"userId":"u1","event":"Product Viewed"}""");
+            await server.SendAsync("track", """{"userId":"u1","event":"Product Viewed"}""");
+            await server.SendAsync("track", """{"userId":"u2","event":"Product Viewed"}""");
+            await server.ProfileAsync("user_id:u2");
+        }
+
+        string changed = ServerFixtureHost.Model.Replace("pros:   {", "viewers: { when: 'count(\"Product Viewed\") >= 2' }\n  pros:   {", StringComparison.Ordinal) + (isAutomatic ? "\nbackfill: auto\n" : "");
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data, changed))
+        {
+            if (!isAutomatic)
+            {
+                await server.ProfileAsync("user_id:u1");
+                Assert.Equal("partial", (await SegmentAsync(server, "viewers")).GetProperty("state").GetString());
+                using HttpResponseMessage begun = await server.Client.PostAsync("/v1/backfill", new StringContent("""{"segments":["viewers"]}"""), TestContext.Current.CancellationToken);
+                Assert.Contains("\"begun\":true", await begun.Content.ReadAsStringAsync(TestContext.Current.CancellationToken), StringComparison.Ordinal);
+            }
+
+            using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+            while (await SegmentAsync(server, "viewers") is var segment && (segment.GetProperty("state").GetString() != "live" || segment.GetProperty("members").GetInt32() != 1))
+            {
+                Assert.False(deadline.IsCancellationRequested, segment.GetRawText());
+                await Task.Delay(20, TestContext.Current.CancellationToken);
+            }
+
+            Assert.Equal(["viewers"], ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u1")));
+            await server.SendAsync("track", """{"userId":"u2","event":"Product Viewed"}""");
+            Assert.Equal(["viewers"], ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u2")));
+            using HttpResponseMessage again = await server.Client.PostAsync("/v1/backfill", new StringContent("{}"), TestContext.Current.CancellationToken);
+            Assert.Equal("""{"begun":false,"backfill":null}""", await again.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
+        }
+
+        static async Task<JsonElement> SegmentAsync(ServerFixtureHost server, string id) =>
+            JsonElement.Parse(await server.Client.GetByteArrayAsync($"/v1/segments/{id}", TestContext.Current.CancellationToken));
+    }
+
     [Fact]
     public async Task A_new_computed_trait_needs_a_backfill_until_its_window_has_passed_and_again_when_it_was_away()
     {

@@ -32,6 +32,9 @@ public sealed record CdpModel
 
     /// <summary>Purposes and where the consent to them stands.</summary>
     public IReadOnlyList<ConsentDefinition> Consents { get; init; } = [];
+
+    /// <summary><c>backfill: auto</c>: history is counted for new rules before they are served.</summary>
+    public bool BackfillsItself { get; init; }
 }
 
 /// <summary>A source of events. <c>write_key: env:NAME</c> is resolved when the model is read.</summary>

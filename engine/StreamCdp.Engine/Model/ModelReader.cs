@@ -10,7 +10,7 @@ public static class ModelReader
     /// <summary>Longest model, UTF-16 code units: 1 Mi, thousands of segments.</summary>
     public const int MaxLength = 1 << 20;
 
-    private static readonly string[] Sections = ["sources", "api_keys", "identifiers", "traits", "computed", "segments", "destinations", "privacy"];
+    private static readonly string[] Sections = ["sources", "api_keys", "identifiers", "traits", "computed", "segments", "destinations", "privacy", "backfill"];
 
     /// <summary>Reads a model.</summary>
     /// <param name="fileName">Only for messages.</param>
@@ -55,6 +55,16 @@ public static class ModelReader
         return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment, withDestinations);
     }
 
+    private static bool IsAuto(ModelDraft draft, YamlScalar how)
+    {
+        if (how.Value is not ("auto" or "manual"))
+        {
+            draft.Error(how.Offset, $"expected backfill: auto or manual, found {ModelDraft.Short(how.Value)}");
+        }
+
+        return how.Value == "auto";
+    }
+
     internal static ulong VersionOf(string text) => BinaryPrimitives.ReadUInt64BigEndian(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
 
     private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, bool withDestinations)
@@ -71,6 +81,7 @@ public static class ModelReader
         (IReadOnlyList<ComputedDefinition> computed, IReadOnlyList<SegmentDefinition> segments) = expressions.Check();
         IReadOnlyList<ConsentDefinition> consents = new PrivacyReader(draft).Read(sections.GetValueOrDefault("privacy"));
         IReadOnlyList<DestinationDefinition> destinations = withDestinations ? new ModelDestinations(draft, reader, expressions.Names, sources, identifiers, traits, consents).Read(sections.GetValueOrDefault("destinations")) : [];
+        bool backfillsItself = sections.TryGetValue("backfill", out YamlNode? backfill) && draft.Text(backfill, "backfill") is { } how && IsAuto(draft, how);
         if (draft.HasErrors)
         {
             return draft.Result(null);
@@ -87,6 +98,7 @@ public static class ModelReader
             Computed = computed,
             Segments = segments,
             Consents = consents,
+            BackfillsItself = backfillsItself,
             Destinations = destinations,
         });
     }

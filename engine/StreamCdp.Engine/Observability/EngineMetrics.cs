@@ -52,6 +52,8 @@ public sealed class EngineMetrics
         _crmSkipped = factory.CreateCounter("streamcdp_crm_records_skipped_total", "CRM records of events that were not kept, by reason (malformed, too_long, too_many).", ["reason"]);
         IdentityWaiting = factory.CreateGauge("streamcdp_identity_waiting", "Events that wait for a decision of the resolver.");
         Profiles = factory.CreateGauge("streamcdp_profiles", "Profiles in the shards of this process.");
+        SegmentsInexact = factory.CreateGauge("streamcdp_segments_inexact", "Segments whose rule has not seen all of the history that counts: they need a backfill.");
+        BackfillDone = factory.CreateGauge("streamcdp_backfill_done_ratio", "How far the counting of history is, 0 to 1; 1 where none is under way.");
         _segmentMembers = factory.CreateGauge("streamcdp_segment_members", "Members of a segment in the shards of this process.", ["segment"]);
         _segmentChanges = factory.CreateCounter("streamcdp_segment_changes_total", "Membership changes, by segment and change (entered, exited).", ["segment", "change"]);
         CheckpointDuration = factory.CreateHistogram("streamcdp_checkpoint_seconds", "Time that one checkpoint of one store took, seconds.", Buckets(CheckpointBuckets));
@@ -79,6 +81,12 @@ public sealed class EngineMetrics
 
     /// <summary>Events that wait for a decision; a sum over routers, so add differences.</summary>
     public Gauge IdentityWaiting { get; }
+
+    /// <summary>Segments that need a backfill.</summary>
+    public Gauge SegmentsInexact { get; }
+
+    /// <summary>How far a backfill is.</summary>
+    public Gauge BackfillDone { get; }
 
     /// <summary>Profiles; a sum over shards, so add differences.</summary>
     public Gauge Profiles { get; }

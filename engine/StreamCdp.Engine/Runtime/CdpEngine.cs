@@ -9,6 +9,7 @@ using StreamCdp.Engine.Observability;
 using StreamCdp.Engine.Pipeline;
 using StreamCdp.Engine.Pipeline.Collect;
 using StreamCdp.Engine.Pipeline.Profiles;
+using StreamCdp.Engine.Pipeline.Segments;
 using StreamCdp.Schemas;
 
 namespace StreamCdp.Engine.Runtime;
@@ -27,13 +28,14 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     private readonly RouterRunner _router;
     private readonly ResolverRunner _resolver;
     private readonly ProfilerRunner[] _shards;
+    private readonly BackfillRunner _backfill;
     private readonly List<StageThread> _threads = [];
     private readonly ConcurrentDictionary<string, IdentifierRule> _rules = new();
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Dictionary<StageRunner, Action> _published = [];
     private volatile UInt128[]? _exportIds;
 
-    private CdpEngine(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, Func<ulong, CdpModel> models, EngineMetrics metrics, TimeProvider time, ILogger logger)
+    private CdpEngine(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, ModelLog models, EngineMetrics metrics, TimeProvider time, ILogger logger)
     {
         _logs = logs;
         _options = options;
@@ -42,8 +44,8 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         _logger = logger;
         Model = model;
         long now = Now();
-        _shards = [.. Enumerable.Range(0, logs.ProfileEvents.Partitions).Select(shard => new ProfilerRunner(shard, logs, options, model, models, home, schemas, time, LogCheckpointUnusable))];
-        _resolver = new ResolverRunner(logs, options, model, models, home, schemas, now, LogCheckpointUnusable);
+        _shards = [.. Enumerable.Range(0, logs.ProfileEvents.Partitions).Select(shard => new ProfilerRunner(shard, logs, options, model, models.Get, home, schemas, time, LogCheckpointUnusable))];
+        _resolver = new ResolverRunner(logs, options, model, models.Get, home, schemas, now, LogCheckpointUnusable);
         _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable);
         foreach (StageRunner runner in (StageRunner[])[.. _shards, _resolver, _router])
         {
@@ -51,6 +53,9 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             _published[runner] = Publisher(runner);
             _threads.Add(new StageThread(runner, time, logger, (int)Math.Min(options.TickMs, 1000), thread => _published[thread.Runner](), OnFailed));
         }
+
+        _backfill = new BackfillRunner(logs, _shards, models.Get, home, schemas);
+        _threads.Add(new StageThread(_backfill, time, logger, idleMs: 50, _ => _metrics.BackfillDone.Set(_backfill.Status?.Done ?? 1), OnFailed));
     }
 
     /// <summary>The model that the router uses, and the shards from its marker on.</summary>
@@ -98,10 +103,88 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             opened.MustBeAsSaved(events, shards); // Before anything is written.
         }
 
-        Func<ulong, CdpModel> models = Publish(opened, model, schemas, time.GetUtcNow().ToUnixTimeMilliseconds());
+        var models = new ModelLog(opened, schemas);
+        long nowMs = time.GetUtcNow().ToUnixTimeMilliseconds();
+        bool goesOn = BackfillRunner.Saved(home)?.Plan.ModelVersion == model.Version; // Else the shards would switch before it is done.
+        bool begins = model.BackfillsItself && models.Last is { } last && last != model.Version;
+        models.Add(model, nowMs);
+        models.Mark(model, toShards: !goesOn && !begins, nowMs); // Also when it is not new: a crash may have come between the model and its markers.
         var engine = new CdpEngine(opened, options, model, home, schemas, models, metrics, time, logger);
         engine._threads.ForEach(thread => thread.Start());
+        if (model.BackfillsItself && !goesOn)
+        {
+            _ = engine.BackfillWhenReadyAsync(begins ? () => models.Mark(model, toShards: true, engine.Now()) : null);
+        }
+
         return engine;
+    }
+
+    /// <summary>Begins with what a new model needs, or what a crash kept from beginning, once the shards have caught up and know what they lack.</summary>
+    /// <param name="orElse">What to do where nothing needs history.</param>
+    private async Task BackfillWhenReadyAsync(Action? orElse)
+    {
+        long[] ends = [.. Enumerable.Range(0, _shards.Length).Select(_logs.ProfileEvents.EndOffset)];
+        while (!Enumerable.Range(0, _shards.Length).All(shard => _shards[shard].Position >= ends[shard]))
+        {
+            if (_stopped.Task.IsCompleted)
+            {
+                return;
+            }
+
+            await Task.Delay(20).ConfigureAwait(false);
+        }
+
+        if (!TryBackfill(null))
+        {
+            orElse?.Invoke();
+        }
+    }
+
+    /// <inheritdoc/>
+    public BackfillProgress? Backfill() => _backfill.Status is { } status ? new BackfillProgress(status.Id, status.Phase, status.Done, [.. Using(status.States)]) : null;
+
+    /// <inheritdoc/>
+    public bool TryBackfill(IReadOnlyCollection<string>? segmentIds)
+    {
+        IReadOnlyList<string> states = StatesToCount(segmentIds);
+        if (states.Count > 0)
+        {
+            CdpModel model = Model;
+            long nowMs = Now();
+            _ = _backfill.AskAsync(() =>
+            {
+                _backfill.Start(model, states, nowMs);
+                return true;
+            });
+        }
+
+        return states.Count > 0;
+    }
+
+    /// <summary>States that lack history for some rule: they began to count after events had come.</summary>
+    private IReadOnlyList<string> StatesToCount(IReadOnlyCollection<string>? segmentIds)
+    {
+        IEnumerable<Expression> rules = segmentIds is null ? Model.Segments.Select(segment => segment.When).Concat(Model.Computed.Select(computed => computed.Value)) : Model.Segments.Where(segment => segmentIds.Contains(segment.Id)).Select(segment => segment.When);
+        var states = new HashSet<string>(StringComparer.Ordinal);
+        foreach (FunctionExpression function in rules.SelectMany(rule => ModelFunctions.Of(rule, Model)))
+        {
+            string text = function.ToString();
+            if (_shards.Any(shard => shard.Profiler.FunctionsSince.TryGetValue(text, out long since) ? !ModelFunctions.IsComplete(function, since, shard.Profiler.Now) : shard.Profiler.ProfileCount > 0 && !ModelFunctions.Of(shard.Profiler.Model).Contains(text)))
+            {
+                states.Add(CompiledFunction.Shared(function).ToString());
+            }
+        }
+
+        return [.. states.Order(StringComparer.Ordinal)];
+    }
+
+    /// <summary>Segments and computed traits that need some of these states.</summary>
+    private IEnumerable<string> Using(IReadOnlyList<string> states)
+    {
+        HashSet<string> counted = [.. states];
+        return Model.Segments.Where(segment => Needs(segment.When)).Select(segment => segment.Id).Concat(Model.Computed.Where(computed => Needs(computed.Value)).Select(computed => "computed." + computed.Name));
+
+        bool Needs(Expression rule) => ModelFunctions.Of(rule, Model).Any(function => counted.Contains(CompiledFunction.Shared(function).ToString()));
     }
 
     /// <summary>Segments, and computed traits as <c>computed.x</c>, with event functions that did not see all events which count: they need a backfill to be exact.</summary>
@@ -266,6 +349,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     public IReadOnlyList<SegmentStatus> Segments()
     {
         var statuses = new List<SegmentStatus>();
+        BackfillProgress? backfill = Backfill();
         foreach (SegmentDefinition segment in Model.Segments)
         {
             long members = 0;
@@ -275,7 +359,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             }
 
             long since = ExactSince(segment.When);
-            statuses.Add(new SegmentStatus(segment.Id, segment.Name, segment.When.ToString()!, segment.Version.ToString("x16", CultureInfo.InvariantCulture), members, since, since > 0));
+            statuses.Add(new SegmentStatus(segment.Id, segment.Name, segment.When.ToString()!, segment.Version.ToString("x16", CultureInfo.InvariantCulture), members, since, since > 0)
+            {
+                ServedVersion = _shards[0].Profiler.Model.Segments.FirstOrDefault(served => served.Id == segment.Id)?.Version.ToString("x16", CultureInfo.InvariantCulture),
+                Progress = backfill?.Names.Contains(segment.Id) == true ? backfill.Done : null,
+            });
         }
 
         return statuses;
@@ -503,65 +591,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     /// <summary>Stops: stages finish their batch, take a last checkpoint, and close.</summary>
     public async ValueTask DisposeAsync()
     {
+        _stopped.TrySetResult();
         _threads.ForEach(thread => thread.RequestStop(save: true));
         await Task.Run(() => _threads.ForEach(thread => thread.Join())).ConfigureAwait(false); // One pool thread waits, not one a stage: the saves need the others.
         _threads.ForEach(thread => thread.Dispose());
         _stopped.TrySetResult();
-    }
-
-    /// <summary>Appends the model where it is new, and tells every shard and the resolver which one counts from here.</summary>
-    private static Func<ulong, CdpModel> Publish(EngineLogs logs, CdpModel model, SchemaIds schemas, long nowMs)
-    {
-        var texts = new ConcurrentDictionary<ulong, string>();
-        ulong last = 0;
-        using (ILogReader reader = logs.Models.OpenReader(0, 0))
-        {
-            long models = logs.Models.EndOffset(0);
-            while (reader.TryReadBefore(models, out LogRecord record))
-            {
-                if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && ModelRecord.TryRead(body, out ModelRecord saved)
-                    && ulong.TryParse(saved.Version, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong version))
-                {
-                    texts[version] = Encoding.UTF8.GetString(saved.Text);
-                    last = version;
-                }
-            }
-        }
-
-        byte[] buffer = new byte[1024];
-        if (last != model.Version)
-        {
-            byte[] version = Encoding.UTF8.GetBytes(model.Version.ToString("x16", CultureInfo.InvariantCulture));
-            var record = new ModelRecord { Version = version, Text = Encoding.UTF8.GetBytes(model.Text), At = nowMs };
-            int end = record.WriteTo(ref buffer, WireFormat.WriteHeader(ref buffer, 0, schemas[RecordType.ModelRecord]));
-            using ILogWriter writer = logs.Models.OpenWriter();
-            writer.WaitDurable(writer.Append(0, version, buffer.AsSpan(0, end), nowMs));
-        }
-
-        // Also when it is not new: a crash may have come between the model and its markers. The same model again changes nothing.
-        using (ILogWriter shards = logs.ProfileEvents.OpenWriter())
-        using (ILogWriter links = logs.IdentityLinks.OpenWriter())
-        {
-            var marker = new ProfileEvent { Kind = ProfileEventKind.Model, Generation = (long)model.Version };
-            int end = marker.WriteTo(ref buffer, WireFormat.WriteHeader(ref buffer, 0, schemas[RecordType.ProfileEvent]));
-            for (int shard = 0; shard < logs.ProfileEvents.Partitions; shard++)
-            {
-                shards.Append(shard, default, buffer.AsSpan(0, end), nowMs);
-            }
-
-            shards.WaitDurable(shards.Appended);
-            var link = new IdentityLink { Kind = LinkKind.Model, ModelVersion = (long)model.Version };
-            end = link.WriteTo(ref buffer, WireFormat.WriteHeader(ref buffer, 0, schemas[RecordType.IdentityLink]));
-            links.WaitDurable(links.Append(0, "workspace"u8, buffer.AsSpan(0, end), nowMs));
-        }
-
-        var parsed = new ConcurrentDictionary<ulong, CdpModel> { [model.Version] = model };
-        return version => parsed.GetOrAdd(version, missing =>
-        {
-            ModelResult result = texts.TryGetValue(missing, out string? text) ? ModelReader.ReadPublished(text) : throw new InvalidDataException($"The log models has no version {missing:x16}.");
-            CdpModel read = result.Model ?? throw new InvalidDataException($"Version {missing:x16} in the log models cannot be read by this version of StreamCdp: {result.Errors[0]}");
-            return read with { Version = missing }; // Texts that were written with their keys have another version than they would get today.
-        });
     }
 
     private async Task<UInt128?> FindAsync(string type, string value)
@@ -792,6 +826,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                             _metrics.SegmentExited(model.Segments[i].Id).Inc(exited - changes[i].Exited);
                             changes[i] = (entered, exited);
                             _metrics.SegmentMembers(model.Segments[i].Id).Set(_shards.Sum(other => other.Profiler.Members.GetValueOrDefault(model.Segments[i].Id)?.Count ?? 0));
+                        }
+
+                        if (number == 0)
+                        {
+                            _metrics.SegmentsInexact.Set(Segments().Count(segment => segment.NeedsBackfill));
                         }
 
                         _metrics.Profiles.Set(_shards.Sum(other => other.Profiler.ProfileCount));

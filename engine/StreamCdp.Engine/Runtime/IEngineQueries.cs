@@ -46,6 +46,14 @@ public interface IEngineQueries
     /// <exception cref="TimeoutException">Not within the time; the message says which stage is behind.</exception>
     Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken);
 
+    /// <summary>The counting of history that is under way; null: none is.</summary>
+    BackfillProgress? Backfill();
+
+    /// <summary>Begins to count history for segments that have not seen all of it. One that is under way ends without a result, and what it counted for is counted again where it is asked for.</summary>
+    /// <param name="segmentIds">Of the model; null: for all segments and computed traits.</param>
+    /// <returns>False: they have seen all that counts, nothing is done.</returns>
+    bool TryBackfill(IReadOnlyCollection<string>? segmentIds);
+
     /// <summary>State of each part: name, ok, and if not, why and what to do.</summary>
     IReadOnlyList<PartHealth> Health();
 }
@@ -90,7 +98,21 @@ public enum ProfileParts
 /// <param name="Members">Now.</param>
 /// <param name="ExactSince">Members are exact for history from here on, Unix ms: 0 where the rule has seen everything that counts now.</param>
 /// <param name="NeedsBackfill">It was added or changed later and uses event history that it has not seen, and that no window has left behind yet.</param>
-public sealed record SegmentStatus(string Id, string Name, string When, string Version, long Members, long ExactSince, bool NeedsBackfill);
+public sealed record SegmentStatus(string Id, string Name, string When, string Version, long Members, long ExactSince, bool NeedsBackfill)
+{
+    /// <summary>Version of the rule that decides about members now: an older one until a backfill is done. Null: none yet, the segment is new.</summary>
+    public string? ServedVersion { get; init; } = Version;
+
+    /// <summary>How far its history is counted, 0 to 1; null: it is not being counted.</summary>
+    public double? Progress { get; init; }
+}
+
+/// <summary>A counting of history that is under way.</summary>
+/// <param name="Id">Grows with each.</param>
+/// <param name="Phase">preparing, counting, writing, switching.</param>
+/// <param name="Done">0 to 1.</param>
+/// <param name="Names">Segments, and computed traits as <c>computed.x</c>, that it is for.</param>
+public sealed record BackfillProgress(long Id, string Phase, double Done, IReadOnlyList<string> Names);
 
 /// <summary>A computed trait as it is served.</summary>
 /// <param name="Name">Name of the model.</param>

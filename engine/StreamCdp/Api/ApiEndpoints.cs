@@ -114,6 +114,8 @@ public static class ApiEndpoints
         endpoints.MapGet("/v1/segments", gate.Secured("read", segments.ListAsync));
         endpoints.MapGet("/v1/segments/{id}", gate.Secured("read", segments.GetAsync));
         endpoints.MapGet("/v1/segments/{id}/members", gate.Secured("read", segments.MembersAsync));
+        endpoints.MapGet("/v1/backfill", gate.Secured("read", segments.BackfillAsync));
+        endpoints.MapPost("/v1/backfill", gate.Secured("admin", segments.StartBackfillAsync));
         endpoints.MapGet("/v1/stream", gate.Secured("read", stream.ServeAsync));
         endpoints.MapGet("/v1/dead-letters", gate.Secured("read", letters.ListAsync));
         endpoints.MapPost("/v1/dead-letters/replay", gate.Secured("admin", letters.ReplayAsync));

@@ -115,6 +115,74 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, ApiOptions option
         return null;
     }
 
+    /// <summary><c>GET /v1/backfill</c>.</summary>
+    public async Task<ApiProblem?> BackfillAsync(HttpContext context)
+    {
+        await ApiJson.WriteAsync(context, queries, static (json, queries) => WriteBackfill(json, queries, begun: null));
+        return null;
+    }
+
+    /// <summary><c>POST /v1/backfill</c>: counts history for the named segments, or for all that need it.</summary>
+    public async Task<ApiProblem?> StartBackfillAsync(HttpContext context)
+    {
+        string[]? segments = null;
+        if (context.Request.ContentLength is not 0)
+        {
+            try
+            {
+                using JsonDocument body = await JsonDocument.ParseAsync(context.Request.Body, default, context.RequestAborted);
+                segments = body.RootElement.TryGetProperty("segments", out JsonElement ids) ? [.. ids.EnumerateArray().Select(id => id.GetString() ?? "")] : null;
+            }
+            catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+            {
+                return ApiProblem.BadRequest("bad_body", "The body is {\"segments\":[\"big_spenders\"]}, or {} for all that need it.");
+            }
+        }
+
+        foreach (string id in segments ?? [])
+        {
+            if (!queries.Segments().Any(segment => segment.Id == id))
+            {
+                return Unknown(id);
+            }
+        }
+
+        bool begun = queries.TryBackfill(segments);
+        await ApiJson.WriteAsync(context, (queries, begun), static (json, state) => WriteBackfill(json, state.queries, state.begun));
+        return null;
+    }
+
+    private static void WriteBackfill(Utf8JsonWriter json, IEngineQueries queries, bool? begun)
+    {
+        json.WriteStartObject();
+        if (begun is bool isBegun)
+        {
+            json.WriteBoolean("begun"u8, isBegun);
+        }
+
+        if (queries.Backfill() is not { } backfill)
+        {
+            json.WriteNull("backfill"u8);
+        }
+        else
+        {
+            json.WriteStartObject("backfill"u8);
+            json.WriteNumber("id"u8, backfill.Id);
+            json.WriteString("phase"u8, backfill.Phase);
+            json.WriteNumber("done"u8, Math.Round(backfill.Done, 4));
+            json.WriteStartArray("names"u8);
+            foreach (string name in backfill.Names)
+            {
+                json.WriteStringValue(name);
+            }
+
+            json.WriteEndArray();
+            json.WriteEndObject();
+        }
+
+        json.WriteEndObject();
+    }
+
     /// <summary>404 for a segment that the model lacks.</summary>
     public static ApiProblem Unknown(string id) => ApiProblem.NotFound("unknown_segment", $"The model has no segment '{id}'; GET /v1/segments lists them.");
 
@@ -125,6 +193,17 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, ApiOptions option
         json.WriteString("name"u8, segment.Name);
         json.WriteString("when"u8, segment.When);
         json.WriteString("version"u8, segment.Version);
+        json.WriteString("served_version"u8, segment.ServedVersion);
+        json.WriteString("state"u8, segment.Progress is not null ? "backfilling"u8 : segment.NeedsBackfill ? "partial"u8 : "live"u8);
+        if (segment.Progress is double progress)
+        {
+            json.WriteNumber("progress"u8, Math.Round(progress, 4));
+        }
+        else
+        {
+            json.WriteNull("progress"u8);
+        }
+
         json.WriteNumber("members"u8, segment.Members);
         WriteExactness(json, segment.ExactSince, segment.NeedsBackfill);
         json.WriteEndObject();

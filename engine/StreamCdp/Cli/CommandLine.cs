@@ -80,6 +80,7 @@ internal static class CommandLine
             ImportCommand.Create(),
             SimulateCommand.Create(),
             ExportCommand.Create(),
+            BackfillCommand.Create(),
             ProfileCommand.Create(),
             DeadLettersCommand.Create(),
             ConnectorsCommand.Create(),

@@ -99,7 +99,7 @@ internal static class RunCommand
             IReadOnlyList<string> names = server.NeedBackfill();
             if (names.Count > 0)
             {
-                await console.WriteLineAsync($"Not exact for the past, because added or changed after events had come: {string.Join(", ", names)}. They count from exact_since of GET /v1/segments on; those with a window are exact again once it has passed, the others need a backfill for the time before.").ConfigureAwait(false);
+                await console.WriteLineAsync($"Not exact for the past, because added or changed after events had come: {string.Join(", ", names)}. They count from exact_since of GET /v1/segments on; those with a window are exact again once it has passed. For the time before run streamcdp backfill --all, or put backfill: auto into the model.").ConfigureAwait(false);
             }
         }
         catch (Exception exception) when (exception is CliException or OperationCanceledException)
