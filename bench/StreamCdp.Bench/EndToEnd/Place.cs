@@ -52,7 +52,7 @@ internal sealed class Place : IAsyncDisposable
         return new Place(options, directory, broker, await KafkaAsync("kafka-up", broker).ConfigureAwait(false));
     }
 
-    /// <summary>The model of the demo: 8 computed traits, 10 segments.</summary>
+    /// <summary>A shop's model: 8 computed traits, 10 segments. A file of its own, so that figures stay comparable when the demo changes.</summary>
     public static CdpModel Model() => ModelReader.Read("cdp.yaml", ModelText(), _ => null).Model!;
 
     /// <summary>The same with as many segments as the run has.</summary>
@@ -60,7 +60,7 @@ internal sealed class Place : IAsyncDisposable
 
     public static string ModelText()
     {
-        using var text = new StreamReader(typeof(Cli.CommandLine).Assembly.GetManifestResourceStream("StreamCdp.demo.cdp.yaml")!);
+        using var text = new StreamReader(typeof(Place).Assembly.GetManifestResourceStream("StreamCdp.Bench.shop.yaml")!);
         return text.ReadToEnd();
     }
 

@@ -5,11 +5,12 @@ using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Pipeline;
 using StreamCdp.Engine.Pipeline.Profiles;
 using StreamCdp.Engine.Pipeline.Segments;
+using StreamCdp.Engine.State;
 using StreamCdp.Schemas;
 
 namespace StreamCdp.Engine.Runtime;
 
-/// <summary>Counts history again for rules that have not seen all of it, while the shards go on, and then lets all of them switch (adr/0013).</summary>
+/// <summary>Counts history again for rules that have not seen all of it, while the shards go on, and then lets all of them switch (adr/0011).</summary>
 /// <remarks>
 /// The retained events of the shards' own logs are counted by the profile that they were routed to; merges need no care, because states of the same person are joined in any order, wherever the profile
 /// went since. All that a shard needs is in its log, so that a replay does the same. After a crash it goes on where it was: the log says what was written.
@@ -94,8 +95,8 @@ internal sealed class BackfillRunner : StageRunner
     {
         long id = Math.Max(nowMs, _shards.Max(shard => Math.Max(shard.Profiler.Epoch, Math.Max(shard.Profiler.Prepared?.Id ?? 0, shard.Profiler.Finished?.Id ?? 0))) + 1);
         id = Math.Max(id, (_state?.Plan.Id ?? 0) + 1);
-        Reset();
         Save(new BackfillState { Plan = new BackfillPlan { Id = id, ModelVersion = model.Version, States = states }, From = Ends() });
+        Reset();
         _isLooking = false;
     }
 
@@ -108,17 +109,35 @@ internal sealed class BackfillRunner : StageRunner
             return worked;
         }
 
-        worked |= _state.Phase switch
+        try
         {
-            BackfillPhase.Prepare => Send(BackfillStep.Prepare, _state.Plan, nowMs, shard => shard.Profiler.Prepared?.Id == _state.Plan.Id || shard.Profiler.Epoch >= _state.Plan.Id, () => _state with { Phase = BackfillPhase.Count, From = Ends() }),
-            BackfillPhase.Count => Send(BackfillStep.Count, _state.Plan, nowMs, shard => shard.Profiler.Epoch >= _state.Plan.Id, Counted),
-            BackfillPhase.Read => Read(nowMs),
-            BackfillPhase.Finish => Send(BackfillStep.Finish, _state.Plan with { SinceMs = _state.SinceMs }, nowMs, shard => shard.Profiler.Finished?.Id >= _state.Plan.Id, () => _state with { Phase = BackfillPhase.Done }),
-            _ => false,
-        };
+            worked |= Go(nowMs);
+            CheckpointProblem = null;
+        }
+        catch (LogTruncatedException)
+        {
+            // Retention went over what was being read: the slice is counted again from what is left, and says so.
+            Save(_state with { SinceMs = Since() });
+            Reset();
+            _isLooking = true;
+        }
+        catch (Exception exception) when (exception is (IOException or UnauthorizedAccessException or CheckpointFailedException) and not LogUnavailableException)
+        {
+            CheckpointProblem = $"The backfill waits: {exception.Message}"; // Only its own notes are on that disk; the shards go on.
+        }
+
         Report();
         return worked;
     }
+
+    private bool Go(long nowMs) => _state!.Phase switch
+    {
+        BackfillPhase.Prepare => Send(BackfillStep.Prepare, _state.Plan, nowMs, shard => shard.Profiler.Prepared?.Id == _state.Plan.Id || shard.Profiler.Epoch >= _state.Plan.Id, () => _state with { Phase = BackfillPhase.Count, From = Ends() }),
+        BackfillPhase.Count => Send(BackfillStep.Count, _state.Plan, nowMs, shard => shard.Profiler.Epoch >= _state.Plan.Id, Counted),
+        BackfillPhase.Read => Read(nowMs),
+        BackfillPhase.Finish => Send(BackfillStep.Finish, _state.Plan with { SinceMs = _state.SinceMs }, nowMs, shard => shard.Profiler.Finished?.Id >= _state.Plan.Id, () => _state with { Phase = BackfillPhase.Done }),
+        _ => false,
+    };
 
     /// <inheritdoc/>
     public override void Dispose()
@@ -162,20 +181,26 @@ internal sealed class BackfillRunner : StageRunner
             return false;
         }
 
+        Save(next()); // Where that fails nothing of this step is done again.
         _isAppended = false;
-        Save(next());
         return true;
     }
 
-    /// <summary>Where each shard began to count, and from when on the log has events.</summary>
+    /// <summary>All shards count: where each began.</summary>
     private BackfillState Counted()
     {
         BackfillState state = _state!;
-        long[] at = new long[_shards.Count];
+        long[] at = [.. Enumerable.Range(0, _shards.Count).Select(shard => Find(shard, state.From[shard], BackfillStep.Count, state.Plan.Id))];
+        long profiles = _shards.Sum(shard => shard.Profiler.ProfileCount);
+        return state with { Phase = BackfillPhase.Read, CountAt = at, SinceMs = Since(), Slices = (int)((profiles / ProfilesOfSlice) + 1) };
+    }
+
+    /// <summary>The first retained record of the shard whose begin was removed last, Unix ms; 0: every shard has everything.</summary>
+    private long Since()
+    {
         long since = 0;
-        for (int shard = 0; shard < at.Length; shard++)
+        for (int shard = 0; shard < _shards.Count; shard++)
         {
-            at[shard] = Find(shard, state.From[shard], BackfillStep.Count, state.Plan.Id);
             long begin = _logs.ProfileEvents.BeginOffset(shard);
             if (begin > 0)
             {
@@ -184,8 +209,7 @@ internal sealed class BackfillRunner : StageRunner
             }
         }
 
-        long profiles = _shards.Sum(shard => shard.Profiler.ProfileCount);
-        return state with { Phase = BackfillPhase.Read, CountAt = at, SinceMs = since, Slices = (int)((profiles / ProfilesOfSlice) + 1) };
+        return since;
     }
 
     private long Find(int shard, long from, BackfillStep step, long id)
@@ -318,8 +342,8 @@ internal sealed class BackfillRunner : StageRunner
                     return false;
                 }
 
-                Reset();
                 Save(_state! with { Slice = _state.Slice + 1, Phase = _state.Slice + 1 == _state.Slices ? BackfillPhase.Finish : BackfillPhase.Read });
+                Reset();
                 return true;
             }
 

@@ -38,8 +38,8 @@ public sealed class ModelReaderTests
 
         Assert.Empty(result.Errors);
         Assert.Empty(result.Notes);
-        Assert.Equal(8, result.Model!.Computed.Count);
-        Assert.Equal(10, result.Model.Segments.Count);
+        Assert.Equal(10, result.Model!.Computed.Count);
+        Assert.Equal(13, result.Model.Segments.Count);
     }
 
     /// <summary>Each way to write a scalar, and keys that are none.</summary>

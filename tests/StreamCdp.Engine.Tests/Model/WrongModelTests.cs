@@ -12,7 +12,7 @@ public sealed class WrongModelTests
         { "- a", ["1:1: expected a mapping of sections such as sources, identifiers, segments"] },
         { "just text", ["1:1: expected a mapping of sections such as sources, identifiers, segments"] },
         { "sorces: []", ["1:1: the model has no key \"sorces\"; did you mean \"sources\"?"] },
-        { "colours: []", ["1:1: the model has no key \"colours\"; known are sources, api_keys, identifiers, traits, computed, segments, destinations, privacy"] },
+        { "colours: []", ["1:1: the model has no key \"colours\"; known are sources, api_keys, identifiers, traits, computed, segments, destinations, privacy, backfill"] },
         {
             """
             sources: []

@@ -97,7 +97,7 @@ public class CrmRulesTests
             .Document());
 
     [Fact]
-    public void A_profile_without_records_is_written_as_before() => Assert.Equal(1, new CrmPerson().Write("deal", "1", "[]", 1).Record()[0]);
+    public void A_profile_without_records_has_no_part_for_them() => Assert.Equal(4, new CrmPerson().Write("deal", "1", "[]", 1).Record()[0]);
 
     [Fact]
     public void A_profile_is_a_function_of_the_writes_whatever_their_order_and_whoever_had_them() =>

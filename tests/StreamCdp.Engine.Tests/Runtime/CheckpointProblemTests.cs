@@ -34,7 +34,7 @@ public sealed class CheckpointProblemTests : IDisposable
         await using CdpEngine engine = Start(logs, home, registry);
 
         _time.Shift += TimeSpan.FromHours(1);
-        foreach (PartHealth part in engine.Health())
+        foreach (PartHealth part in engine.Health().Where(part => part.Part != "backfill")) // It saves nothing but its own steps.
         {
             await _lines.HasAsync(LogLevel.Warning, $"Stage {part.Part} could not save a checkpoint: The disk is full, 1 MiB are free.");
         }
@@ -49,7 +49,7 @@ public sealed class CheckpointProblemTests : IDisposable
 
         home.IsFull = false;
         _time.Shift += TimeSpan.FromHours(1);
-        foreach (PartHealth part in engine.Health())
+        foreach (PartHealth part in engine.Health().Where(part => part.Part != "backfill"))
         {
             await _lines.HasAsync(LogLevel.Information, $"Stage {part.Part} saves checkpoints again.");
         }

@@ -101,8 +101,8 @@ internal sealed class ProfileState
     /// <summary>Bytes that a CRM record takes beyond its texts, about.</summary>
     public const int CrmEntryBytes = 32;
 
-    private const byte Format = 1;
-    private const byte CrmFormat = 3; // 2 is a redirect.
+    private const byte Format = 4; // 1 had other keys of functions with windows, 2 is a redirect.
+    private const byte CrmFormat = 5;
 
     private byte[] _arena = new byte[4096];
     private int _used;
@@ -472,7 +472,7 @@ internal sealed class ProfileState
         byte format = reader.Byte();
         if (format is not (Format or CrmFormat))
         {
-            throw new InvalidDataException($"A profile record has format {format}, this version reads {Format} and {CrmFormat}.");
+            throw new InvalidDataException($"A profile record has format {format}, this version reads {Format} and {CrmFormat}. Delete the state directory: the logs have everything.");
         }
 
         Version = reader.Unsigned();

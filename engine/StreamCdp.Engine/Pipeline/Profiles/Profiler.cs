@@ -1212,7 +1212,7 @@ internal sealed class Profiler : IDisposable
         _scan = new EventScan(_segments.EventPaths, _traits.Paths);
     }
 
-    /// <summary>A step of counting history again (adr/0013): prepare and count go to all shards before the history is read, the states of each profile follow, then finish.</summary>
+    /// <summary>A step of counting history again (adr/0011): prepare and count go to all shards before the history is read, the states of each profile follow, then finish.</summary>
     private void TakeBackfill(in ProfileEvent e, ReadOnlySpan<byte> value)
     {
         switch ((BackfillStep)e.EventType)
