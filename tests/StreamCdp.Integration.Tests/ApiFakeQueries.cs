@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Runtime;
 
 namespace StreamCdp.Integration.Tests;
@@ -31,6 +32,14 @@ internal sealed class ApiFakeQueries : IEngineQueries
         new("big_spenders", "Big spenders", "sum(\"Order Completed\", properties.revenue, within: 90d) >= 500", "00000000000000aa", 3, 0, false),
         new("hot_lead", "hot_lead", "in_segment(\"big_spenders\")", "00000000000000bb", 1, 1_700_000_000_123, true),
     ];
+
+    public CdpModel Model { get; } = new() { Text = "", Version = 1 };
+
+    public ValueTask<byte[]?> ExplainAsync(string type, string value, string segmentId, CancellationToken cancellationToken) =>
+        Answer(type, value, new { segment = segmentId, asked = new { type, value } });
+
+    public ValueTask<SegmentPreview> PreviewAsync(Expression rule, string? segmentId, TimeSpan atMost, CancellationToken cancellationToken) =>
+        ValueTask.FromResult(new SegmentPreview(12, 10, 3, 100, 1000, IsWhole: false, [$"{segmentId} {atMost.TotalSeconds}"], [new LeafCount(rule.ToString()!, 12)], ["count(\"X\")"]));
 
     public BackfillProgress? Running { get; set; }
 

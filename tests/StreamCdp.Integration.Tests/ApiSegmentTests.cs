@@ -35,6 +35,24 @@ public sealed class ApiSegmentTests
     }
 
     [Fact]
+    public async Task A_rule_is_tried_with_its_numbers_and_a_wrong_one_is_refused_with_its_place()
+    {
+        await using ApiHost host = await ApiHost.StartAsync();
+
+        Assert.Equal(
+            """{"members":12,"enter":10,"leave":3,"scanned":100,"profiles":1000,"is_sample":true,"sample":["hot_lead 9"],"leaves":[{"text":"count(\"A\") > 3","members":12}],"not_counted":["count(\"X\")"]}""",
+            (await host.PostAsync("v1/segments/preview?seconds=9", """{"when":"count('A') > 3","segment":"hot_lead"}""")).Body.GetRawText());
+        (HttpStatusCode status, JsonElement body) = await host.PostAsync("v1/segments/preview", """{"when":"count('A') >"}""");
+        Assert.Equal((HttpStatusCode.BadRequest, "bad_rule"), (status, body.GetProperty("code").GetString()));
+        Assert.StartsWith("when:1:13:", body.GetProperty("detail").GetString(), StringComparison.Ordinal);
+        Assert.Equal("bad_body", (await host.PostAsync("v1/segments/preview", "[]")).Body.GetProperty("code").GetString());
+        Assert.Equal("bad_seconds", (await host.PostAsync("v1/segments/preview?seconds=61", """{"when":"true"}""")).Body.GetProperty("code").GetString());
+        Assert.Equal("""{"segment":"hot_lead","asked":{"type":"user_id","value":"42"}}""", (await host.GetAsync("v1/profiles/user_id:42/segments/hot_lead")).Body.GetRawText());
+        Assert.Equal("unknown_segment", (await host.GetAsync("v1/profiles/user_id:42/segments/shoes")).Body.GetProperty("code").GetString());
+        Assert.Equal("unknown_profile", (await host.GetAsync("v1/profiles/user_id:43/segments/hot_lead")).Body.GetProperty("code").GetString());
+    }
+
+    [Fact]
     public async Task The_cursor_leads_through_all_members_once()
     {
         await using ApiHost host = await ApiHost.StartAsync();

@@ -107,6 +107,53 @@ public sealed class ServerLocalTests : IDisposable
         }
     }
 
+    [Fact]
+    public async Task A_membership_is_explained_to_the_leaf_and_a_rule_is_tried_before_it_is_used()
+    {
+        string model = ServerFixtureHost.Model.Replace("pros:   {", "fresh: { when: 'happened(\"Order Completed\", within: 1h, where: properties.revenue > 3) and (traits.plan == \"pro\" or not count(\"Order Completed\") >= 5)' }\n  pros:   {", StringComparison.Ordinal);
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data, model, ("Clock", "event"), ("Engine:Shards", "2"));
+        foreach (string user in (string[])["u1", "u2", "u3"])
+        {
+            await server.SendAsync("track", $$"""{"userId":"{{user}}","messageId":"cheap-{{user}}","event":"Order Completed","properties":{"revenue":2} }""");
+        }
+
+        await server.SendAsync("track", """{"userId":"u1","messageId":"dear","event":"Order Completed","properties":{"revenue":5} }""");
+        await server.ProfileAsync("user_id:u1");
+
+        JsonElement why = await server.GetAsync("/v1/profiles/user_id:u1/segments/fresh");
+        JsonElement rule = why.GetProperty("rule");
+        JsonElement happened = rule.GetProperty("all")[0];
+        JsonElement any = rule.GetProperty("all")[1].GetProperty("any");
+
+        Assert.True(why.GetProperty("member").GetBoolean());
+        Assert.True(rule.GetProperty("holds").GetBoolean());
+        Assert.True(happened.GetProperty("value").GetBoolean());
+        Assert.Equal(why.GetProperty("since").GetDateTimeOffset().AddHours(1), happened.GetProperty("until").GetDateTimeOffset());
+        Assert.Equal(["dear"], happened.GetProperty("events").EnumerateArray().Select(e => e.GetProperty("message_id").GetString()));
+        Assert.Equal((false, JsonValueKind.Null), (any[0].GetProperty("holds").GetBoolean(), any[0].GetProperty("value").ValueKind));
+        JsonElement count = any[1].GetProperty("not")[0];
+        Assert.Equal((false, 2), (count.GetProperty("holds").GetBoolean(), count.GetProperty("value").GetInt32()));
+        Assert.Equal(["dear", "cheap-u1"], count.GetProperty("events").EnumerateArray().Select(e => e.GetProperty("message_id").GetString()));
+        Assert.False((await server.GetAsync("/v1/profiles/user_id:u2/segments/fresh")).GetProperty("member").GetBoolean());
+
+        using HttpResponseMessage tried = await server.Client.PostAsync("/v1/segments/preview", new StringContent("""{"when":"count('Order Completed') >= 1 and not count('Order Completed') >= 2 or happened('Never seen')","segment":"fresh"}"""), TestContext.Current.CancellationToken);
+        JsonElement preview = JsonElement.Parse(await tried.Content.ReadAsByteArrayAsync(TestContext.Current.CancellationToken));
+        Assert.Equal((2, 2, 1, 3, false), (preview.GetProperty("members").GetInt32(), preview.GetProperty("enter").GetInt32(), preview.GetProperty("leave").GetInt32(), preview.GetProperty("scanned").GetInt32(), preview.GetProperty("is_sample").GetBoolean()));
+        Assert.Equal([3, 1, 0], preview.GetProperty("leaves").EnumerateArray().Select(leaf => leaf.GetProperty("members").GetInt32()));
+        Assert.Equal(["happened(\"Never seen\")"], preview.GetProperty("not_counted").EnumerateArray().Select(function => function.GetString()));
+
+        string file = Path.Combine(_data, "other.yaml");
+        await File.WriteAllTextAsync(file, model.Replace("revenue > 3", "revenue > 4", StringComparison.Ordinal).Replace("'traits.plan == \"pro\"' }", "'count(\"Order Completed\") >= 2' }\n  more: { when: 'count(\"Order Completed\") >= 1' }", StringComparison.Ordinal).Replace("  buyers: { when: 'count(\"Order Completed\") >= 1' }\n", "", StringComparison.Ordinal), TestContext.Current.CancellationToken);
+        using var output = new StringWriter();
+        using var error = new StringWriter();
+        int code = await Cli.CommandLine.RunAsync(["check", file, "--against", "live", "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key], output, error, TestContext.Current.CancellationToken);
+        Assert.Equal((0, ""), (code, error.ToString()));
+        Assert.Contains("fresh (changed): 0 enter, 1 leave, without what nothing counts yet", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains("pros (changed): 1 enter, 0 leave", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains("more (new): 3 enter, 0 leave", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains("buyers (gone): 3 leave", output.ToString(), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Engine.Runtime;
 
@@ -18,6 +19,9 @@ public interface IEngineQueries
 
     /// <summary>What became of a messageId, stage by stage: a JSON object, or null where no kept event of the dedup window has it, and none of the newest dead letters.</summary>
     ValueTask<byte[]?> TraceAsync(string messageId, CancellationToken cancellationToken);
+
+    /// <summary>The model that rules are checked with.</summary>
+    CdpModel Model { get; }
 
     /// <summary>All segments, in the model's order.</summary>
     IReadOnlyList<SegmentStatus> Segments();
@@ -45,6 +49,21 @@ public interface IEngineQueries
     /// <summary>Waits until every event acknowledged before this call is applied, and the clock of the shards is not behind them (RULES.md §4.3).</summary>
     /// <exception cref="TimeoutException">Not within the time; the message says which stage is behind.</exception>
     Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken);
+
+    /// <summary>Why a profile is in a segment or not: the rule as a tree, for each part whether it holds, for each leaf its value, until when by time, and events that count.</summary>
+    /// <param name="type">As in <see cref="ProfileAsync"/>.</param>
+    /// <param name="value">As in <see cref="ProfileAsync"/>.</param>
+    /// <param name="segmentId">Of the model.</param>
+    /// <param name="cancellationToken">Stops waiting.</param>
+    /// <returns>UTF-8 JSON; null for an unknown profile or a segment that is not served yet.</returns>
+    ValueTask<byte[]?> ExplainAsync(string type, string value, string segmentId, CancellationToken cancellationToken);
+
+    /// <summary>How many profiles a rule would have now, by a look at each of them.</summary>
+    /// <param name="rule">Checked with the model.</param>
+    /// <param name="segmentId">The segment that would have it: who would enter and leave; null, or one that is not there: everybody would enter.</param>
+    /// <param name="atMost">After that it is a sample.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    ValueTask<SegmentPreview> PreviewAsync(Expression rule, string? segmentId, TimeSpan atMost, CancellationToken cancellationToken);
 
     /// <summary>The counting of history that is under way; null: none is.</summary>
     BackfillProgress? Backfill();
@@ -106,6 +125,23 @@ public sealed record SegmentStatus(string Id, string Name, string When, string V
     /// <summary>How far its history is counted, 0 to 1; null: it is not being counted.</summary>
     public double? Progress { get; init; }
 }
+
+/// <summary>What a rule would do.</summary>
+/// <param name="Members">Of the profiles looked at.</param>
+/// <param name="Enter">Of them: not in the segment now.</param>
+/// <param name="Leave">In the segment now, and would not be.</param>
+/// <param name="Scanned">Profiles looked at.</param>
+/// <param name="Profiles">All there are.</param>
+/// <param name="IsWhole">False: the time was over, and it is a sample.</param>
+/// <param name="Sample">Ids of some members.</param>
+/// <param name="Leaves">How often each condition of the rule holds.</param>
+/// <param name="NotCounted">Functions that nothing counts yet: as if there had been no event. A backfill would count them.</param>
+public sealed record SegmentPreview(long Members, long Enter, long Leave, long Scanned, long Profiles, bool IsWhole, IReadOnlyList<string> Sample, IReadOnlyList<LeafCount> Leaves, IReadOnlyList<string> NotCounted);
+
+/// <summary>How often a condition holds.</summary>
+/// <param name="Text">Normal text.</param>
+/// <param name="Members">Profiles for which it holds.</param>
+public sealed record LeafCount(string Text, long Members);
 
 /// <summary>A counting of history that is under way.</summary>
 /// <param name="Id">Grows with each.</param>

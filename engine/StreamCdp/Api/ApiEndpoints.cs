@@ -101,7 +101,7 @@ public static class ApiEndpoints
     {
         var types = model.Identifiers.Select(static i => i.Type).ToHashSet(StringComparer.Ordinal);
         var profileEndpoints = new ProfileEndpoints(queries, types, options);
-        var segments = new SegmentEndpoints(queries, options);
+        var segments = new SegmentEndpoints(queries, types, options);
         var stream = new ChangeStream(hub, queries, options);
         var letters = new DeadLetterEndpoints(deadLetters, options, TimeProvider.System);
         var connector = new ConnectorEndpoints(connectors);
@@ -114,6 +114,8 @@ public static class ApiEndpoints
         endpoints.MapGet("/v1/segments", gate.Secured("read", segments.ListAsync));
         endpoints.MapGet("/v1/segments/{id}", gate.Secured("read", segments.GetAsync));
         endpoints.MapGet("/v1/segments/{id}/members", gate.Secured("read", segments.MembersAsync));
+        endpoints.MapGet("/v1/profiles/{identifier}/segments/{id}", gate.Secured("read", segments.ExplainAsync));
+        endpoints.MapPost("/v1/segments/preview", gate.Secured("read", segments.PreviewAsync));
         endpoints.MapGet("/v1/backfill", gate.Secured("read", segments.BackfillAsync));
         endpoints.MapPost("/v1/backfill", gate.Secured("admin", segments.StartBackfillAsync));
         endpoints.MapGet("/v1/stream", gate.Secured("read", stream.ServeAsync));

@@ -1,11 +1,14 @@
 using System.Text.Json;
+using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Runtime;
 
 namespace StreamCdp.Api;
 
 /// <summary>Segments and their members.</summary>
-internal sealed class SegmentEndpoints(IEngineQueries queries, ApiOptions options)
+internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<string> types, ApiOptions options)
 {
+    private const int DefaultPreviewSeconds = 5;
+    private const int MaxPreviewSeconds = 60;
     private const int DefaultMembers = 100;
 
     /// <summary><c>GET /v1/segments</c>.</summary>
@@ -110,6 +113,108 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, ApiOptions option
 
             json.WriteEndArray();
             json.WriteString("next"u8, page.Next);
+            json.WriteEndObject();
+        });
+        return null;
+    }
+
+    /// <summary><c>GET /v1/profiles/{identifier}/segments/{segment}</c>.</summary>
+    public async Task<ApiProblem?> ExplainAsync(HttpContext context)
+    {
+        string id = ApiRequest.RawSegment(context, fromEnd: 1);
+        if (!ApiRequest.TryIdentifier(ApiRequest.RawSegment(context, fromEnd: 3), types, out string type, out string value, out ApiProblem? problem))
+        {
+            return problem;
+        }
+
+        problem = await ApiRequest.WaitAsync(context, queries, options);
+        if (problem is not null)
+        {
+            return problem;
+        }
+
+        if (!queries.Segments().Any(segment => segment.Id == id))
+        {
+            return Unknown(id);
+        }
+
+        if (await queries.ExplainAsync(type, value, id, context.RequestAborted) is not { } document)
+        {
+            return ApiProblem.NotFound("unknown_profile", "Nobody has this identifier, or the segment is new and waits for its backfill.");
+        }
+
+        context.Response.ContentType = "application/json";
+        context.Response.Headers.CacheControl = "no-store";
+        await context.Response.Body.WriteAsync(document, context.RequestAborted);
+        return null;
+    }
+
+    /// <summary><c>POST /v1/segments/preview</c>: how many people a rule would have.</summary>
+    public async Task<ApiProblem?> PreviewAsync(HttpContext context)
+    {
+        string? when = null;
+        string? id = null;
+        try
+        {
+            using JsonDocument body = await JsonDocument.ParseAsync(context.Request.Body, default, context.RequestAborted);
+            when = body.RootElement.TryGetProperty("when", out JsonElement text) ? text.GetString() : null;
+            id = body.RootElement.TryGetProperty("segment", out JsonElement segment) ? segment.GetString() : null;
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            // Said below.
+        }
+
+        if (when is null)
+        {
+            return ApiProblem.BadRequest("bad_body", "The body is {\"when\":\"count(\\\"Order Completed\\\") > 3\"}, and may name the segment that would have the rule: \"segment\":\"big_spenders\".");
+        }
+
+        if (!ApiRequest.TryNumber(context.Request, "seconds", DefaultPreviewSeconds, 1, MaxPreviewSeconds, out int seconds, out ApiProblem? problem))
+        {
+            return problem;
+        }
+
+        ExpressionResult rule = ExpressionReader.ReadCondition(when, queries.Model, "when");
+        if (rule.Expression is null)
+        {
+            return ApiProblem.BadRequest("bad_rule", string.Join(' ', rule.Errors.Take(5).Select(error => error.ToString())));
+        }
+
+        SegmentPreview preview = await queries.PreviewAsync(rule.Expression, id, TimeSpan.FromSeconds(seconds), context.RequestAborted);
+        await ApiJson.WriteAsync(context, preview, static (json, preview) =>
+        {
+            json.WriteStartObject();
+            json.WriteNumber("members"u8, preview.Members);
+            json.WriteNumber("enter"u8, preview.Enter);
+            json.WriteNumber("leave"u8, preview.Leave);
+            json.WriteNumber("scanned"u8, preview.Scanned);
+            json.WriteNumber("profiles"u8, preview.Profiles);
+            json.WriteBoolean("is_sample"u8, !preview.IsWhole);
+            json.WriteStartArray("sample"u8);
+            foreach (string one in preview.Sample)
+            {
+                json.WriteStringValue(one);
+            }
+
+            json.WriteEndArray();
+            json.WriteStartArray("leaves"u8);
+            foreach (LeafCount leaf in preview.Leaves)
+            {
+                json.WriteStartObject();
+                json.WriteString("text"u8, leaf.Text);
+                json.WriteNumber("members"u8, leaf.Members);
+                json.WriteEndObject();
+            }
+
+            json.WriteEndArray();
+            json.WriteStartArray("not_counted"u8);
+            foreach (string function in preview.NotCounted)
+            {
+                json.WriteStringValue(function);
+            }
+
+            json.WriteEndArray();
             json.WriteEndObject();
         });
         return null;

@@ -11,16 +11,22 @@ internal static class CheckCommand
     {
         var file = new Argument<string>("FILE") { Description = "The model, for example cdp.yaml." };
         var connect = new Option<bool>("--connect") { Description = "Also connect to each destination, at most 10 s, and compare mapped fields with those of the CRM. Nothing is sent or changed." };
+        var against = new Option<string?>("--against") { Description = "live: also ask a running server how many people would enter and leave each segment that is new, changed or gone. Nothing is changed.", HelpName = "live" };
+        against.AcceptOnlyFromAmong("live");
+        var server = new ServerOptions();
         var command = new CommandWithExamples(
             "check",
             "Check a model: print every error as file:line:column (exit code 1), or what the model will do.",
             "streamcdp check cdp.yaml",
             "streamcdp check --connect cdp.yaml",
+            "streamcdp check --against live cdp.yaml",
             "WEB_WRITE_KEY=x STREAMCDP_API_KEY=y streamcdp check cdp.yaml   # for env:NAME in the model")
         {
             file,
             connect,
+            against,
         };
+        server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
             (CdpModel model, IReadOnlyList<ModelNote> notes) = ModelFile.ReadWithNotes(parsed.GetRequiredValue(file), Environment.GetEnvironmentVariable);
@@ -29,6 +35,12 @@ internal static class CheckCommand
             if (parsed.GetValue(connect) && await ConnectCheck.RunAsync(parsed.GetRequiredValue(file), model, output, cancellationToken).ConfigureAwait(false) is { Count: > 0 } problems)
             {
                 throw new CliException(string.Join(Environment.NewLine, problems));
+            }
+
+            if (parsed.GetValue(against) is not null)
+            {
+                using CdpClient client = server.Connect(parsed);
+                await LiveCheck.RunAsync(client, model, output, cancellationToken).ConfigureAwait(false);
             }
 
             return CommandLine.Ok;

@@ -107,6 +107,9 @@ internal sealed class Profiler : IDisposable
     /// <summary>Event functions that started later than the shard, by normal text, with the instant from which on they count, Unix ms.</summary>
     public IReadOnlyDictionary<string, long> FunctionsSince { get; private set; } = new Dictionary<string, long>(StringComparer.Ordinal);
 
+    /// <summary>Of states that come from a backfill its id, by <see cref="CompiledFunction.Shared"/>.</summary>
+    public IReadOnlyDictionary<string, long> Epochs => _epochs;
+
     /// <summary>The backfill that the shard counts for; null: none.</summary>
     public BackfillPlan? Prepared => _prepared;
 

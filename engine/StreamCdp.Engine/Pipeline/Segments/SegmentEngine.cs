@@ -531,6 +531,23 @@ internal sealed class SegmentEngine
         writer.WriteEndObject();
     }
 
+    /// <summary>Writes the value of one computed trait.</summary>
+    public void WriteComputed(Utf8JsonWriter writer, ProfileState profile, long nowMs, int index)
+    {
+        EvaluationContext context = Context(profile, nowMs);
+        _computed[index].WriteTo(writer, ref context);
+    }
+
+    /// <summary>Which computed traits are true, from one on.</summary>
+    public void TestComputed(ProfileState profile, long nowMs, int first, Span<bool> holds)
+    {
+        EvaluationContext context = Context(profile, nowMs);
+        for (int i = 0; i < holds.Length; i++)
+        {
+            holds[i] = _computed[first + i].Test(ref context);
+        }
+    }
+
     /// <summary>Writes an object with the notes: of a computed trait that is a function which kept not everything why its value may not be exact, and <c>"crm": "limited"</c> where something of the CRM's was not kept.</summary>
     public void WriteNotes(Utf8JsonWriter writer, ProfileState profile, long nowMs)
     {
