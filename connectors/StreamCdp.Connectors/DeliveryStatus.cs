@@ -33,6 +33,7 @@ internal enum DeliveryState
 /// <param name="Retries">Requests that were tried again since then.</param>
 /// <param name="LastError">The last thing that went wrong since then; null: nothing did.</param>
 /// <param name="LastErrorAt">When.</param>
+/// <param name="Conflicts">Of a CRM, fields that both sides had changed and that are kept to be looked at; null: it is none, or has not begun.</param>
 internal sealed record DeliveryStatus(
     string Id,
     string Kind,
@@ -49,7 +50,8 @@ internal sealed record DeliveryStatus(
     long DeadLetters,
     long Retries,
     string? LastError,
-    DateTimeOffset? LastErrorAt);
+    DateTimeOffset? LastErrorAt,
+    long? Conflicts = null);
 
 /// <summary>What talks to one outside system: a destination that changes are sent to, or a CRM in both directions.</summary>
 internal interface IConnection : IAsyncDisposable

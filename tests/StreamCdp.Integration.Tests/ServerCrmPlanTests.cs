@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text;
+using System.Text.Json;
 using StreamCdp.HubSpotEmulator;
 
 namespace StreamCdp.Integration.Tests;
@@ -72,6 +73,55 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_both_sides_had_changed_is_shown_page_by_page_with_what_was_lost()
+    {
+        foreach (string user in (string[])["u1", "u2", "u3"])
+        {
+            _hubspot.Account.Create(HubSpotAccount.Contacts, ("email", user + "@example.com"), ("firstname", "Crm " + user));
+        }
+
+        await using ServerFixtureHost server = await StartAsync();
+        foreach (string user in (string[])["u1", "u2", "u3"])
+        {
+            await server.SendAsync("identify", $$$"""{"userId":"{{{user}}}","traits":{"email":"{{{user}}}@example.com","name":"Web {{{user}}}"}}""");
+        }
+
+        await server.ProfileAsync("user_id:u3");
+        Assert.Equal("No conflicts: no field was changed on both sides at once." + Environment.NewLine, (await RunAsync()).Output);
+        await server.PostAsync("/v1/connectors/hubspot/resume", "{}");
+        for (long deadline = Environment.TickCount64 + 40_000; (await server.GetAsync("/v1/connectors")).GetProperty("connectors")[0].GetProperty("conflicts") is not { ValueKind: JsonValueKind.Number } count || count.GetInt64() < 3; await Task.Delay(50, TestContext.Current.CancellationToken))
+        {
+            Assert.True(Environment.TickCount64 < deadline, "No conflict comes.");
+        }
+
+        (int code, string text) = await RunAsync();
+        JsonElement first = await server.GetAsync("/v1/connectors/hubspot/conflicts?limit=2");
+        JsonElement second = await server.GetAsync("/v1/connectors/hubspot/conflicts?limit=2&cursor=" + first.GetProperty("next").GetString());
+
+        Assert.Equal(0, code);
+        Assert.Contains("  firstname: \"Crm u1\" stayed, \"Web u1\" was lost", text, StringComparison.Ordinal);
+        Assert.Equal((2, 1, JsonValueKind.Null), (first.GetProperty("conflicts").GetArrayLength(), second.GetProperty("conflicts").GetArrayLength(), second.GetProperty("next").ValueKind));
+        Assert.Equal(["Web u1", "Web u2", "Web u3"], first.GetProperty("conflicts").EnumerateArray().Concat(second.GetProperty("conflicts").EnumerateArray()).Select(conflict => conflict.GetProperty("lost").GetString()).Order());
+        Assert.Equal(2, (await RunAsync("--limit", "2", "--json")).Output.TrimEnd().Split('\n').Select(line => JsonDocument.Parse(line).RootElement.GetProperty("kept").GetString()).Distinct().Count());
+        Assert.Contains("streamcdp_connector_conflicts_total{connector=\"hubspot\"} 3", await server.Client.GetStringAsync("/metrics", TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        foreach ((string path, HttpStatusCode status) in ((string, HttpStatusCode)[])[("/v1/connectors/nobody/conflicts", HttpStatusCode.NotFound), ("/v1/connectors/hook/conflicts", HttpStatusCode.Conflict), ("/v1/connectors/hubspot/conflicts?cursor=x", HttpStatusCode.BadRequest)])
+        {
+            using HttpResponseMessage answer = await server.Client.GetAsync(path, TestContext.Current.CancellationToken);
+            Assert.Equal(status, answer.StatusCode);
+        }
+
+        using var nobody = new HttpClient { BaseAddress = server.Address };
+        using HttpResponseMessage refused = await nobody.GetAsync("/v1/connectors/hubspot/conflicts", TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.Unauthorized, refused.StatusCode);
+
+        async Task<(int Code, string Output)> RunAsync(params string[] arguments)
+        {
+            (int code, string output, _) = await CliFakeServer.RunAsync(["connectors", "conflicts", "hubspot", .. arguments, "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key]);
+            return (code, output);
+        }
+    }
+
+    [Fact]
     public async Task What_is_no_plan_is_refused_with_the_reason()
     {
         await using ServerFixtureHost server = await StartAsync();
@@ -124,5 +174,6 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
                 city: traits.city
                 email: identifiers.email
                 streamcdp_segments: segments
+          - { id: hook, kind: webhook, url: "http://127.0.0.1:9/", secret: env:PATH }
         """);
 }

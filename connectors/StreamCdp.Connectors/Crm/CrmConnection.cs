@@ -57,6 +57,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private long _askedAt;
     private long _requests;
     private long _retriesMade;
+    private long _conflictsBefore;
     private int _failures;
 
     /// <summary>Makes it; nothing is read or written yet.</summary>
@@ -72,7 +73,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         _letters = new DeadLetterWriter(parts, settings.Id);
         _make = make;
         _crm = make(this);
-        parts.Metrics.Begin(settings.Id);
+        parts.Metrics.BeginCrm(settings.Id);
     }
 
     /// <inheritdoc/>
@@ -103,7 +104,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 _sync?.Refused ?? 0,
                 Interlocked.Read(ref _retriesMade),
                 _lastError,
-                _lastErrorAt);
+                _lastErrorAt,
+                _sync is null ? null : _conflictsBefore + _sync.Conflicts);
         }
     }
 
@@ -112,6 +114,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     {
         metrics.LagOut(Id).Set(LagSeconds());
         metrics.LagIn(Id).Set(LagInSeconds() ?? 0);
+        metrics.Conflicts(Id).IncTo(_sync?.Conflicts ?? 0);
     }
 
     /// <inheritdoc/>
@@ -199,6 +202,15 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 await WaitAfterAsync(exception, linked.Token).ConfigureAwait(false);
             }
         }
+    }
+
+    /// <summary>Fields that both sides had changed, the newest first; read beside the sync, which goes on meanwhile.</summary>
+    /// <param name="before">The number of the last one of the page before; <see cref="long.MaxValue"/>: from the newest on.</param>
+    /// <param name="limit">At most so many.</param>
+    public IReadOnlyList<(long Number, CrmConflict Conflict)> Conflicts(long before, int limit)
+    {
+        using CrmLinks links = OpenLinks();
+        return links.Conflicts(before, limit);
     }
 
     /// <summary>What the plan is made for.</summary>
@@ -362,6 +374,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             }
 
             _links.Save([], [(AccountCursor, _settings.Account)]);
+            _conflictsBefore = _links.CountConflicts();
             _sync = new CrmSync(_settings, _crm, _links, _profiles, _parts.Time, RefuseAsync);
             lock (_lock)
             {

@@ -39,6 +39,7 @@ internal sealed class CrmLinks : IDisposable
                 CREATE TABLE IF NOT EXISTS listed(kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS cursor(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS conflict(number INTEGER PRIMARY KEY, at TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, field TEXT NOT NULL, kept TEXT, lost TEXT);
+                CREATE INDEX IF NOT EXISTS conflict_field ON conflict(kind, id, field);
                 CREATE TEMP TABLE present(kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
                 """,
             "Put back a copy. Without one, delete the file: then the CRM and the profiles meet anew, and where both have a value the field's policy decides.");
@@ -52,7 +53,17 @@ internal sealed class CrmLinks : IDisposable
             "$data");
         _cursor = Command("SELECT value FROM cursor WHERE name=$name", "$name");
         _putCursor = Command("INSERT INTO cursor VALUES($name, $value) ON CONFLICT DO UPDATE SET value=excluded.value", "$name", "$value");
-        _conflict = Command("INSERT INTO conflict(at, kind, id, field, kept, lost) VALUES($at, $kind, $id, $field, $kept, $lost)", "$at", "$kind", "$id", "$field", "$kept", "$lost");
+        _conflict = Command(
+            """
+            INSERT INTO conflict(at, kind, id, field, kept, lost) SELECT $at, $kind, $id, $field, $kept, $lost WHERE NOT EXISTS(
+                SELECT 1 FROM conflict AS other WHERE other.kept IS $kept AND other.lost IS $lost AND number=(SELECT max(number) FROM conflict WHERE kind=$kind AND id=$id AND field=$field))
+            """,
+            "$at",
+            "$kind",
+            "$id",
+            "$field",
+            "$kept",
+            "$lost");
     }
 
     /// <summary>The file.</summary>
@@ -89,13 +100,33 @@ internal sealed class CrmLinks : IDisposable
     }
 
     /// <summary>Saves links and cursors together.</summary>
-    public void Save(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict>? conflicts = null)
+    /// <param name="links">Whole.</param>
+    /// <param name="cursors">The others stay.</param>
+    /// <param name="conflicts">One that says the same as the latest of its field is that one, decided again: after a crash, or because somebody was faster.</param>
+    /// <returns>Conflicts that are new.</returns>
+    public int Save(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict>? conflicts = null)
     {
-        _file.InTransaction(() => SaveAll(links, cursors, conflicts ?? []));
+        int added = 0;
+        _file.InTransaction(() => added = SaveAll(links, cursors, conflicts ?? []));
+        return added;
     }
 
-    private void SaveAll(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict> conflicts)
+    /// <summary>Conflicts, the newest first.</summary>
+    /// <param name="before">The number of the last one of the page before; <see cref="long.MaxValue"/>: from the newest on.</param>
+    /// <param name="limit">At most so many.</param>
+    public IReadOnlyList<(long Number, CrmConflict Conflict)> Conflicts(long before, int limit) => _file.Read(
+        "SELECT number, at, kind, id, field, kept, lost FROM conflict WHERE number<$before ORDER BY number DESC LIMIT $limit",
+        row => (row.GetInt64(0), new CrmConflict(
+            DateTimeOffset.Parse(row.GetString(1), CultureInfo.InvariantCulture), (CrmObject)row.GetInt32(2), row.GetString(3), row.GetString(4), row.IsDBNull(5) ? null : row.GetString(5), row.IsDBNull(6) ? null : row.GetString(6))),
+        ("$before", before),
+        ("$limit", limit));
+
+    /// <summary>How many conflicts are kept.</summary>
+    public long CountConflicts() => (long)_file.Scalar("SELECT count(*) FROM conflict")!;
+
+    private int SaveAll(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict> conflicts)
     {
+        int added = 0;
         foreach (CrmLink link in links)
         {
             Set(_put, (int)link.Kind, link.Id, link.Profile, link.IsDeleted ? 1 : 0, JsonSerializer.SerializeToUtf8Bytes(link, LinkJson.Default.CrmLink));
@@ -111,8 +142,10 @@ internal sealed class CrmLinks : IDisposable
         foreach (CrmConflict conflict in conflicts)
         {
             Set(_conflict, conflict.At.ToString("O", CultureInfo.InvariantCulture), (int)conflict.Kind, conflict.Id, conflict.Field, conflict.Kept, conflict.Lost);
-            _conflict.ExecuteNonQuery();
+            added += _conflict.ExecuteNonQuery();
         }
+
+        return added;
     }
 
     /// <summary>Forgets the oldest conflicts beyond those kept.</summary>

@@ -48,6 +48,9 @@ internal sealed class CrmSync
     /// <summary>Writes that the CRM refused, since the start.</summary>
     public long Refused { get; private set; }
 
+    /// <summary>Conflicts that came about, since the start.</summary>
+    public long Conflicts { get; private set; }
+
     /// <summary>Brings both sides together for some records and some profiles.</summary>
     /// <param name="records">As the CRM has them now.</param>
     /// <param name="profileIds">Canonical ids of profiles that may have changed.</param>
@@ -76,7 +79,7 @@ internal sealed class CrmSync
             link.IsOpen = (round.Unsettled.ContainsKey(link.Id) || round.Held.Contains(link.Id)) && link.Kind == CrmObject.Contact; // The next look at it settles it.
         }
 
-        _links.Save(round.Links.Values, cursors, round.Conflicts);
+        Conflicts += _links.Save(round.Links.Values, cursors, round.Conflicts);
     }
 
     /// <summary>Lets a refused write be tried again.</summary>
@@ -721,7 +724,8 @@ internal sealed class CrmSync
             link.IsOpen = link.Kind == CrmObject.Contact && !link.IsDeleted;
         }
 
-        _links.Save(round.Links.Values, []);
+        Conflicts += _links.Save(round.Links.Values, [], round.Conflicts); // Too: when the round comes again, both sides may hold the same and nobody would know what was lost.
+        round.Conflicts.Clear();
     }
 
     private async ValueTask<IReadOnlyList<CrmOutcome>> WriteAsync(IReadOnlyList<CrmWrite> writes, CancellationToken cancellationToken)

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Http.Features;
@@ -11,6 +12,8 @@ namespace StreamCdp.Api;
 internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
 {
     private const int MaxPlanLines = 100;
+    private const int DefaultConflicts = 100;
+    private const int MaxConflicts = 500;
     private const long MaxPlanBytes = 16 << 20;
 
     /// <summary><c>GET /v1/connectors</c>.</summary>
@@ -36,6 +39,53 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
 
     /// <summary><c>POST /v1/connectors/{id}/resume</c>.</summary>
     public Task<ApiProblem?> ResumeAsync(HttpContext context) => ChangeAsync(context, (host, id) => host.TryResume(id));
+
+    /// <summary><c>GET /v1/connectors/{id}/conflicts</c>: the newest first, page by page.</summary>
+    public async Task<ApiProblem?> ConflictsAsync(HttpContext context)
+    {
+        if (!ApiRequest.TryNumber(context.Request, "limit", DefaultConflicts, 1, MaxConflicts, out int limit, out ApiProblem? problem) || !TryCrm(context, out CrmConnection? crm, out problem))
+        {
+            return problem;
+        }
+
+        string cursor = context.Request.Query["cursor"].ToString();
+        long before = long.MaxValue;
+        if (cursor.Length > 0 && (!long.TryParse(cursor, NumberStyles.None, CultureInfo.InvariantCulture, out before) || before == 0))
+        {
+            return ApiProblem.BadRequest("bad_cursor", "The cursor is not one of this API; send the 'next' of the page before, unchanged, or none for the first page.");
+        }
+
+        try
+        {
+            await ApiJson.WriteAsync(context, (Page: crm.Conflicts(before, limit), limit), static (json, answer) =>
+            {
+                json.WriteStartObject();
+                json.WriteStartArray("conflicts"u8);
+                foreach ((_, CrmConflict conflict) in answer.Page)
+                {
+                    json.WriteStartObject();
+                    ApiJson.WriteTime(json, "at"u8, conflict.At.ToUnixTimeMilliseconds());
+                    json.WriteString("object"u8, conflict.Kind.ToString().ToLowerInvariant());
+                    json.WriteString("id"u8, conflict.Id);
+                    json.WriteString("field"u8, conflict.Field);
+                    json.WritePropertyName("kept"u8);
+                    json.WriteRawValue(conflict.Kept ?? "null");
+                    json.WritePropertyName("lost"u8);
+                    json.WriteRawValue(conflict.Lost ?? "null");
+                    json.WriteEndObject();
+                }
+
+                json.WriteEndArray();
+                json.WriteString("next"u8, answer.Page.Count < answer.limit ? null : answer.Page[^1].Number.ToString(CultureInfo.InvariantCulture));
+                json.WriteEndObject();
+            });
+            return null;
+        }
+        catch (Exception exception) when (exception is InvalidDataException or IOException)
+        {
+            return new ApiProblem(StatusCodes.Status503ServiceUnavailable, "not_now", exception.Message, 5);
+        }
+    }
 
     /// <summary><c>POST /v1/connectors/{id}/plan</c>: one JSON document a line, as they are found: a head, the changes, and their number or what went wrong.</summary>
     public async Task<ApiProblem?> PlanAsync(HttpContext context)
@@ -216,6 +266,15 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         json.WriteNumber("taken"u8, status.Taken);
         json.WriteNumber("dead_letters"u8, status.DeadLetters);
         json.WriteNumber("retries"u8, status.Retries);
+        if (status.Conflicts is long conflicts)
+        {
+            json.WriteNumber("conflicts"u8, conflicts);
+        }
+        else
+        {
+            json.WriteNull("conflicts"u8);
+        }
+
         json.WriteString("last_error"u8, status.LastError);
         if (status.LastErrorAt is DateTimeOffset at)
         {
