@@ -10,6 +10,7 @@ internal sealed class ConnectorMetrics
     private readonly Counter _rateLimited;
     private readonly Counter _actions;
     private readonly Counter _conflicts;
+    private readonly Counter _deletes;
 
     /// <summary>Registers them; a second instance on one registry shares them with the first.</summary>
     public ConnectorMetrics(CollectorRegistry registry)
@@ -20,6 +21,7 @@ internal sealed class ConnectorMetrics
         _rateLimited = factory.CreateCounter("streamcdp_connector_rate_limited_total", "Requests that waited for the destination's own rate, or were answered with too many requests.", ["connector"]);
         _actions = factory.CreateCounter("streamcdp_actions_total", "Actions that came to their turn, by outcome: done, refused, and not done because not_member (the membership ended while it waited), no_consent, capped, repeat (done for this membership already), no_target (the person has no address there), unknown (nobody knows the profile or the action any more).", ["connector", "action", "outcome"]);
         _conflicts = factory.CreateCounter("streamcdp_connector_conflicts_total", "Fields of a CRM that both sides had changed to different values: one of them was lost.", ["connector"]);
+        _deletes = factory.CreateCounter("streamcdp_connector_deletes_total", "Contacts that were deleted in a CRM, because their persons do not consent.", ["connector"]);
     }
 
     /// <summary>Gives a destination its series, at 0: so the first failure is an increase, which an alert sees.</summary>
@@ -39,6 +41,7 @@ internal sealed class ConnectorMetrics
     {
         Begin(connector);
         Conflicts(connector);
+        Deletes(connector);
     }
 
     /// <summary>The counter of one outcome.</summary>
@@ -52,6 +55,9 @@ internal sealed class ConnectorMetrics
 
     /// <summary>The counter of one destination.</summary>
     public Counter.Child RateLimited(string connector) => _rateLimited.WithLabels(connector);
+
+    /// <summary>The counter of one CRM.</summary>
+    public Counter.Child Deletes(string connector) => _deletes.WithLabels(connector);
 
     /// <summary>The counter of one CRM.</summary>
     public Counter.Child Conflicts(string connector) => _conflicts.WithLabels(connector);

@@ -58,6 +58,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private long _requests;
     private long _retriesMade;
     private long _conflictsBefore;
+    private bool _deletesWait;
+    private HashSet<string> _doomed = [];
     private int _failures;
 
     /// <summary>Makes it; nothing is read or written yet.</summary>
@@ -94,7 +96,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 IsCrm: true,
                 _settings.Target,
                 state,
-                _stopped ?? _paused ?? _waiting ?? "",
+                _stopped ?? _paused ?? _waiting ?? CapReached() ?? "",
                 Volatile.Read(ref _pending),
                 LagSeconds(),
                 LagInSeconds(),
@@ -105,7 +107,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 Interlocked.Read(ref _retriesMade),
                 _lastError,
                 _lastErrorAt,
-                _sync is null ? null : _conflictsBefore + _sync.Conflicts);
+                _sync is null ? null : _conflictsBefore + _sync.Conflicts,
+                _settings.DeletesAtMost is null ? null : _sync?.Deletes.Count);
         }
     }
 
@@ -115,6 +118,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         metrics.LagOut(Id).Set(LagSeconds());
         metrics.LagIn(Id).Set(LagInSeconds() ?? 0);
         metrics.Conflicts(Id).IncTo(_sync?.Conflicts ?? 0);
+        metrics.Deletes(Id).IncTo(_sync?.Deleted ?? 0);
     }
 
     /// <inheritdoc/>
@@ -256,6 +260,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
             Dictionary<string, PlanLine> made = (await planner.OfProfilesAsync([.. lines.Where(line => line.Id is null && line.Profile is not null).Select(line => line.Profile!).Distinct()], cancellationToken).ConfigureAwait(false))
                 .Where(line => line.Profile is not null).DistinctBy(line => line.Profile).ToDictionary(line => line.Profile!, StringComparer.Ordinal);
+            int deletesLeft = HasReadAll ? _sync!.DeletesLeft : 0;
             var only = new PlannedChanges();
             string?[] why = new string?[lines.Count];
             List<CrmRecord> toDo = [];
@@ -274,6 +279,12 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 {
                     why[i] = "The record or its profile changed since. Make a new plan.";
                 }
+                else if (line.Change == "delete" && deletesLeft-- <= 0)
+                {
+                    why[i] = HasReadAll
+                        ? "As many contacts as delete.at_most allows were deleted today. Apply it again tomorrow (UTC)."
+                        : "Nothing is deleted before the sync has read all of the CRM once, deals and companies too. Let it run, then apply this again.";
+                }
                 else if (line.Change != "make_field")
                 {
                     only.Add(line);
@@ -283,11 +294,13 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             }
 
             long refused = _sync!.Refused;
+            _sync.MayDelete = [.. toDo.Select(record => record.Id)];
             await _sync.ProcessAsync(toDo, profileIds, [], cancellationToken, only).ConfigureAwait(false);
             return (why, _sync.Refused - refused);
         }
         finally
         {
+            _sync?.MayDelete = [];
             _turn.Release();
         }
     }
@@ -312,6 +325,11 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         (_profiles as IDisposable)?.Dispose();
         await _crm.DisposeAsync().ConfigureAwait(false);
     }
+
+    private bool HasReadAll => _passes.TrueForAll(pass => !pass.IsWhole || pass.State.WholeDone);
+
+    private string? CapReached() => Volatile.Read(ref _deletesWait) && _sync is { DeletesLeft: 0 }
+        ? string.Create(CultureInfo.InvariantCulture, $"{_sync.Deletes.Count} contacts were deleted in the CRM today, as many as delete.at_most allows; others wait for tomorrow (UTC).") : null;
 
     private double LagSeconds()
     {
@@ -457,6 +475,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
         hasWorked |= await SendChangesAsync(cancellationToken).ConfigureAwait(false);
         hasWorked |= await ReadHintsAsync(cancellationToken).ConfigureAwait(false);
+        hasWorked |= await DeleteDoomedAsync(cancellationToken).ConfigureAwait(false);
         Pass? often = _passes.Find(pass => !pass.IsWhole && DueIn(pass) <= TimeSpan.Zero);
         Pass? whole = _passes.Find(pass => pass.IsWhole && DueIn(pass) <= TimeSpan.Zero);
         if ((_wasOften ? whole ?? often : often ?? whole) is { } due) // In turn: a CRM that is slow to answer the one must not keep the other from ever ending.
@@ -467,6 +486,45 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         }
 
         return hasWorked;
+    }
+
+    /// <summary>Contacts that wait to be deleted: as many as today allows, and not before the near readers have asked once more, because somebody may have merged one or made a deal of it meanwhile.</summary>
+    private async Task<bool> DeleteDoomedAsync(CancellationToken cancellationToken)
+    {
+        if (_settings.DeletesAtMost is null)
+        {
+            return false;
+        }
+
+        List<Pass> near = _passes.FindAll(pass => !pass.IsBackground);
+        if (_doomed.Count == 0)
+        {
+            IReadOnlyList<(string Id, bool IsBegun)> doomed = _links!.Doomed(_sync!.Deletes.Day, MaxRead);
+            Volatile.Write(ref _deletesWait, doomed.Count > 0);
+            _doomed = HasReadAll ? [.. doomed.Where(one => one.IsBegun || _sync.DeletesLeft > 0).Select(one => one.Id)] : [];
+            if (_doomed.Count > 0)
+            {
+                near.ForEach(pass => (pass.State, pass.MustEnd) = (pass.State with { NextAt = DateTimeOffset.MinValue }, pass.Run + 1));
+            }
+
+            return false;
+        }
+
+        if (near.Exists(pass => pass.Ended < pass.MustEnd))
+        {
+            return false;
+        }
+
+        _sync!.MayDelete = _doomed;
+        try
+        {
+            await _sync.ProcessAsync(await _crm.ReadAsync(CrmObject.Contact, [.. _doomed], cancellationToken).ConfigureAwait(false), [], [], cancellationToken).ConfigureAwait(false);
+            return true;
+        }
+        finally
+        {
+            _sync.MayDelete = _doomed = [];
+        }
     }
 
     /// <summary>Reads what a hint named; where that fails, the near reader finds it.</summary>
@@ -537,6 +595,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             return;
         }
 
+        pass.Run += state.Page is null ? 1 : 0;
         DateTimeOffset since = pass.IsWhole || state.Since == DateTimeOffset.MinValue ? DateTimeOffset.MinValue : state.Since - pass.Overlap;
         CrmPage page = await _crm.ChangesAsync(pass.Kind, since, state.Page, cancellationToken).ConfigureAwait(false);
         DateTimeOffset began = state.Page is null ? page.ServerTime : state.Began;
@@ -553,6 +612,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         await _sync!.ProcessAsync(page.Records, [], cursors, cancellationToken).ConfigureAwait(false);
         pass.State = next;
         first.ForEach(one => one.State = begun); // Not before it is saved: else a page that fails would leave them begun here and not on the disk.
+        pass.Ended = isLast ? pass.Run : pass.Ended;
         if (isLast && !pass.IsWhole)
         {
             Volatile.Write(ref _askedAt, _parts.Time.GetUtcNow().ToUnixTimeMilliseconds());
@@ -710,6 +770,15 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         public bool IsBackground => Reader != "near";
 
         public PassState State { get; set; } = new();
+
+        /// <summary>Number of the round that it is in, since the start.</summary>
+        public int Run { get; set; }
+
+        /// <summary>Number of the last round that it went through to its end.</summary>
+        public int Ended { get; set; }
+
+        /// <summary>Before this round has ended nothing is deleted.</summary>
+        public int MustEnd { get; set; }
 
         /// <summary>A reader in the middle of its pages is due.</summary>
         public TimeSpan DueIn(DateTimeOffset now) => !IsWhole && !State.WholeDone ? TimeSpan.FromDays(1) : State.Page is not null || State.IsMissing ? TimeSpan.Zero : State.NextAt - now;

@@ -19,6 +19,11 @@ internal sealed class CrmLinks : IDisposable
     private readonly SqliteCommand _cursor;
     private readonly SqliteCommand _putCursor;
     private readonly SqliteCommand _conflict;
+    private readonly SqliteCommand _unname;
+    private readonly SqliteCommand _name;
+    private readonly SqliteCommand _isNamed;
+    private readonly SqliteCommand _doom;
+    private readonly SqliteCommand _spare;
 
     /// <summary>Opens or makes the file.</summary>
     /// <param name="directory">Made where it is missing.</param>
@@ -40,6 +45,9 @@ internal sealed class CrmLinks : IDisposable
                 CREATE TABLE IF NOT EXISTS cursor(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS conflict(number INTEGER PRIMARY KEY, at TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, field TEXT NOT NULL, kept TEXT, lost TEXT);
                 CREATE INDEX IF NOT EXISTS conflict_field ON conflict(kind, id, field);
+                CREATE TABLE IF NOT EXISTS named(contact TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(contact, kind, id)) WITHOUT ROWID;
+                CREATE INDEX IF NOT EXISTS named_by ON named(kind, id);
+                CREATE TABLE IF NOT EXISTS doomed(id TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID;
                 CREATE TEMP TABLE present(kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
                 """,
             "Put back a copy. Without one, delete the file: then the CRM and the profiles meet anew, and where both have a value the field's policy decides.");
@@ -64,6 +72,11 @@ internal sealed class CrmLinks : IDisposable
             "$field",
             "$kept",
             "$lost");
+        _unname = Command("DELETE FROM named WHERE kind=$kind AND id=$id", "$kind", "$id");
+        _name = Command("INSERT OR IGNORE INTO named VALUES($contact, $kind, $id)", "$contact", "$kind", "$id");
+        _isNamed = Command("SELECT EXISTS(SELECT 1 FROM named WHERE contact=$contact)", "$contact");
+        _doom = Command("INSERT INTO doomed VALUES($id, $day) ON CONFLICT DO UPDATE SET day=excluded.day", "$id", "$day");
+        _spare = Command("DELETE FROM doomed WHERE id=$id", "$id");
     }
 
     /// <summary>The file.</summary>
@@ -91,6 +104,17 @@ internal sealed class CrmLinks : IDisposable
 
         return links;
     }
+
+    /// <summary>A deal, company or activity that is there names this contact.</summary>
+    public bool IsNamed(string contactId)
+    {
+        Set(_isNamed, contactId);
+        return _isNamed.ExecuteScalar() is 1L;
+    }
+
+    /// <summary>Contacts that wait to be deleted, some of them: first those whose deletion was begun on a day, and so counts no more.</summary>
+    public IReadOnlyList<(string Id, bool IsBegun)> Doomed(string day, int limit) =>
+        _file.Read("SELECT id, day=$day FROM doomed ORDER BY day=$day DESC LIMIT $limit", row => (row.GetString(0), row.GetBoolean(1)), ("$day", day), ("$limit", limit));
 
     /// <summary>A saved cursor; null: none.</summary>
     public string? Cursor(string name)
@@ -131,6 +155,21 @@ internal sealed class CrmLinks : IDisposable
         {
             Set(_put, (int)link.Kind, link.Id, link.Profile, link.IsDeleted ? 1 : 0, JsonSerializer.SerializeToUtf8Bytes(link, LinkJson.Default.CrmLink));
             _put.ExecuteNonQuery();
+            if (link.Kind == CrmObject.Contact)
+            {
+                SqliteCommand fate = link.AwaitsDelete ? _doom : _spare;
+                Set(fate, link.AwaitsDelete ? [link.Id, link.DeleteDay ?? ""] : [link.Id]);
+                fate.ExecuteNonQuery();
+                continue;
+            }
+
+            Set(_unname, (int)link.Kind, link.Id);
+            _unname.ExecuteNonQuery();
+            foreach (string contact in link.ContactIds)
+            {
+                Set(_name, contact, (int)link.Kind, link.Id);
+                _name.ExecuteNonQuery();
+            }
         }
 
         foreach ((string name, string value) in cursors)
@@ -191,7 +230,7 @@ internal sealed class CrmLinks : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (SqliteCommand command in (SqliteCommand[])[_get, _put, _cursor, _putCursor, _conflict])
+        foreach (SqliteCommand command in (SqliteCommand[])[_get, _put, _cursor, _putCursor, _conflict, _unname, _name, _isNamed, _doom, _spare])
         {
             command.Dispose();
         }

@@ -8,7 +8,7 @@ namespace StreamCdp.Connectors.Crm;
 /// <summary>One thing that a sync would do now. Two lines that say the same are the same change: so a plan can be compared with what is true when it is applied.</summary>
 internal sealed record PlanLine
 {
-    /// <summary>update, create, new_profile, merge, gone, record, make_field.</summary>
+    /// <summary>update, create, new_profile, merge, delete, gone, record, make_field.</summary>
     public string Change { get; init; } = "";
 
     /// <summary>contact, lead, company, deal, activity.</summary>
@@ -43,7 +43,7 @@ internal sealed record PlanLine
     public bool IsWhole => Enum.TryParse<CrmObject>(Object, ignoreCase: true, out _) && Fields.All(one => one is { Field: not null, To: "crm" or "profile" }) && Change switch
     {
         "create" => Profile is { Length: > 0 },
-        "update" or "new_profile" or "merge" or "gone" or "record" or "make_field" => Id is { Length: > 0 },
+        "update" or "new_profile" or "merge" or "delete" or "gone" or "record" or "make_field" => Id is { Length: > 0 },
         _ => false,
     };
 
@@ -94,6 +94,9 @@ internal sealed record PlanCounts
     /// <summary>Contacts of ours to merge in the CRM.</summary>
     public long Merges { get; set; }
 
+    /// <summary>Contacts of ours to delete in the CRM, because their persons do not consent.</summary>
+    public long ContactsToDelete { get; set; }
+
     /// <summary>Contacts that would become new profiles.</summary>
     public long NewProfiles { get; set; }
 
@@ -122,6 +125,7 @@ internal sealed record PlanCounts
         ListEntries += line.On.Count;
         ListExits += line.Off.Count;
         Merges += line.Change == "merge" ? 1 : 0;
+        ContactsToDelete += line.Change == "delete" ? 1 : 0;
         NewProfiles += line.Change == "new_profile" ? 1 : 0;
         Links += line.Links ? 1 : 0;
         Records += line.Change == "record" ? 1 : 0;
@@ -150,9 +154,9 @@ internal sealed class PlannedChanges
             _allowed.Add(Key("new", line.Profile, CrmSync.Digest(line.Fields.ToDictionary(field => field.Field, field => field.Profile), []), null));
         }
 
-        if (line.Change == "merge")
+        if (line.Change is "merge" or "delete")
         {
-            _allowed.Add(Key("merge", line.Id, line.Into, null));
+            _allowed.Add(Key(line.Change, line.Id, line.Into, null));
         }
     }
 
@@ -168,6 +172,9 @@ internal sealed class PlannedChanges
     /// <summary>A contact may become part of another.</summary>
     public bool AllowsMerge(string from, string into) => _allowed.Contains(Key("merge", from, into, null));
 
+    /// <summary>A contact may be deleted.</summary>
+    public bool AllowsDelete(string contactId) => _allowed.Contains(Key("delete", contactId, null, null));
+
     private static string Key(string? a, string? b, string? c, string? d) => JsonSerializer.Serialize((string?[])[a, b, c, d], PlanJson.Default.NullableStringArray);
 }
 
@@ -178,7 +185,7 @@ internal static class PlanMapping
     public static string Of(CrmSettings settings)
     {
         IEnumerable<string> rules = settings.Fields.Select(rule => $"{rule.Field}|{rule.Value?.Root}|{string.Join('.', rule.Value?.Path ?? [])}|{rule.Direction}|{rule.Policy}");
-        string text = string.Join('\n', rules.Append("create").Concat(settings.CreateFor.Order(StringComparer.Ordinal)).Append("lists").Concat(settings.Lists.Order(StringComparer.Ordinal)).Append(settings.Account));
+        string text = string.Join('\n', rules.Append("create").Concat(settings.CreateFor.Order(StringComparer.Ordinal)).Append("lists").Concat(settings.Lists.Order(StringComparer.Ordinal)).Append(settings.Account).Append($"delete {settings.DeletesAtMost}"));
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)).AsSpan(0, 8));
     }
 }

@@ -95,7 +95,7 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
             return digest == link.Hash && !link.IsDeleted ? null : line with { Change = "record", Digest = digest };
         }
 
-        CrmLink seen = link with { IsDeleted = false, Seen = new Dictionary<string, JsonElement>(record.Fields), ModifiedAt = record.ModifiedAt, IsOurs = link.IsOurs || record.ExternalId is not null };
+        CrmLink seen = link with { IsDeleted = false, Seen = new Dictionary<string, JsonElement>(record.Fields), ModifiedAt = record.ModifiedAt, IsOurs = link.IsOurs || record.ExternalId is not null, IsDeleteRefused = link.IsDeleteRefused && digest == link.Hash };
         if (await OwnerAsync(record, cancellationToken).ConfigureAwait(false) is not { } view)
         {
             return line with
@@ -103,6 +103,11 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
                 Change = "new_profile",
                 Fields = [.. settings.Fields.Where(rule => rule.Direction != SyncDirection.Out && record.Fields.TryGetValue(rule.Field, out JsonElement value) && CanonicalValue.Of(value) is not null).Select(rule => new PlannedField(rule.Field, "profile", Value(record.Fields[rule.Field]), CanonicalValue.Parse(null), "nobody has this contact's identifiers"))],
             };
+        }
+
+        if (CrmSync.MustGo(settings, links, seen, view))
+        {
+            return line with { Change = "delete", Profile = view.Id };
         }
 
         line = line with { Change = "update", Profile = view.Id, Links = link.Hash.Length == 0 || link.IsDeleted };
@@ -129,7 +134,7 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
         foreach (string id in profileIds)
         {
             if (await profiles.FindAsync("id", id, cancellationToken).ConfigureAwait(false) is { } view && view.Id == id && view.MergedInto is null && view.Segments.Any(settings.CreateFor.Contains)
-                && !CrmSync.Values(view, crm.ContactIdType).Any() && links.OfProfile(CrmObject.Contact, view.Id).Count == 0 && links.Cursor(CrmSync.RefusedCursor(view.Id)) != CrmSync.Digest(CrmSync.OutFields(settings, view), []))
+                && CrmSync.Values(view, crm.ContactIdType).All(contact => links.Find(CrmObject.Contact, contact)?.IsRemoved == true) && links.OfProfile(CrmObject.Contact, view.Id).All(link => link.IsRemoved) && links.Cursor(CrmSync.RefusedCursor(view.Id)) != CrmSync.Digest(CrmSync.OutFields(settings, view), []))
             {
                 without.Add(view);
             }

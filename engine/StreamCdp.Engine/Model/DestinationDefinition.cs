@@ -193,6 +193,9 @@ public sealed record CrmDefinition
     /// <summary>Segments that are lists in the CRM.</summary>
     public IReadOnlyList<string> Lists { get; init; } = [];
 
+    /// <summary>Contacts that StreamCdp made are deleted when their people do not consent, so many a day at most; null: none is.</summary>
+    public int? DeletesAtMost { get; init; }
+
     /// <summary>A new one begins paused, so that somebody looks at its plan first.</summary>
     public bool StartsPaused { get; init; }
 

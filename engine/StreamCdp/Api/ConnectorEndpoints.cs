@@ -266,15 +266,8 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         json.WriteNumber("taken"u8, status.Taken);
         json.WriteNumber("dead_letters"u8, status.DeadLetters);
         json.WriteNumber("retries"u8, status.Retries);
-        if (status.Conflicts is long conflicts)
-        {
-            json.WriteNumber("conflicts"u8, conflicts);
-        }
-        else
-        {
-            json.WriteNull("conflicts"u8);
-        }
-
+        WriteOptional(json, "conflicts"u8, status.Conflicts);
+        WriteOptional(json, "deleted_today"u8, status.DeletedToday);
         json.WriteString("last_error"u8, status.LastError);
         if (status.LastErrorAt is DateTimeOffset at)
         {
@@ -286,5 +279,17 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         }
 
         json.WriteEndObject();
+    }
+
+    private static void WriteOptional(Utf8JsonWriter json, ReadOnlySpan<byte> name, long? number)
+    {
+        if (number is long value)
+        {
+            json.WriteNumber(name, value);
+        }
+        else
+        {
+            json.WriteNull(name);
+        }
     }
 }

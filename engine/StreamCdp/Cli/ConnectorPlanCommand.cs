@@ -14,7 +14,7 @@ internal static class ConnectorPlanCommand
     [
         ("contacts_to_create", "contact to create", "contacts to create"), ("fields_to_write", "field to write", "fields to write"), ("fields_to_take", "value to take into profiles", "values to take into profiles"),
         ("conflicts", "conflict", "conflicts"), ("list_entries", "contact to put on a list", "contacts to put on lists"), ("list_exits", "contact to take off a list", "contacts to take off lists"),
-        ("merges", "contact to merge", "contacts to merge"), ("links", "contact to link with its profile", "contacts to link with their profiles"), ("new_profiles", "new profile", "new profiles"),
+        ("merges", "contact to merge", "contacts to merge"), ("contacts_to_delete", "contact to delete", "contacts to delete"), ("links", "contact to link with its profile", "contacts to link with their profiles"), ("new_profiles", "new profile", "new profiles"),
         ("records", "deal or other record that is news", "deals and other records that are news"), ("gone", "record that is gone", "records that are gone"), ("fields_to_make", "field to make", "fields to make"),
     ];
 
@@ -143,6 +143,7 @@ internal static class ConnectorPlanCommand
             "create" => $"new contact for profile {Text("profile")}",
             "new_profile" => $"{record} becomes a new profile",
             "merge" => $"{record} is merged into {Text("into")}: both are profile {Text("profile")}",
+            "delete" => $"{record} is deleted: profile {Text("profile")} does not consent",
             "gone" => $"{record} is gone{(Text("into") is { Length: > 0 } into ? ", it became part of " + into : "")}",
             "record" => $"{record} is news",
             "make_field" => $"field {Text("id")} is made",

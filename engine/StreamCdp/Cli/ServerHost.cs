@@ -303,6 +303,7 @@ internal sealed class ServerHost : IAsyncDisposable
             Fields = DestinationConnectors.Rules(crm, model),
             CreateFor = crm.Create.ToHashSet(StringComparer.Ordinal),
             Lists = crm.Lists.ToHashSet(StringComparer.Ordinal),
+            DeletesAtMost = crm.DeletesAtMost,
             StartsPaused = crm.StartsPaused,
             Poll = TimeSpan.FromMilliseconds(crm.PollMs),
             Reconcile = TimeSpan.FromMilliseconds(crm.ReconcileMs),
