@@ -48,7 +48,7 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
         Assert.Contains("new contact for profile ", text, StringComparison.Ordinal);
         Assert.Contains("field streamcdp_segments is made", text, StringComparison.Ordinal);
         Assert.EndsWith(counts, text, StringComparison.Ordinal);
-        Assert.StartsWith("1 contact to create, 1 field to write, 3 values to take into profiles, 1 contact to link with its profile, 1 new profile, 1 field to make.", counts, StringComparison.Ordinal);
+        Assert.StartsWith("1 contact to create, 1 field to write, 3 values to take into profiles, 1 contact to link with its profile, 1 new profile, 4 fields to make.", counts, StringComparison.Ordinal);
         Assert.Equal(0, _hubspot.CountOf("/batch/update") + _hubspot.CountOf("/batch/upsert") + _hubspot.CountOf("POST properties"));
 
         string[] lines = await File.ReadAllLinesAsync(file, TestContext.Current.CancellationToken);
@@ -58,7 +58,7 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
 
         Assert.Equal(1, applied);
         Assert.Contains("changed since", result, StringComparison.Ordinal);
-        Assert.EndsWith("2 applied, 1 not applied." + Environment.NewLine, result, StringComparison.Ordinal);
+        Assert.EndsWith("5 applied, 1 not applied." + Environment.NewLine, result, StringComparison.Ordinal);
         Assert.Equal(["ann@example.com", "eve@example.com", "bob@example.com"], _hubspot.Account.Living(HubSpotAccount.Contacts).Select(contact => contact["email"]));
         Assert.Equal("Rome", _hubspot.Account.Find(HubSpotAccount.Contacts, ann)!["city"]);
         Assert.Equal("paused", (await server.GetAsync("/v1/connectors")).GetProperty("connectors")[0].GetProperty("state").GetString());
@@ -70,6 +70,36 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
         }
 
         async Task<(int, string, string)> RunAsync(params string[] arguments) => await CliFakeServer.RunAsync([.. arguments, "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key]);
+    }
+
+    [Fact]
+    public async Task A_field_whose_line_is_taken_out_is_not_made_and_what_needed_it_says_so()
+    {
+        string ann = _hubspot.Account.Create(HubSpotAccount.Contacts, ("email", "ann@example.com"));
+        await using ServerFixtureHost server = await StartAsync();
+        await server.SendAsync("identify", """{"userId":"u1","traits":{"email":"ann@example.com","city":"Kiel"}}""");
+        await server.SendAsync("track", """{"userId":"u1","event":"Order Completed"}""");
+        await server.SendAsync("track", """{"userId":"u2","event":"Order Completed"}""");
+        await server.ProfileAsync("user_id:u2");
+        string[] plan = (await PlanAsync(server)).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        string[] without = [.. plan.Where(line => !line.Contains("make_field", StringComparison.Ordinal) && !line.StartsWith("{\"counts\"", StringComparison.Ordinal))];
+        Assert.Equal(3, without.Length);
+
+        JsonElement answer = JsonDocument.Parse((await ApplyAsync(server, string.Join('\n', without))).Body).RootElement;
+
+        string[] why = [.. answer.GetProperty("not_applied").EnumerateArray().Select(one => one.GetProperty("why").GetString()!)];
+        Assert.Equal((2, 0), (why.Length, answer.GetProperty("applied").GetInt32()));
+        Assert.Contains(why, one => one.StartsWith("It was done without streamcdp_segments", StringComparison.Ordinal));
+        Assert.Contains(why, one => one.Contains("field streamcdp_id is not in the plan", StringComparison.Ordinal));
+        Assert.Equal("Kiel", _hubspot.Account.Find(HubSpotAccount.Contacts, ann)!["city"]);
+        Assert.Single(_hubspot.Account.Living(HubSpotAccount.Contacts));
+        Assert.Equal(0, _hubspot.CountOf("POST properties"));
+
+        string id = Assert.Single(plan, line => line.Contains("make_field", StringComparison.Ordinal) && line.Contains("streamcdp_id", StringComparison.Ordinal) && line.Contains("\"contact\"", StringComparison.Ordinal));
+        answer = JsonDocument.Parse((await ApplyAsync(server, string.Join('\n', without.Append(id)))).Body).RootElement;
+
+        Assert.Equal((1, 2), (_hubspot.CountOf("POST properties"), _hubspot.Account.Living(HubSpotAccount.Contacts).Count));
+        Assert.Contains("It was done without streamcdp_segments", answer.GetProperty("not_applied").GetRawText(), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -4,7 +4,6 @@ using System.Text.Json;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
 using StreamCdp.Engine.Logs;
-using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Connectors.Crm;
 
@@ -47,6 +46,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private string? _paused;
     private bool _pauseChanged;
     private bool _isPrepared;
+    private bool _isReady;
     private bool _wasOften;
     private string? _stopped;
     private string? _waiting;
@@ -247,7 +247,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         try
         {
             OpenSync();
-            await PrepareAsync(cancellationToken).ConfigureAwait(false);
+            await ReadyAsync(cancellationToken).ConfigureAwait(false);
+            HashSet<string> missing = await MakeFieldsAsync(lines, cancellationToken).ConfigureAwait(false);
             var planner = new CrmPlanner(_settings, _crm, _links!, _profiles);
             Dictionary<string, CrmRecord> records = [];
             foreach (IGrouping<string, PlanLine> same in lines.Where(line => line.Id is not null && line.Change != "make_field").GroupBy(line => line.Object))
@@ -261,7 +262,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             Dictionary<string, PlanLine> made = (await planner.OfProfilesAsync([.. lines.Where(line => line.Id is null && line.Profile is not null).Select(line => line.Profile!).Distinct()], cancellationToken).ConfigureAwait(false))
                 .Where(line => line.Profile is not null).DistinctBy(line => line.Profile).ToDictionary(line => line.Profile!, StringComparer.Ordinal);
             int deletesLeft = HasReadAll ? _sync!.DeletesLeft : 0;
-            var only = new PlannedChanges();
+            var only = new PlannedChanges { Missing = missing };
             string?[] why = new string?[lines.Count];
             List<CrmRecord> toDo = [];
             List<string> profileIds = [];
@@ -285,8 +286,14 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                         ? "As many contacts as delete.at_most allows were deleted today. Apply it again tomorrow (UTC)."
                         : "Nothing is deleted before the sync has read all of the CRM once, deals and companies too. Let it run, then apply this again.";
                 }
+                else if (line.Change == "create" && _crm is ICrmPreparation preparation && missing.Contains(preparation.IdField))
+                {
+                    why[i] = $"A contact is made only with StreamCdp's id, and the line that makes its field {preparation.IdField} is not in the plan.";
+                }
                 else if (line.Change != "make_field")
                 {
+                    string[] without = [.. line.Fields.Where(field => field.To == "crm" && missing.Contains(field.Field)).Select(field => field.Field)];
+                    why[i] = without.Length > 0 ? $"It was done without {string.Join(", ", without)}: the CRM has no such field, and the line that makes it is not in the plan." : null;
                     only.Add(line);
                     toDo.AddRange(line.Id is not null ? [records[line.Object + line.Id]] : []);
                     profileIds.AddRange(line.Profile is not null ? [line.Profile] : []);
@@ -433,19 +440,45 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
     private async ValueTask PrepareAsync(CancellationToken cancellationToken)
     {
+        await ReadyAsync(cancellationToken).ConfigureAwait(false);
         if (!_isPrepared && _crm is ICrmPreparation preparation)
         {
             foreach (CrmObject kind in _crm.Objects)
             {
-                await preparation.PrepareAsync(kind, kind == CrmObject.Contact ? [.. _settings.Fields.Where(rule => rule.Direction != SyncDirection.In).Select(rule => new CrmField(rule.Field, rule.Type, IsReadOnly: false))] : [], cancellationToken).ConfigureAwait(false);
+                await preparation.PrepareAsync(kind, CrmPlanner.Written(_settings, kind, preparation), cancellationToken).ConfigureAwait(false);
             }
         }
 
-        if (!_isPrepared)
+        _isPrepared = true;
+    }
+
+    private async ValueTask ReadyAsync(CancellationToken cancellationToken)
+    {
+        if (!_isReady)
         {
             await _profiles.AppliedAsync(cancellationToken).ConfigureAwait(false); // While the engine recovers, its profiles are those of before.
-            _isPrepared = true;
+            _isReady = true;
         }
+    }
+
+    /// <summary>Makes the fields that lines of a plan name.</summary>
+    /// <returns>Fields of contacts that are missing all the same, because their lines are not in the plan.</returns>
+    private async ValueTask<HashSet<string>> MakeFieldsAsync(IReadOnlyList<PlanLine> lines, CancellationToken cancellationToken)
+    {
+        if (_isPrepared || _crm is not ICrmPreparation preparation)
+        {
+            return [];
+        }
+
+        foreach (IGrouping<string, PlanLine> same in lines.Where(line => line.Change == "make_field").GroupBy(line => line.Object))
+        {
+            CrmObject kind = Enum.Parse<CrmObject>(same.Key, ignoreCase: true);
+            HashSet<string> wanted = [.. same.Select(line => line.Id!)];
+            await preparation.PrepareAsync(kind, [.. CrmPlanner.Written(_settings, kind, preparation).Where(field => wanted.Contains(field.Name))], cancellationToken).ConfigureAwait(false);
+        }
+
+        HashSet<string> known = [.. (await _crm.DescribeAsync(CrmObject.Contact, cancellationToken).ConfigureAwait(false)).Select(field => field.Name)];
+        return [.. CrmPlanner.Written(_settings, CrmObject.Contact, preparation).Select(field => field.Name).Where(field => !known.Contains(field))];
     }
 
     /// <summary>Does the next thing; false: there is nothing to do now.</summary>

@@ -138,17 +138,22 @@ internal sealed record PlanCounts
 internal sealed class PlannedChanges
 {
     private readonly HashSet<string> _allowed = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> _made = new(StringComparer.Ordinal);
+
+    /// <summary>Fields that the CRM has not, and that are not to be made: they are left out.</summary>
+    public IReadOnlySet<string> Missing { get; init; } = new HashSet<string>();
 
     /// <summary>Allows what a line says.</summary>
     public void Add(PlanLine line)
     {
+        string contact = line.Id ?? New(line.Profile!);
         foreach (PlannedField field in line.Fields)
         {
-            _allowed.Add(Key(line.Id ?? "", field.Field, field.To, CanonicalValue.Of(field.To == "crm" ? field.Profile : field.Crm)));
+            _allowed.Add(Key(contact, field.Field, field.To, CanonicalValue.Of(field.To == "crm" ? field.Profile : field.Crm)));
         }
 
-        _allowed.UnionWith(line.On.Select(list => Key("list", line.Profile, list, "on")));
-        _allowed.UnionWith(line.Off.Select(list => Key("list", line.Profile, list, "off")));
+        _allowed.UnionWith(line.On.Select(list => Key("list", contact, list, "on")));
+        _allowed.UnionWith(line.Off.Select(list => Key("list", contact, list, "off")));
         if (line.Change == "create")
         {
             _allowed.Add(Key("new", line.Profile, CrmSync.Digest(line.Fields.ToDictionary(field => field.Field, field => field.Profile), []), null));
@@ -160,20 +165,29 @@ internal sealed class PlannedChanges
         }
     }
 
+    /// <summary>A contact was made of a profile: what its line says of it is allowed for it.</summary>
+    public void Made(string contactId, string profileId) => _made[contactId] = New(profileId);
+
     /// <summary>A field of a contact may go over, with this value.</summary>
-    public bool Allows(string contactId, FieldDecision field) => field.Step == FieldStep.ToCrm ? _allowed.Contains(Key(contactId, field.Rule.Field, "crm", field.Ours)) : _allowed.Contains(Key(contactId, field.Rule.Field, "profile", field.Theirs));
+    public bool Allows(string contactId, FieldDecision field) => field.Step == FieldStep.ToCrm
+        ? !Missing.Contains(field.Rule.Field) && _allowed.Contains(Key(Of(contactId), field.Rule.Field, "crm", field.Ours))
+        : _allowed.Contains(Key(Of(contactId), field.Rule.Field, "profile", field.Theirs));
 
     /// <summary>A contact may be made of a profile, with these values.</summary>
     public bool AllowsNew(string profileId, IReadOnlyDictionary<string, JsonElement> fields) => _allowed.Contains(Key("new", profileId, CrmSync.Digest(fields, []), null));
 
-    /// <summary>A profile's contact may be put on a list, or taken off.</summary>
-    public bool AllowsList(string profileId, string list, bool isOn) => _allowed.Contains(Key("list", profileId, list, isOn ? "on" : "off"));
+    /// <summary>A contact may be put on a list, or taken off.</summary>
+    public bool AllowsList(string contactId, string list, bool isOn) => _allowed.Contains(Key("list", Of(contactId), list, isOn ? "on" : "off"));
 
     /// <summary>A contact may become part of another.</summary>
     public bool AllowsMerge(string from, string into) => _allowed.Contains(Key("merge", from, into, null));
 
     /// <summary>A contact may be deleted.</summary>
     public bool AllowsDelete(string contactId) => _allowed.Contains(Key("delete", contactId, null, null));
+
+    private string Of(string contactId) => _made.GetValueOrDefault(contactId, contactId);
+
+    private static string New(string profileId) => "new contact of " + profileId;
 
     private static string Key(string? a, string? b, string? c, string? d) => JsonSerializer.Serialize((string?[])[a, b, c, d], PlanJson.Default.NullableStringArray);
 }

@@ -186,15 +186,23 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
         return record.ExternalId is { } id && await profiles.FindAsync("id", id, cancellationToken).ConfigureAwait(false) is { } ours && ours.Segments.Any(settings.CreateFor.Contains) && !CrmSync.Values(ours, crm.ContactIdType).Any() ? ours : null;
     }
 
+    /// <summary>Fields of an object that the sync writes, where the CRM must have them made.</summary>
+    public static IReadOnlyList<CrmField> Written(CrmSettings settings, CrmObject kind, ICrmPreparation preparation) =>
+    [
+        new CrmField(preparation.IdField, CrmFieldType.Text, IsReadOnly: false),
+        .. settings.Fields.Where(rule => kind == CrmObject.Contact && rule.Direction != SyncDirection.In).Select(rule => new CrmField(rule.Field, rule.Type, IsReadOnly: false)),
+    ];
+
     private async ValueTask<IEnumerable<PlanLine>> FieldsToMakeAsync(CancellationToken cancellationToken)
     {
-        if (crm is not ICrmPreparation)
+        List<PlanLine> lines = [];
+        foreach (CrmObject kind in crm is ICrmPreparation ? crm.Objects : [])
         {
-            return [];
+            HashSet<string> known = [.. (await crm.DescribeAsync(kind, cancellationToken).ConfigureAwait(false)).Select(field => field.Name)];
+            lines.AddRange(Written(settings, kind, (ICrmPreparation)crm).Where(field => !known.Contains(field.Name)).Select(field => new PlanLine { Change = "make_field", Object = kind.ToString().ToLowerInvariant(), Id = field.Name }));
         }
 
-        HashSet<string> known = [.. (await crm.DescribeAsync(CrmObject.Contact, cancellationToken).ConfigureAwait(false)).Select(field => field.Name)];
-        return settings.Fields.Where(rule => rule.Direction != SyncDirection.In && !known.Contains(rule.Field)).Select(rule => new PlanLine { Change = "make_field", Id = rule.Field });
+        return lines;
     }
 
     private static JsonElement Value(JsonElement value) => CanonicalValue.Parse(CanonicalValue.Of(value));

@@ -333,7 +333,7 @@ internal sealed class CrmSync
             CrmRecord? record = byExternalId.GetValueOrDefault(view.Id) ?? found.FirstOrDefault(one => Identifiers(_settings, one.Fields).Any(identifier => identifier.Type == "email" && own.Contains(identifier.Value, StringComparer.OrdinalIgnoreCase)));
             if (record is null)
             {
-                writes.Add((view, new CrmWrite { Kind = CrmObject.Contact, ExternalId = view.Id, Fields = OutFields(_settings, view) }));
+                writes.Add((view, new CrmWrite { Kind = CrmObject.Contact, ExternalId = view.Id, Fields = OutFields(_settings, view).Where(field => round.Only?.Missing.Contains(field.Key) != true).ToDictionary() }));
             }
             else if (round.Link(CrmObject.Contact, record.Id) is var link && link.Profile != view.Id)
             {
@@ -353,6 +353,7 @@ internal sealed class CrmSync
                 {
                     case { Kind: CrmOutcomeKind.Done, Record: { } record }:
                         CrmLink link = round.Link(CrmObject.Contact, record.Id);
+                        round.Only?.Made(record.Id, view.Id);
                         (link.Profile, link.IsOurs) = (view.Id, link.IsOurs || record.ExternalId == view.Id); // Else somebody was faster: it is his.
                         foreach (FieldRule rule in _settings.Fields.Where(rule => write.Fields.ContainsKey(rule.Field)))
                         {
@@ -751,7 +752,7 @@ internal sealed class CrmSync
             {
                 if (ListStep(meeting.Link, meeting.View, list) is bool isOn)
                 {
-                    if (round.Only?.AllowsList(meeting.View.Id, list, isOn) == false)
+                    if (round.Only?.AllowsList(meeting.Link.Id, list, isOn) == false)
                     {
                         round.Held.Add(meeting.Link.Id);
                     }

@@ -623,6 +623,7 @@ public abstract class CrmConformance
         if (crm is ICrmPreparation preparation)
         {
             CrmField[] fields = [new("conformance_number", CrmFieldType.Number, IsReadOnly: false)];
+            Assert.Empty(await preparation.PrepareAsync(CrmObject.Contact, [], Cancelled));
             await preparation.PrepareAsync(CrmObject.Contact, fields, Cancelled);
 
             Assert.Empty(await preparation.PrepareAsync(CrmObject.Contact, fields, Cancelled));
@@ -800,10 +801,9 @@ public abstract class CrmConformance
     {
         if (crm is ICrmPreparation preparation)
         {
-            await preparation.PrepareAsync(CrmObject.Contact, [], Cancelled);
-            if (crm.Objects.Contains(CrmObject.Deal))
+            foreach (CrmObject kind in crm.Objects)
             {
-                await preparation.PrepareAsync(CrmObject.Deal, [], Cancelled);
+                await preparation.PrepareAsync(kind, [new CrmField(preparation.IdField, CrmFieldType.Text, IsReadOnly: false)], Cancelled);
             }
         }
     }
