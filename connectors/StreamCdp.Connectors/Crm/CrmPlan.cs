@@ -68,7 +68,14 @@ internal sealed record PlannedField(string Field, string To, JsonElement Crm, Js
 /// <param name="Connector">Id of the destination.</param>
 /// <param name="Mapping">Digest of the mapping: another one decides otherwise.</param>
 /// <param name="MadeAt">When.</param>
-internal sealed record PlanHead(string Connector, string Mapping, DateTimeOffset MadeAt);
+internal sealed record PlanHead(string Connector, string Mapping, DateTimeOffset MadeAt)
+{
+    /// <summary>Of a destination that goes one way, up to where the plan says what is sent; null: it is a CRM.</summary>
+    public LogPositions? Until { get; init; }
+
+    /// <summary>Of a destination that goes one way, <see cref="DestinationCursor.Sent"/> when the plan was made.</summary>
+    public long? Sent { get; init; }
+}
 
 /// <summary>How many there are of each.</summary>
 internal sealed record PlanCounts
@@ -207,6 +214,7 @@ internal static class PlanMapping
 [JsonSerializable(typeof(PlanLine))]
 [JsonSerializable(typeof(PlanHead))]
 [JsonSerializable(typeof(PlanCounts))]
+[JsonSerializable(typeof(DeliveryCounts))]
 [JsonSerializable(typeof(string?[]), TypeInfoPropertyName = "NullableStringArray")]
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 internal sealed partial class PlanJson : JsonSerializerContext;

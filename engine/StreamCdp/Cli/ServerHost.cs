@@ -304,7 +304,7 @@ internal sealed class ServerHost : IAsyncDisposable
             CreateFor = crm.Create.ToHashSet(StringComparer.Ordinal),
             Lists = crm.Lists.ToHashSet(StringComparer.Ordinal),
             DeletesAtMost = crm.DeletesAtMost,
-            StartsPaused = crm.StartsPaused,
+            StartsPaused = destination.StartsPaused,
             Poll = TimeSpan.FromMilliseconds(crm.PollMs),
             Reconcile = TimeSpan.FromMilliseconds(crm.ReconcileMs),
             RequestsPerSecond = destination.RequestsPerSecond,

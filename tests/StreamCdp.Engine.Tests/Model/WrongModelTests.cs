@@ -190,7 +190,8 @@ public sealed class WrongModelTests
         { "destinations: [ { id: k, kind: kafka, brokers: \"127.0.0.1:9092\", topic: t, sasl: plain } ]", ["1:82: sasl is of use only with user"] },
         { "destinations: [ { id: k, kind: kafka, brokers: \"127.0.0.1:9092\", topic: t, user: u } ]", ["1:17: a user needs secret"] },
         { "destinations: [ { id: k, kind: kafka, brokers: \"a.example:9092\", topic: t, user: u, secret: env:SET, sasl: plain } ]", ["1:108: sasl: plain without tls sends the secret so that everybody on the way can read it; write tls: true, or use scram-sha-512"] },
-        { "destinations: [ { id: k, kind: kafka, brokers: \"127.0.0.1:9092\", topic: t, url: x } ]", ["1:76: a destination has no key \"url\"; known are id, kind, brokers, topic, tls, ca, user, secret, sasl, segments, send, fields, batch, rate, timeout, purpose"] },
+        { "destinations: [ { id: f, kind: file, path: \"{date}.ndjson\", start: held } ]", ["1:68: expected start to be paused or running, found \"held\""] },
+        { "destinations: [ { id: k, kind: kafka, brokers: \"127.0.0.1:9092\", topic: t, url: x } ]", ["1:76: a destination has no key \"url\"; known are id, kind, brokers, topic, tls, ca, user, secret, sasl, segments, start, send, fields, batch, rate, timeout, purpose"] },
         { "destinations: [ { id: f, kind: file, rotate: 1h } ]", ["1:17: a file needs path"] },
         { "destinations: [ { id: f, kind: file, path: a.txt } ]", ["1:44: expected path to end with .ndjson or .csv, such as exports/{date}.ndjson"] },
         { "destinations: [ { id: f, kind: file, path: out/a.csv, fields: { a: traits.a } } ]", ["1:44: expected the name in path to have {date} once and {time} at most once, such as exports/{date}T{time}.ndjson: else all files had the same name"] },
@@ -200,7 +201,7 @@ public sealed class WrongModelTests
         { "destinations: [ { id: f, kind: file, path: \"{date}.ndjson\", escape_formulas: true } ]", ["1:78: escape_formulas is of use only in a .csv"] },
         { "destinations: [ { id: f, kind: file, path: \"{date}.ndjson\", rotate: 2d } ]", ["1:69: expected rotate to be 1m to 1d, found \"2d\""] },
         { "destinations: [ { id: f, kind: file, path: \"{date}.ndjson\" }, { id: g, kind: file, path: \"./{date}.ndjson\" } ]", ["1:90: f writes there already; each destination needs files of its own"] },
-        { "destinations: [ { id: f, kind: file, path: \"{date}.ndjson\", secret: env:SET } ]", ["1:61: a destination has no key \"secret\"; known are id, kind, path, rotate, max_mb, group_readable, escape_formulas, segments, send, fields, batch, rate, timeout, purpose"] },
+        { "destinations: [ { id: f, kind: file, path: \"{date}.ndjson\", secret: env:SET } ]", ["1:61: a destination has no key \"secret\"; known are id, kind, path, rotate, max_mb, group_readable, escape_formulas, segments, start, send, fields, batch, rate, timeout, purpose"] },
         { "destinations: [ { id: hook, kind: webhook, url: \"https://a.example/h\", secret: env:SET }, { id: hook, kind: webhook, url: \"https://a.example/h\", secret: env:SET } ]", ["1:97: there is already a destination with the id \"hook\"", "1:154: this secret is the same as the one in line 1; each needs its own"] },
         {
             """
