@@ -17,11 +17,15 @@ internal sealed partial class Delivery
 
     private bool IsHeld => _paused is not null && _until is null;
 
-    /// <summary>What a plan is made for: from where it is now to the end of the logs.</summary>
-    public PlanHead PlanHead()
+    /// <summary>What a plan is made for: from where it is now to the end of the logs, asked now.</summary>
+    /// <exception cref="TimeoutException">The shards, or a log, did not answer in time.</exception>
+    /// <exception cref="LogUnavailableException">A log is away.</exception>
+    public async Task<PlanHead> PlanHeadAsync(CancellationToken cancellationToken)
     {
-        DestinationCursor end = DestinationCursor.End(_parts.Memberships, _parts.Profiles);
-        return new PlanHead(_settings.Id, Mapping(), _parts.Time.GetUtcNow()) { Until = new LogPositions(_settings.SendsMemberships ? end.Memberships : [], end.Profiles), Sent = Current().Sent };
+        await _parts.Applied(cancellationToken).ConfigureAwait(false);
+        long sent = Current().Sent; // Before the ends: what is sent meanwhile makes the plan one of before.
+        var until = new LogPositions(_settings.SendsMemberships ? await _parts.Memberships.AskEndOffsetsAsync(s_planWait).ConfigureAwait(false) : [], await _parts.Profiles.AskEndOffsetsAsync(s_planWait).ConfigureAwait(false));
+        return new PlanHead(_settings.Id, Mapping(), _parts.Time.GetUtcNow()) { Until = until, Sent = sent };
     }
 
     /// <summary>Each change that waits, as it would be sent now; also while it is paused. Nothing is changed.</summary>
@@ -30,7 +34,6 @@ internal sealed partial class Delivery
     /// <exception cref="DestinationUnavailableException">A log does not come to its end.</exception>
     public async IAsyncEnumerable<ProfileChange> PlanAsync(PlanHead head, [EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        await _parts.Applied(cancellationToken).ConfigureAwait(false);
         using var reader = new ChangeReader(_parts.Memberships, _parts.Profiles, _settings, Current(), null, head.Until);
         using ConsentGate? consent = _settings.Consent is null ? null : new ConsentGate(_parts.StatePath, _settings, hasSent: _file.Exists); // Decides as its own does, and remembers nothing.
         List<LoggedChange> some = [];

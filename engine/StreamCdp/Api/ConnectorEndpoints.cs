@@ -103,7 +103,16 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
 
         if (connectors?.Delivery(ApiRequest.RawSegment(context, fromEnd: 2)) is { } delivery)
         {
-            PlanHead head = delivery.PlanHead();
+            PlanHead head;
+            try
+            {
+                head = await delivery.PlanHeadAsync(context.RequestAborted);
+            }
+            catch (Exception exception) when (exception is TimeoutException or LogUnavailableException or InvalidDataException)
+            {
+                return new ApiProblem(StatusCodes.Status503ServiceUnavailable, "not_now", exception.Message, 5);
+            }
+
             var ofDelivery = new DeliveryCounts();
             await WritePlanAsync(context, head, token => delivery.PlanAsync(head, token), ChangeJson.Bytes, ofDelivery.Add, isComplete => JsonSerializer.SerializeToNode(ofDelivery with { IsComplete = isComplete }, PlanJson.Default.DeliveryCounts), limit);
             return null;
@@ -145,7 +154,7 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
 
             last = new JsonObject { ["counts"] = counts(isComplete), ["digest"] = Convert.ToHexStringLower(digest.GetCurrentHash()) };
         }
-        catch (Exception exception) when (exception is DestinationUnavailableException or DestinationMustPauseException or InvalidDataException or LogBehindException)
+        catch (Exception exception) when (exception is DestinationUnavailableException or DestinationMustPauseException or InvalidDataException or LogBehindException or LogUnavailableException)
         {
             last = new JsonObject { ["error"] = exception.Message };
         }

@@ -209,7 +209,7 @@ public sealed class DeliveryPlanTests : IDisposable
 
     private static async Task<(PlanHead Head, List<ProfileChange> Changes)> PlanAsync(Delivery delivery)
     {
-        PlanHead head = JsonSerializer.Deserialize(JsonSerializer.Serialize(delivery.PlanHead(), PlanJson.Default.PlanHead), PlanJson.Default.PlanHead)!;
+        PlanHead head = JsonSerializer.Deserialize(JsonSerializer.Serialize(await delivery.PlanHeadAsync(Cancelled), PlanJson.Default.PlanHead), PlanJson.Default.PlanHead)!;
         List<ProfileChange> changes = [];
         await foreach (ProfileChange change in delivery.PlanAsync(head, Cancelled))
         {
