@@ -304,6 +304,7 @@ internal sealed partial class Delivery : IConnection
 
         if (_reader is null)
         {
+            _pending.ForEach(change => _ = change.IsReplay && _replays.Writer.TryWrite(change)); // What the logs have is read again; what somebody sent again is no part of a plan, and comes after it.
             _pending.Clear();
             _reader = new ChangeReader(_parts.Memberships, _parts.Profiles, _settings, _cursor, signal, _until);
         }

@@ -162,6 +162,8 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.BadRequest, (await ApplyAsync(server, head + "\n{\"change\":\"update\"}")).Status);
         (HttpStatusCode status, string other) = await ApplyAsync(server, head.Replace("\"mapping\":\"", "\"mapping\":\"0", StringComparison.Ordinal) + "\n{\"change\":\"gone\",\"object\":\"contact\",\"id\":\"1\",\"fields\":[],\"on\":[],\"off\":[]}");
         Assert.Equal((HttpStatusCode.Conflict, true), (status, other.Contains("Make a new plan", StringComparison.Ordinal)));
+        (_, string handmade) = await ApplyAsync(server, head + "\n{\"change\":\"make_field\",\"object\":\"contact\",\"id\":\"nonsense\",\"fields\":[],\"on\":[],\"off\":[]}");
+        Assert.Equal((true, 0), (handmade.Contains("There is nothing to do", StringComparison.Ordinal), _hubspot.CountOf("POST properties")));
         _hubspot.Revoke(EmulatedHubSpot.PrivateAppToken);
         Assert.Contains("{\"error\":\"", await PlanAsync(server), StringComparison.Ordinal);
     }

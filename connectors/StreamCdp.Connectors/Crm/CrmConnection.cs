@@ -269,7 +269,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             for (int i = 0; i < lines.Count; i++)
             {
                 PlanLine line = lines[i];
-                PlanLine? now = line.Change == "make_field" ? line
+                PlanLine? now = line.Change == "make_field" ? (IsMapped(line) ? line : null)
                     : line.Id is not null ? await planner.OfRecordAsync(records[line.Object + line.Id], cancellationToken).ConfigureAwait(false)
                     : line.Profile is null ? null : made.GetValueOrDefault(line.Profile);
                 if (now is null)
@@ -451,6 +451,9 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
         _isPrepared = true;
     }
+
+    /// <summary>A line that makes a field names one of the mapping.</summary>
+    private bool IsMapped(PlanLine line) => _crm is ICrmPreparation preparation && CrmPlanner.Written(_settings, Enum.Parse<CrmObject>(line.Object, ignoreCase: true), preparation).Any(field => field.Name == line.Id);
 
     private async ValueTask ReadyAsync(CancellationToken cancellationToken)
     {

@@ -131,6 +131,26 @@ public sealed class DeliveryPlanTests : IDisposable
     }
 
     [Fact]
+    public async Task What_somebody_sends_again_meanwhile_comes_after_the_plan()
+    {
+        _world.Membership(1, 1);
+        var destination = new ScriptedDestination();
+        await using Delivery delivery = _world.Delivery(destination, Paused);
+        await delivery.DrainAsync(Cancelled);
+        _world.Profiles[World.IdText(9)] = new ProfileView { Id = World.IdText(9), Version = 3, Segments = ["s"] };
+        Assert.True(delivery.TryReplay(new ProfileChange { Kind = ChangeKind.Entered, ProfileId = World.IdText(9), Version = 1, At = default, Segment = "s" }, 0, 0));
+        await delivery.DrainAsync(Cancelled); // Has it in its hands now.
+        (PlanHead head, _) = await PlanAsync(delivery);
+        Assert.Equal(PlanStart.Begun, delivery.Apply(head));
+        await delivery.DrainAsync(Cancelled);
+        Assert.Equal([1], destination.Taken.Select(Number));
+
+        delivery.Resume();
+        await delivery.DrainAsync(Cancelled);
+        Assert.Equal([1, 9], destination.Taken.Select(Number));
+    }
+
+    [Fact]
     public async Task A_log_that_was_compacted_since_has_an_end_too()
     {
         _world.Membership(1, 1);
