@@ -59,6 +59,9 @@ public sealed partial class HubSpotCrm
     }
 
     /// <inheritdoc/>
+    public string IdField => _options.IdProperty;
+
+    /// <inheritdoc/>
     public async ValueTask<IReadOnlyList<string>> PrepareAsync(CrmObject kind, IReadOnlyList<CrmField> fields, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(fields);
@@ -71,7 +74,7 @@ public sealed partial class HubSpotCrm
         }
 
         var made = new List<string>();
-        foreach (CrmField field in fields.Prepend(new CrmField(_options.IdProperty, CrmFieldType.Text, IsReadOnly: false)))
+        foreach (CrmField field in fields)
         {
             bool isShared = kind == CrmObject.Deal && (field.Name is "stage" or "pipeline" or "status" || HubSpotRecords.DealNames.Any(names => names.Shared == field.Name));
             if (isShared || records.Definitions.ContainsKey(field.Name) || made.Contains(field.Name))

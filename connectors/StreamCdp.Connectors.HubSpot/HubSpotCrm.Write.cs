@@ -58,6 +58,51 @@ public sealed partial class HubSpotCrm
         return [.. rows.Select(row => (row.Later ?? row).Outcome ?? new CrmOutcome(CrmOutcomeKind.TryAgain, null, "HubSpot told nothing of this record."))];
     }
 
+    /// <inheritdoc/>
+    /// <remarks>HubSpot archives them: they stand in its recycle bin for 90 days.</remarks>
+    public async ValueTask<IReadOnlyDictionary<string, string>> DeleteContactsAsync(IReadOnlyList<string> ids, CancellationToken cancellationToken)
+    {
+        var refused = new Dictionary<string, string>(StringComparer.Ordinal);
+        string[] living = [.. (await ReadAsync(CrmObject.Contact, ids, cancellationToken).ConfigureAwait(false)).Where(record => !record.IsDeleted).Select(record => record.Id)];
+        if (living.Length == 0)
+        {
+            return refused;
+        }
+
+        foreach ((string contact, List<string> deals) in await AssociatedAsync("contacts", "deals", living, cancellationToken).ConfigureAwait(false))
+        {
+            if (deals.Count > 0)
+            {
+                refused[contact] = $"deal {deals[0]} names it.";
+            }
+        }
+
+        await ArchiveAsync([.. living.Where(id => !refused.ContainsKey(id))], refused, cancellationToken).ConfigureAwait(false);
+        return refused;
+    }
+
+    /// <summary>In one request; where HubSpot refuses that, in halves.</summary>
+    private async ValueTask ArchiveAsync(string[] ids, Dictionary<string, string> refused, CancellationToken cancellationToken)
+    {
+        if (ids.Length == 0)
+        {
+            return;
+        }
+
+        var body = new JsonObject { ["inputs"] = new JsonArray([.. ids.Select(id => new JsonObject { ["id"] = id })]) };
+        HubSpotAnswer answer = await _requests.PostAsync(_requests.Path("objects", "/contacts/batch/archive"), body, cancellationToken).ConfigureAwait(false);
+        if (!answer.IsDone && ids.Length == 1)
+        {
+            refused[ids[0]] = answer.Message;
+        }
+        else if (!answer.IsDone)
+        {
+            int half = ids.Length / 2;
+            await ArchiveAsync(ids[..half], refused, cancellationToken).ConfigureAwait(false);
+            await ArchiveAsync(ids[half..], refused, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
     /// <summary>HubSpot's names of all that is written.</summary>
     private static HashSet<string> OwnNames(CrmObject kind, IEnumerable<CrmWrite> writes) =>
         [.. writes.SelectMany(write => write.Fields.Keys).Where(field => kind != CrmObject.Deal || field is not ("stage" or "status")).Select(field => kind == CrmObject.Deal ? HubSpotRecords.DealNames.FirstOrDefault(names => names.Shared == field).Own ?? field : field)];
@@ -268,6 +313,11 @@ public sealed partial class HubSpotCrm
         {
             row.Values.Clear();
             Begin(records, row, found);
+            if (found.ExternalId is null)
+            {
+                row.Values.Remove(_options.IdProperty); // It is his who made it, as one that is found by its address.
+            }
+
             if (row.IsOpen)
             {
                 await SendAsync(records, "update", [row], cancellationToken).ConfigureAwait(false);

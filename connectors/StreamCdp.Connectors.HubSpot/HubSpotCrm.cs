@@ -292,14 +292,14 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
         }
 
         HubSpotRecords known = await RecordsAsync(CrmObject.Deal, [], cancellationToken, found.Select(json => HubSpotRecords.Value(json, "dealstage")).OfType<string>()).ConfigureAwait(false);
-        Dictionary<string, List<string>> contacts = await ContactsOfDealsAsync([.. found.Select(HubSpotRecords.Id)], cancellationToken).ConfigureAwait(false);
+        Dictionary<string, List<string>> contacts = await AssociatedAsync("deals", "contacts", [.. found.Select(HubSpotRecords.Id)], cancellationToken).ConfigureAwait(false);
         return [.. found.Select(json => known.Record(json, contacts.GetValueOrDefault(HubSpotRecords.Id(json)) ?? []))];
     }
 
-    /// <summary>Search and batch/read do not tell of associations.</summary>
-    private async ValueTask<Dictionary<string, List<string>>> ContactsOfDealsAsync(IReadOnlyList<string> ids, CancellationToken cancellationToken)
+    /// <summary>Search and batch/read do not tell of associations. Ids that have none may be left out.</summary>
+    private async ValueTask<Dictionary<string, List<string>>> AssociatedAsync(string from, string to, IReadOnlyList<string> ids, CancellationToken cancellationToken)
     {
-        var contacts = new Dictionary<string, List<string>>(StringComparer.Ordinal);
+        var associated = new Dictionary<string, List<string>>(StringComparer.Ordinal);
         Queue<(string Id, string? After)> open = new(ids.Select(id => (id, (string?)null)));
         while (open.Count > 0)
         {
@@ -315,8 +315,8 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
                 inputs.Add(input);
             }
 
-            HubSpotAnswer answer = await _requests.PostAsync(_requests.Associations("/deals/contacts/batch/read"), new JsonObject { ["inputs"] = inputs }, cancellationToken).ConfigureAwait(false);
-            answer.MustBeDone("read the contacts of deals");
+            HubSpotAnswer answer = await _requests.PostAsync(_requests.Associations($"/{from}/{to}/batch/read"), new JsonObject { ["inputs"] = inputs }, cancellationToken).ConfigureAwait(false);
+            answer.MustBeDone($"read the {to} of {from}");
             if (!answer.Array("results").Any())
             {
                 answer.MustHave("errors");
@@ -324,21 +324,21 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
 
             foreach (JsonElement result in answer.Array("results"))
             {
-                string deal = result.GetProperty("from").GetProperty("id").ToString();
-                if (!contacts.TryGetValue(deal, out List<string>? of))
+                string id = result.GetProperty("from").GetProperty("id").ToString();
+                if (!associated.TryGetValue(id, out List<string>? of))
                 {
-                    contacts.Add(deal, of = []);
+                    associated.Add(id, of = []);
                 }
 
-                of.AddRange(result.GetProperty("to").EnumerateArray().Select(to => to.GetProperty("toObjectId").ToString()).Except(of));
+                of.AddRange(result.GetProperty("to").EnumerateArray().Select(other => other.GetProperty("toObjectId").ToString()).Except(of));
                 if (new HubSpotAnswer(200, result, default).After is { } after)
                 {
-                    open.Enqueue((deal, after));
+                    open.Enqueue((id, after));
                 }
             }
         }
 
-        return contacts;
+        return associated;
     }
 
     /// <summary>Objects that are there; others are left out.</summary>

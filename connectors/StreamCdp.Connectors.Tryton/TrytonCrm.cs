@@ -275,6 +275,63 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     }
 
     /// <inheritdoc/>
+    /// <remarks>A party that something else of Tryton names cannot be deleted and is made inactive.</remarks>
+    public async ValueTask<IReadOnlyDictionary<string, string>> DeleteContactsAsync(IReadOnlyList<string> ids, CancellationToken cancellationToken)
+    {
+        var refused = new Dictionary<string, string>(StringComparer.Ordinal);
+        string[] living = [.. (await ReadAsync(CrmObject.Contact, ids, cancellationToken).ConfigureAwait(false)).Where(record => !record.IsDeleted).Select(record => record.Id)];
+        if (living.Length == 0)
+        {
+            return refused;
+        }
+
+        JsonArray domain = [new JsonArray("party", "in", new JsonArray([.. living.Select(id => (JsonNode)long.Parse(id, CultureInfo.InvariantCulture))]))];
+        JsonElement deals = await CallUserAsync("model.sale.opportunity.search_read", [domain, 0, null, null, Names(["party"])], cancellationToken, WithInactive()).ConfigureAwait(false); // With SQLite Tryton would delete the party under them.
+        foreach (JsonElement deal in deals.EnumerateArray())
+        {
+            refused[deal.GetProperty("party"u8).GetRawText()] = $"opportunity {deal.GetProperty("id"u8).GetRawText()} names it.";
+        }
+
+        foreach (string id in living.Where(id => !refused.ContainsKey(id)))
+        {
+            if (await DeletePartyAsync(long.Parse(id, CultureInfo.InvariantCulture), cancellationToken).ConfigureAwait(false) is { } why)
+            {
+                refused[id] = why;
+            }
+        }
+
+        return refused;
+    }
+
+    /// <summary>Why it stays; null: it is gone.</summary>
+    private async ValueTask<string?> DeletePartyAsync(long id, CancellationToken cancellationToken)
+    {
+        string why = "";
+        foreach ((string method, JsonArray parameters) in ((string, JsonArray)[])[("delete", [new JsonArray(id)]), ("write", [new JsonArray(id), new JsonObject { ["active"] = false }])])
+        {
+            try
+            {
+                await _client.CallAsync("model.party.party." + method, parameters, Context(), cancellationToken).ConfigureAwait(false);
+                return null;
+            }
+            catch (TrytonException exception) when (exception.IsAccess)
+            {
+                throw Forbidden("to delete parties");
+            }
+            catch (TrytonException exception) when (exception.IsBusy || exception.IsConcurrency)
+            {
+                throw new DestinationUnavailableException("Tryton's database is busy, or somebody changes the same parties.", TimeSpan.FromSeconds(1), inner: exception);
+            }
+            catch (TrytonException exception)
+            {
+                why = exception.Message;
+            }
+        }
+
+        return why;
+    }
+
+    /// <inheritdoc/>
     public ValueTask DisposeAsync()
     {
         _client.Dispose();

@@ -29,18 +29,25 @@ internal sealed class ChangeReader : IDisposable
 
     /// <summary>Opens all readers.</summary>
     /// <exception cref="LogBehindException">A log lost what was sent already.</exception>
-    public ChangeReader(ILog memberships, ILog profiles, DestinationSettings settings, DestinationCursor cursor, WorkSignal? signal)
+    public ChangeReader(ILog memberships, ILog profiles, DestinationSettings settings, DestinationCursor cursor, WorkSignal? signal, LogPositions? until = null)
     {
         _settings = settings;
+        Until = until;
         _memberships = memberships;
         _profiles = profiles;
         if (settings.SendsMemberships)
         {
-            Open(memberships, cursor.Memberships, isMemberships: true, signal);
+            Open(memberships, cursor.Memberships, until?.Memberships, isMemberships: true, signal);
         }
 
-        Open(profiles, cursor.Profiles, isMemberships: false, signal); // Merges stand there, also for those who get memberships alone.
+        Open(profiles, cursor.Profiles, until?.Profiles, isMemberships: false, signal); // Merges stand there, also for those who get memberships alone.
     }
+
+    /// <summary>What stands from here on is not handed out; null: all is.</summary>
+    public LogPositions? Until { get; }
+
+    /// <summary>All that stands before <see cref="Until"/> was read.</summary>
+    public bool IsAtEnd => _tails.TrueForAll(tail => tail.IsDone);
 
     /// <summary>Records that were not read yet.</summary>
     public long UnreadRecords => _tails.Sum(tail => Math.Max(0, tail.Log.EndOffset(tail.Partition) - tail.Reader.Position));
@@ -51,7 +58,7 @@ internal sealed class ChangeReader : IDisposable
         for (int misses = 0; misses < _tails.Count;)
         {
             Tail tail = _tails[_next];
-            if (!tail.Reader.TryRead(out LogRecord record))
+            if (tail.IsDone || !tail.Reader.TryRead(out LogRecord record))
             {
                 _next = (_next + 1) % _tails.Count;
                 misses++;
@@ -59,6 +66,12 @@ internal sealed class ChangeReader : IDisposable
             }
 
             misses = 0;
+            if (record.Offset >= tail.Until)
+            {
+                tail.IsPast = true; // The log is compacted: what stood before is gone, and this one is for the next reader.
+                continue;
+            }
+
             if (TryDecode(tail, record, out ProfileChange? decoded) && record.Offset >= tail.From)
             {
                 change = new LoggedChange(decoded, _next, tail.Partition, record.Offset, record.TimestampMs);
@@ -78,7 +91,7 @@ internal sealed class ChangeReader : IDisposable
         long[] profiles = new long[_profiles.Partitions];
         foreach (Tail tail in _tails)
         {
-            Of(tail)[tail.Partition] = Math.Max(tail.From, tail.Reader.Position);
+            Of(tail)[tail.Partition] = Math.Max(tail.From, Math.Min(tail.Until, tail.Reader.Position));
         }
 
         foreach (LoggedChange change in pending)
@@ -98,14 +111,14 @@ internal sealed class ChangeReader : IDisposable
     /// <inheritdoc/>
     public void Dispose() => _tails.ForEach(tail => tail.Reader.Dispose());
 
-    private void Open(ILog log, IReadOnlyList<long> offsets, bool isMemberships, WorkSignal? signal)
+    private void Open(ILog log, IReadOnlyList<long> offsets, IReadOnlyList<long>? ends, bool isMemberships, WorkSignal? signal)
     {
         for (int partition = 0; partition < log.Partitions; partition++)
         {
             long from = DestinationCursor.At(offsets, partition);
             log.OpenReader(partition, from).Dispose(); // Throws where the log ends before what was sent: reading from further back would not notice.
             long before = Math.Max(log.BeginOffset(partition), from - _settings.RememberedProfiles);
-            _tails.Add(new Tail(log, log.OpenReader(partition, Math.Min(before, from), signal), partition, from, isMemberships, new RecentVersions(_settings.RememberedProfiles)));
+            _tails.Add(new Tail(log, log.OpenReader(partition, Math.Min(before, from), signal), partition, from, isMemberships, new RecentVersions(_settings.RememberedProfiles), ends is null ? long.MaxValue : DestinationCursor.At(ends, partition)));
         }
     }
 
@@ -192,5 +205,11 @@ internal sealed class ChangeReader : IDisposable
     private static bool IsLivingProfile(ReadOnlySpan<byte> value) =>
         WireFormat.TryRead(value, out _, out ReadOnlySpan<byte> body) && Profile.TryRead(body, out Profile profile) && profile.MergedInto is null;
 
-    private sealed record Tail(ILog Log, ILogReader Reader, int Partition, long From, bool IsMemberships, RecentVersions Seen);
+    private sealed record Tail(ILog Log, ILogReader Reader, int Partition, long From, bool IsMemberships, RecentVersions Seen, long Until)
+    {
+        /// <summary>It has read a record from behind <see cref="Until"/>.</summary>
+        public bool IsPast { get; set; }
+
+        public bool IsDone => IsPast || From >= Until || Reader.Position >= Until;
+    }
 }

@@ -9,6 +9,8 @@ internal sealed class ConnectorMetrics
     private readonly Gauge _lag;
     private readonly Counter _rateLimited;
     private readonly Counter _actions;
+    private readonly Counter _conflicts;
+    private readonly Counter _deletes;
 
     /// <summary>Registers them; a second instance on one registry shares them with the first.</summary>
     public ConnectorMetrics(CollectorRegistry registry)
@@ -18,6 +20,8 @@ internal sealed class ConnectorMetrics
         _lag = factory.CreateGauge("streamcdp_connector_lag_seconds", "How long the oldest change that is not dealt with has been in the log, seconds (direction out), or since when a CRM was not asked for news to the end (direction in).", ["connector", "direction"]);
         _rateLimited = factory.CreateCounter("streamcdp_connector_rate_limited_total", "Requests that waited for the destination's own rate, or were answered with too many requests.", ["connector"]);
         _actions = factory.CreateCounter("streamcdp_actions_total", "Actions that came to their turn, by outcome: done, refused, and not done because not_member (the membership ended while it waited), no_consent, capped, repeat (done for this membership already), no_target (the person has no address there), unknown (nobody knows the profile or the action any more).", ["connector", "action", "outcome"]);
+        _conflicts = factory.CreateCounter("streamcdp_connector_conflicts_total", "Fields of a CRM that both sides had changed to different values: one of them was lost.", ["connector"]);
+        _deletes = factory.CreateCounter("streamcdp_connector_deletes_total", "Contacts that were deleted in a CRM, because their persons do not consent.", ["connector"]);
     }
 
     /// <summary>Gives a destination its series, at 0: so the first failure is an increase, which an alert sees.</summary>
@@ -32,6 +36,14 @@ internal sealed class ConnectorMetrics
         LagOut(connector);
     }
 
+    /// <summary>As <see cref="Begin"/>, for a CRM.</summary>
+    public void BeginCrm(string connector)
+    {
+        Begin(connector);
+        Conflicts(connector);
+        Deletes(connector);
+    }
+
     /// <summary>The counter of one outcome.</summary>
     public Counter.Child Requests(string connector, string outcome) => _requests.WithLabels(connector, outcome);
 
@@ -43,6 +55,12 @@ internal sealed class ConnectorMetrics
 
     /// <summary>The counter of one destination.</summary>
     public Counter.Child RateLimited(string connector) => _rateLimited.WithLabels(connector);
+
+    /// <summary>The counter of one CRM.</summary>
+    public Counter.Child Deletes(string connector) => _deletes.WithLabels(connector);
+
+    /// <summary>The counter of one CRM.</summary>
+    public Counter.Child Conflicts(string connector) => _conflicts.WithLabels(connector);
 
     /// <summary>The counter of one outcome of an action.</summary>
     public Counter.Child Actions(string connector, string action, string outcome) => _actions.WithLabels(connector, action, outcome);

@@ -48,6 +48,9 @@ internal sealed partial class Delivery : IConnection
     private long _savedAt;
     private long _oldestMs;
     private string? _paused;
+    private LogPositions? _until;
+    private bool _isResumed;
+    private long _sent;
     private string? _stopped;
     private string? _waiting;
     private string? _lastError;
@@ -107,14 +110,14 @@ internal sealed partial class Delivery : IConnection
     {
         lock (_lock)
         {
-            DeliveryState state = _stopped is not null ? DeliveryState.Stopped : _paused is not null ? DeliveryState.Paused : _waiting is not null ? DeliveryState.Waiting : DeliveryState.Running;
+            DeliveryState state = _stopped is not null ? DeliveryState.Stopped : IsHeld ? DeliveryState.Paused : _waiting is not null ? DeliveryState.Waiting : DeliveryState.Running;
             return new DeliveryStatus(
                 _settings.Id,
                 _settings.Kind,
                 IsCrm: false,
                 _settings.Target,
                 state,
-                _stopped ?? _paused ?? _waiting ?? "",
+                _stopped ?? (IsHeld ? _paused : null) ?? _waiting ?? (_until is not null ? "It sends what a plan says, and is paused again then." : ""),
                 LagRecords(),
                 LagSeconds(),
                 LagInSeconds: null,
@@ -143,7 +146,8 @@ internal sealed partial class Delivery : IConnection
     {
         lock (_lock)
         {
-            _paused ??= reason;
+            _paused = _until is null ? _paused ?? reason : reason;
+            _until = null;
             _ = _interrupt.CancelAsync(); // Ends a wait; a request under way goes on to its end. Not on this thread: it holds the lock.
         }
     }
@@ -153,7 +157,7 @@ internal sealed partial class Delivery : IConnection
     {
         lock (_lock)
         {
-            _paused = null;
+            (_paused, _until, _isResumed) = (null, null, true);
             _ = _interrupt.CancelAsync(); // Also one that waits for the other side tries at once.
         }
     }
@@ -207,11 +211,12 @@ internal sealed partial class Delivery : IConnection
     internal async Task DrainAsync(CancellationToken cancellationToken)
     {
         Open(null);
-        while (Fill() && _paused is null)
+        while (Fill() && !IsHeld)
         {
             await SendBatchAsync(cancellationToken).ConfigureAwait(false);
         }
 
+        EndPlan(null);
         Save();
     }
 
@@ -242,7 +247,8 @@ internal sealed partial class Delivery : IConnection
             linked.Token.ThrowIfCancellationRequested();
             Task news = wake.Next; // Before reading: so nothing is missed.
             bool hasSome = Fill();
-            if (_paused is not null || !hasSome)
+            EndPlan(wake.Signal);
+            if (IsHeld || !hasSome)
             {
                 SaveNowAndThen();
                 await news.WaitAsync(linked.Token).ConfigureAwait(false);
@@ -272,17 +278,35 @@ internal sealed partial class Delivery : IConnection
                 _cursor = DestinationCursor.End(_parts.Memberships, _parts.Profiles);
                 _file.Save(_cursor); // Now: else a crash before the first change would begin later, and miss what came between.
             }
+            else if (ReferenceEquals(_cursor, DestinationCursor.Start) && _settings.StartsPaused)
+            {
+                _cursor = _cursor with { Paused = $"It begins held (start: paused). See what it would send: streamcdp connectors plan {_settings.Id}; then resume it." };
+                _file.Save(_cursor);
+            }
 
+            _sent = _cursor.Sent;
             lock (_lock)
             {
-                _paused ??= _cursor.Paused;
+                if (!_isResumed) // Not where somebody resumed it before it had begun.
+                {
+                    _paused ??= _cursor.Paused;
+                    _until ??= _cursor.Until;
+                }
             }
+        }
+
+        if (_reader is not null && _reader.Until != _until)
+        {
+            Save();
+            _reader.Dispose(); // What was read ahead is read again, up to the end of the plan, or beyond it.
+            _reader = null;
         }
 
         if (_reader is null)
         {
+            _pending.ForEach(change => _ = change.IsReplay && _replays.Writer.TryWrite(change)); // What the logs have is read again; what somebody sent again is no part of a plan, and comes after it.
             _pending.Clear();
-            _reader = new ChangeReader(_parts.Memberships, _parts.Profiles, _settings, _cursor, signal);
+            _reader = new ChangeReader(_parts.Memberships, _parts.Profiles, _settings, _cursor, signal, _until);
         }
     }
 
@@ -290,7 +314,7 @@ internal sealed partial class Delivery : IConnection
     private bool Fill()
     {
         bool wasEmpty = _pending.Count == 0;
-        while (_pending.Count < _room && (_replays.Reader.TryRead(out LoggedChange? change) || _reader!.TryRead(out change)))
+        while (_pending.Count < _room && ((_until is null && _replays.Reader.TryRead(out LoggedChange? change)) || _reader!.TryRead(out change)))
         {
             _pending.Add(change);
         }
@@ -307,7 +331,8 @@ internal sealed partial class Delivery : IConnection
     private async Task SendBatchAsync(CancellationToken cancellationToken)
     {
         List<LoggedChange> chosen = Choose();
-        List<Sending> batch = await CompleteAsync(chosen, cancellationToken).ConfigureAwait(false);
+        List<Sending> batch = await CompleteAsync(chosen, _consent, cancellationToken).ConfigureAwait(false);
+        _decidedAt = _parts.Time.GetTimestamp();
         bool isSent = false;
         try
         {
@@ -337,6 +362,7 @@ internal sealed partial class Delivery : IConnection
         GoesOn();
         if (batch.Count > 0)
         {
+            _sent++;
             Save();
         }
         else
@@ -358,21 +384,20 @@ internal sealed partial class Delivery : IConnection
     }
 
     /// <summary>What is sent of some changes, with what the profiles have now.</summary>
-    private async Task<List<Sending>> CompleteAsync(List<LoggedChange> chosen, CancellationToken cancellationToken)
+    private async Task<List<Sending>> CompleteAsync(List<LoggedChange> chosen, ConsentGate? consent, CancellationToken cancellationToken)
     {
         ProfileView?[] views = await Task.WhenAll(chosen.Select(change => FindAsync(change, cancellationToken).AsTask())).ConfigureAwait(false);
-        _decidedAt = _parts.Time.GetTimestamp();
-        return [.. chosen.Zip(views).SelectMany(pair => Decide(pair.First, pair.Second).Select(change => new Sending(pair.First, change)))];
+        return [.. chosen.Zip(views).SelectMany(pair => Decide(pair.First, pair.Second, consent).Select(change => new Sending(pair.First, change)))];
     }
 
     /// <summary>The profile as it is now, for those changes that need it; of a merge the survivor.</summary>
     private ValueTask<ProfileView?> FindAsync(LoggedChange logged, CancellationToken cancellationToken) =>
         _consent is null && IsComplete(logged) ? default : _parts.FindProfile(logged.Change.Kind == ChangeKind.Merged ? logged.Change.MergedInto! : logged.Change.ProfileId, cancellationToken);
 
-    private IReadOnlyList<ProfileChange> Decide(LoggedChange logged, ProfileView? view)
+    private IReadOnlyList<ProfileChange> Decide(LoggedChange logged, ProfileView? view, ConsentGate? consent)
     {
         ProfileChange? complete = Complete(logged, view);
-        return _consent is not null ? _consent.Decide(logged, complete, view) : complete is null ? [] : [complete];
+        return consent is not null ? consent.Decide(logged, complete, view) : complete is null ? [] : [complete];
     }
 
     /// <summary>It has all that is sent of it.</summary>
@@ -522,7 +547,7 @@ internal sealed partial class Delivery : IConnection
     /// <summary>While nothing concerns this destination, the cursor is saved once a second at most: what is read again is only skipped again.</summary>
     private void SaveNowAndThen()
     {
-        if (_paused != _cursor!.Paused || _parts.Time.GetElapsedTime(_savedAt) >= s_saveEvery)
+        if (_paused != _cursor!.Paused || _until != _cursor.Until || _parts.Time.GetElapsedTime(_savedAt) >= s_saveEvery)
         {
             Save();
         }
@@ -532,13 +557,15 @@ internal sealed partial class Delivery : IConnection
     private void Save()
     {
         _savedAt = _parts.Time.GetTimestamp();
-        DestinationCursor cursor = _reader!.Cursor(_pending, _paused);
-        if (_cursor is null || cursor.Paused != _cursor.Paused || !cursor.Memberships.SequenceEqual(_cursor.Memberships) || !cursor.Profiles.SequenceEqual(_cursor.Profiles))
+        DestinationCursor cursor = Now();
+        if (_cursor is null || cursor.Paused != _cursor.Paused || cursor.Sent != _cursor.Sent || cursor.Until != _cursor.Until || !cursor.Memberships.SequenceEqual(_cursor.Memberships) || !cursor.Profiles.SequenceEqual(_cursor.Profiles))
         {
             _cursor = cursor;
             _file.Save(cursor);
         }
     }
+
+    private DestinationCursor Now() => _reader!.Cursor(_pending, _paused) with { Sent = _sent, Until = _until };
 
     private bool IsTriedAgain(Outcome<Round> outcome, CancellationToken cancellationToken) => outcome.Exception switch
     {
@@ -639,7 +666,7 @@ internal sealed partial class Delivery : IConnection
     /// <summary>A log or the disk is away: begins again from the cursor, after a while.</summary>
     private async Task WaitForLogAsync(CancellationToken stop)
     {
-        _cursor = _reader?.Cursor(_pending, _paused) ?? _cursor;
+        _cursor = _reader is null ? _cursor : Now();
         _reader?.Dispose();
         _reader = null;
         await Task.Delay(s_logWait, _parts.Time, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

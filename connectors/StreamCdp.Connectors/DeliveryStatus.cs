@@ -22,7 +22,7 @@ internal enum DeliveryState
 /// <param name="IsCrm">It goes both ways.</param>
 /// <param name="Target">Where it sends.</param>
 /// <param name="State">What it does.</param>
-/// <param name="Reason">Why it waits, is paused or stopped, and what to do; empty while it runs.</param>
+/// <param name="Reason">Why it waits, is paused or stopped, and what to do; while it runs empty, or what it does not do now.</param>
 /// <param name="LagRecords">Records of the logs that it has not dealt with.</param>
 /// <param name="LagSeconds">How long the oldest change that waits has been in the log; 0: none waits.</param>
 /// <param name="LagInSeconds">Since when a CRM was not asked for news to the end; null: it is no CRM, or was not asked yet.</param>
@@ -33,6 +33,8 @@ internal enum DeliveryState
 /// <param name="Retries">Requests that were tried again since then.</param>
 /// <param name="LastError">The last thing that went wrong since then; null: nothing did.</param>
 /// <param name="LastErrorAt">When.</param>
+/// <param name="Conflicts">Of a CRM, fields that both sides had changed and that are kept to be looked at; null: it is none, or has not begun.</param>
+/// <param name="DeletedToday">Of a CRM with delete, contacts that were deleted there today (UTC), over restarts; null: it deletes none, or has not begun.</param>
 internal sealed record DeliveryStatus(
     string Id,
     string Kind,
@@ -49,7 +51,9 @@ internal sealed record DeliveryStatus(
     long DeadLetters,
     long Retries,
     string? LastError,
-    DateTimeOffset? LastErrorAt);
+    DateTimeOffset? LastErrorAt,
+    long? Conflicts = null,
+    long? DeletedToday = null);
 
 /// <summary>What talks to one outside system: a destination that changes are sent to, or a CRM in both directions.</summary>
 internal interface IConnection : IAsyncDisposable

@@ -10,6 +10,13 @@ namespace StreamCdp.Connectors;
 /// <param name="Paused">Why it is paused; null: it is not.</param>
 internal sealed record DestinationCursor(IReadOnlyList<long> Memberships, IReadOnlyList<long> Profiles, string? Paused)
 {
+    /// <summary>Batches that were sent, ever: a plan that was made before another one is no longer true.</summary>
+    public long Sent { get; init; }
+
+    /// <summary>It sends up to here, although it is paused, and is paused then: a plan is applied. Null: none is.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public LogPositions? Until { get; init; }
+
     /// <summary>Where a new destination begins: with everybody who is a member already.</summary>
     public static DestinationCursor Start { get; } = new([], [], null);
 
@@ -19,6 +26,28 @@ internal sealed record DestinationCursor(IReadOnlyList<long> Memberships, IReadO
 
     /// <summary>The next offset; 0 for a partition that was not known.</summary>
     public static long At(IReadOnlyList<long> offsets, int partition) => partition < offsets.Count ? offsets[partition] : 0;
+}
+
+/// <summary>A place in each log that a destination reads: the next offset by partition.</summary>
+/// <param name="Memberships">Empty: it does not read them.</param>
+/// <param name="Profiles">Merges stand there, so all read them.</param>
+internal sealed record LogPositions(IReadOnlyList<long> Memberships, IReadOnlyList<long> Profiles)
+{
+    /// <summary>Nothing before these places is left to be sent by one that has come to a cursor.</summary>
+    public bool IsReached(DestinationCursor cursor) => IsReached(Memberships, cursor.Memberships) && IsReached(Profiles, cursor.Profiles);
+
+    private static bool IsReached(IReadOnlyList<long> ends, IReadOnlyList<long> offsets)
+    {
+        for (int partition = 0; partition < ends.Count; partition++)
+        {
+            if (DestinationCursor.At(offsets, partition) < ends[partition])
+            {
+                return false;
+            }
+        }
+
+        return true;
+    }
 }
 
 /// <summary>Where a destination's cursor is kept.</summary>

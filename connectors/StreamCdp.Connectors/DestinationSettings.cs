@@ -47,6 +47,9 @@ internal sealed record DestinationSettings
     /// <summary>What people must have consented to; null: nothing.</summary>
     public ConsentDefinition? Consent { get; init; }
 
+    /// <summary>A new one begins paused, so that somebody looks first at what it would send.</summary>
+    public bool StartsPaused { get; init; }
+
     /// <summary>A new one begins with what comes from now on; else with everybody who is a member already.</summary>
     public bool BeginsAtEnd { get; init; }
 

@@ -38,7 +38,7 @@ internal sealed class StateFile : IDisposable
                 throw Unfit("it is of another version of StreamCdp");
             }
 
-            InTransaction(() => Run($"{schema(found == 0)} PRAGMA user_version={version};"));
+            InTransaction(() => Run(schema(found == 0) + (found == 0 ? $" PRAGMA user_version={version};" : ""))); // Nothing is written to one that is there: somebody else may be at work in it.
         }
         catch (Exception exception) when (exception is SqliteException or IOException)
         {

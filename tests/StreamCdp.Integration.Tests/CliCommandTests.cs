@@ -6,7 +6,7 @@ namespace StreamCdp.Integration.Tests;
 public sealed class CliCommandTests : IDisposable
 {
     private static readonly string[][] s_commands =
-        [[], ["demo"], ["run"], ["check"], ["import"], ["simulate"], ["export"], ["export", "profiles"], ["export", "segment"], ["profile"], ["dead-letters"], ["dead-letters", "list"], ["dead-letters", "replay"], ["connectors"], ["connectors", "plan"], ["connectors", "apply"]];
+        [[], ["demo"], ["run"], ["check"], ["import"], ["simulate"], ["export"], ["export", "profiles"], ["export", "segment"], ["profile"], ["dead-letters"], ["dead-letters", "list"], ["dead-letters", "replay"], ["connectors"], ["connectors", "plan"], ["connectors", "apply"], ["connectors", "conflicts"]];
 
     private readonly DirectoryInfo _directory = Directory.CreateTempSubdirectory("streamcdp-cli-");
 

@@ -110,6 +110,57 @@ public sealed class ServerConnectorTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task What_waits_for_one_that_starts_paused_is_shown_and_exactly_that_is_sent()
+    {
+        await using ServerFixtureHost server = await StartAsync("start: paused");
+        await server.SendAsync("identify", """{"userId":"u1","traits":{"email":"ann@example.com","plan":"free"}}""");
+        await server.SendAsync("track", """{"userId":"u1","event":"Order Completed","messageId":"m1"}""");
+        await server.ProfileAsync("user_id:u1");
+        string file = Path.Combine(_data, "plan.json");
+
+        (int shown, string text) = await RunAsync("plan", "hook");
+        (int written, string counts) = await RunAsync("plan", "hook", "--out", file);
+        await server.SendAsync("track", """{"userId":"u2","event":"Order Completed","messageId":"m2"}""");
+        await server.ProfileAsync("user_id:u2");
+
+        Assert.Equal((0, 0), (shown, written));
+        Assert.Contains(": entered buyers; identifiers ", text, StringComparison.Ordinal);
+        Assert.Contains("\"Plan\":\"free\"", text, StringComparison.Ordinal);
+        Assert.EndsWith("1 membership that began." + Environment.NewLine, counts, StringComparison.Ordinal);
+
+        string[] lines = await File.ReadAllLinesAsync(file, TestContext.Current.CancellationToken);
+        string shorter = Path.Combine(_data, "shorter.json");
+        await File.WriteAllLinesAsync(shorter, [lines[0], lines[^1]], TestContext.Current.CancellationToken);
+        (int refused, _, string error) = await CliFakeServer.RunAsync("connectors", "apply", shorter, "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key);
+        Assert.Equal((1, true), (refused, error.Contains("no line can be taken out", StringComparison.Ordinal)));
+
+        (int applied, string result) = await RunAsync("apply", file);
+        Assert.Equal((0, "1 change is sent now; then it is paused again. streamcdp connectors shows how far it is." + Environment.NewLine), (applied, result));
+        Assert.Equal("m1", Text(await NextAsync(), "cause"));
+        for (long deadline = Environment.TickCount64 + 30_000; ; await Task.Delay(20, TestContext.Current.CancellationToken))
+        {
+            JsonElement hook = (await server.GetAsync("/v1/connectors")).GetProperty("connectors")[0];
+            if (Text(hook, "state") == "paused" && Text(hook, "reason").StartsWith("All of a plan was sent", StringComparison.Ordinal))
+            {
+                break;
+            }
+
+            Assert.True(Environment.TickCount64 < deadline, "It is not paused again.");
+        }
+
+        Assert.False(_changes.Reader.TryRead(out _));
+        Assert.StartsWith("There is nothing to do any more", (await RunAsync("apply", file)).Output, StringComparison.Ordinal);
+        await RunAsync("--resume", "hook");
+        Assert.Equal("m2", Text(await NextAsync(), "cause"));
+
+        async Task<(int Code, string Output)> RunAsync(params string[] arguments)
+        {
+            (int code, string output, _) = await CliFakeServer.RunAsync(["connectors", .. arguments, "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key]);
+            return (code, output);
+        }
+    }
+
+    [Fact]
     public async Task What_was_refused_is_a_dead_letter_and_a_replay_sends_it()
     {
         _status = 422;
@@ -157,7 +208,9 @@ public sealed class ServerConnectorTests : IAsyncLifetime
         }
     }
 
-    private async Task<ServerFixtureHost> StartAsync(params (string Key, string Value)[] settings)
+    private Task<ServerFixtureHost> StartAsync(params (string Key, string Value)[] settings) => StartAsync("start: running", settings);
+
+    private async Task<ServerFixtureHost> StartAsync(string start, params (string Key, string Value)[] settings)
     {
         string model = ServerFixtureHost.Model + $$"""
 
@@ -166,6 +219,7 @@ public sealed class ServerConnectorTests : IAsyncLifetime
                 kind: webhook
                 url: env:HOOK_URL
                 secret: env:HOOK_SECRET
+                {{start}}
                 fields: { Plan: traits.plan, Revenue: computed.revenue, Mail: identifiers.email }
             """;
         ServerSettings started = ServerFixtureHost.Settings(_data, model, settings) with

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text;
+using System.Text.Json;
 using StreamCdp.HubSpotEmulator;
 
 namespace StreamCdp.Integration.Tests;
@@ -47,7 +48,7 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
         Assert.Contains("new contact for profile ", text, StringComparison.Ordinal);
         Assert.Contains("field streamcdp_segments is made", text, StringComparison.Ordinal);
         Assert.EndsWith(counts, text, StringComparison.Ordinal);
-        Assert.StartsWith("1 contact to create, 1 field to write, 3 values to take into profiles, 1 contact to link with its profile, 1 new profile, 1 field to make.", counts, StringComparison.Ordinal);
+        Assert.StartsWith("1 contact to create, 1 field to write, 3 values to take into profiles, 1 contact to link with its profile, 1 new profile, 4 fields to make.", counts, StringComparison.Ordinal);
         Assert.Equal(0, _hubspot.CountOf("/batch/update") + _hubspot.CountOf("/batch/upsert") + _hubspot.CountOf("POST properties"));
 
         string[] lines = await File.ReadAllLinesAsync(file, TestContext.Current.CancellationToken);
@@ -57,7 +58,7 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
 
         Assert.Equal(1, applied);
         Assert.Contains("changed since", result, StringComparison.Ordinal);
-        Assert.EndsWith("2 applied, 1 not applied." + Environment.NewLine, result, StringComparison.Ordinal);
+        Assert.EndsWith("5 applied, 1 not applied." + Environment.NewLine, result, StringComparison.Ordinal);
         Assert.Equal(["ann@example.com", "eve@example.com", "bob@example.com"], _hubspot.Account.Living(HubSpotAccount.Contacts).Select(contact => contact["email"]));
         Assert.Equal("Rome", _hubspot.Account.Find(HubSpotAccount.Contacts, ann)!["city"]);
         Assert.Equal("paused", (await server.GetAsync("/v1/connectors")).GetProperty("connectors")[0].GetProperty("state").GetString());
@@ -72,6 +73,85 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_field_whose_line_is_taken_out_is_not_made_and_what_needed_it_says_so()
+    {
+        string ann = _hubspot.Account.Create(HubSpotAccount.Contacts, ("email", "ann@example.com"));
+        await using ServerFixtureHost server = await StartAsync();
+        await server.SendAsync("identify", """{"userId":"u1","traits":{"email":"ann@example.com","city":"Kiel"}}""");
+        await server.SendAsync("track", """{"userId":"u1","event":"Order Completed"}""");
+        await server.SendAsync("track", """{"userId":"u2","event":"Order Completed"}""");
+        await server.ProfileAsync("user_id:u2");
+        string[] plan = (await PlanAsync(server)).Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        string[] without = [.. plan.Where(line => !line.Contains("make_field", StringComparison.Ordinal) && !line.StartsWith("{\"counts\"", StringComparison.Ordinal))];
+        Assert.Equal(3, without.Length);
+
+        JsonElement answer = JsonDocument.Parse((await ApplyAsync(server, string.Join('\n', without))).Body).RootElement;
+
+        string[] why = [.. answer.GetProperty("not_applied").EnumerateArray().Select(one => one.GetProperty("why").GetString()!)];
+        Assert.Equal((2, 0), (why.Length, answer.GetProperty("applied").GetInt32()));
+        Assert.Contains(why, one => one.StartsWith("It was done without streamcdp_segments", StringComparison.Ordinal));
+        Assert.Contains(why, one => one.Contains("field streamcdp_id is not in the plan", StringComparison.Ordinal));
+        Assert.Equal("Kiel", _hubspot.Account.Find(HubSpotAccount.Contacts, ann)!["city"]);
+        Assert.Single(_hubspot.Account.Living(HubSpotAccount.Contacts));
+        Assert.Equal(0, _hubspot.CountOf("POST properties"));
+
+        string id = Assert.Single(plan, line => line.Contains("make_field", StringComparison.Ordinal) && line.Contains("streamcdp_id", StringComparison.Ordinal) && line.Contains("\"contact\"", StringComparison.Ordinal));
+        answer = JsonDocument.Parse((await ApplyAsync(server, string.Join('\n', without.Append(id)))).Body).RootElement;
+
+        Assert.Equal((1, 2), (_hubspot.CountOf("POST properties"), _hubspot.Account.Living(HubSpotAccount.Contacts).Count));
+        Assert.Contains("It was done without streamcdp_segments", answer.GetProperty("not_applied").GetRawText(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_both_sides_had_changed_is_shown_page_by_page_with_what_was_lost()
+    {
+        foreach (string user in (string[])["u1", "u2", "u3"])
+        {
+            _hubspot.Account.Create(HubSpotAccount.Contacts, ("email", user + "@example.com"), ("firstname", "Crm " + user));
+        }
+
+        await using ServerFixtureHost server = await StartAsync();
+        foreach (string user in (string[])["u1", "u2", "u3"])
+        {
+            await server.SendAsync("identify", $$$"""{"userId":"{{{user}}}","traits":{"email":"{{{user}}}@example.com","name":"Web {{{user}}}"}}""");
+        }
+
+        await server.ProfileAsync("user_id:u3");
+        Assert.Equal("No conflicts: no field was changed on both sides at once." + Environment.NewLine, (await RunAsync()).Output);
+        await server.PostAsync("/v1/connectors/hubspot/resume", "{}");
+        for (long deadline = Environment.TickCount64 + 40_000; (await server.GetAsync("/v1/connectors")).GetProperty("connectors")[0].GetProperty("conflicts") is not { ValueKind: JsonValueKind.Number } count || count.GetInt64() < 3; await Task.Delay(50, TestContext.Current.CancellationToken))
+        {
+            Assert.True(Environment.TickCount64 < deadline, "No conflict comes.");
+        }
+
+        (int code, string text) = await RunAsync();
+        JsonElement first = await server.GetAsync("/v1/connectors/hubspot/conflicts?limit=2");
+        JsonElement second = await server.GetAsync("/v1/connectors/hubspot/conflicts?limit=2&cursor=" + first.GetProperty("next").GetString());
+
+        Assert.Equal(0, code);
+        Assert.Contains("  firstname: \"Crm u1\" stayed, \"Web u1\" was lost", text, StringComparison.Ordinal);
+        Assert.Equal((2, 1, JsonValueKind.Null), (first.GetProperty("conflicts").GetArrayLength(), second.GetProperty("conflicts").GetArrayLength(), second.GetProperty("next").ValueKind));
+        Assert.Equal(["Web u1", "Web u2", "Web u3"], first.GetProperty("conflicts").EnumerateArray().Concat(second.GetProperty("conflicts").EnumerateArray()).Select(conflict => conflict.GetProperty("lost").GetString()).Order());
+        Assert.Equal(2, (await RunAsync("--limit", "2", "--json")).Output.TrimEnd().Split('\n').Select(line => JsonDocument.Parse(line).RootElement.GetProperty("kept").GetString()).Distinct().Count());
+        Assert.Contains("streamcdp_connector_conflicts_total{connector=\"hubspot\"} 3", await server.Client.GetStringAsync("/metrics", TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        foreach ((string path, HttpStatusCode status) in ((string, HttpStatusCode)[])[("/v1/connectors/nobody/conflicts", HttpStatusCode.NotFound), ("/v1/connectors/hook/conflicts", HttpStatusCode.Conflict), ("/v1/connectors/hubspot/conflicts?cursor=x", HttpStatusCode.BadRequest)])
+        {
+            using HttpResponseMessage answer = await server.Client.GetAsync(path, TestContext.Current.CancellationToken);
+            Assert.Equal(status, answer.StatusCode);
+        }
+
+        using var nobody = new HttpClient { BaseAddress = server.Address };
+        using HttpResponseMessage refused = await nobody.GetAsync("/v1/connectors/hubspot/conflicts", TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.Unauthorized, refused.StatusCode);
+
+        async Task<(int Code, string Output)> RunAsync(params string[] arguments)
+        {
+            (int code, string output, _) = await CliFakeServer.RunAsync(["connectors", "conflicts", "hubspot", .. arguments, "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key]);
+            return (code, output);
+        }
+    }
+
+    [Fact]
     public async Task What_is_no_plan_is_refused_with_the_reason()
     {
         await using ServerFixtureHost server = await StartAsync();
@@ -82,6 +162,8 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
         Assert.Equal(HttpStatusCode.BadRequest, (await ApplyAsync(server, head + "\n{\"change\":\"update\"}")).Status);
         (HttpStatusCode status, string other) = await ApplyAsync(server, head.Replace("\"mapping\":\"", "\"mapping\":\"0", StringComparison.Ordinal) + "\n{\"change\":\"gone\",\"object\":\"contact\",\"id\":\"1\",\"fields\":[],\"on\":[],\"off\":[]}");
         Assert.Equal((HttpStatusCode.Conflict, true), (status, other.Contains("Make a new plan", StringComparison.Ordinal)));
+        (_, string handmade) = await ApplyAsync(server, head + "\n{\"change\":\"make_field\",\"object\":\"contact\",\"id\":\"nonsense\",\"fields\":[],\"on\":[],\"off\":[]}");
+        Assert.Equal((true, 0), (handmade.Contains("There is nothing to do", StringComparison.Ordinal), _hubspot.CountOf("POST properties")));
         _hubspot.Revoke(EmulatedHubSpot.PrivateAppToken);
         Assert.Contains("{\"error\":\"", await PlanAsync(server), StringComparison.Ordinal);
     }
@@ -124,5 +206,6 @@ public sealed class ServerCrmPlanTests : IAsyncLifetime
                 city: traits.city
                 email: identifiers.email
                 streamcdp_segments: segments
+          - { id: hook, kind: webhook, url: "http://127.0.0.1:9/", secret: env:PATH }
         """);
 }

@@ -59,6 +59,40 @@ public sealed class ServerKafkaTests(KafkaFixture kafka, SchemaRegistryProcess r
     }
 
     [Fact]
+    public async Task A_plan_of_a_destination_ends_where_the_topics_end_and_exactly_that_is_sent()
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        string model = ServerFixtureHost.Model + $$"""
+
+            destinations: [ { id: out, kind: file, path: "{{_data}}/out/{date}.ndjson", start: paused } ]
+            """;
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data, model, Kafka(servers)))
+        {
+            foreach (string user in (string[])["u1", "u2", "u3"])
+            {
+                await server.SendAsync("track", $$"""{"userId":"{{user}}","event":"Order Completed"}""");
+            }
+
+            await server.ProfileAsync("user_id:u3");
+            using HttpResponseMessage answer = await server.Client.PostAsync("/v1/connectors/out/plan", null, TestContext.Current.CancellationToken);
+            string plan = await answer.Content.ReadAsStringAsync(TestContext.Current.CancellationToken);
+            await server.SendAsync("track", """{"userId":"u4","event":"Order Completed"}""");
+            await server.ProfileAsync("user_id:u4");
+            Assert.Contains("{\"counts\":{\"changes\":3,\"entered\":3,", plan, StringComparison.Ordinal);
+
+            using HttpResponseMessage applied = await server.Client.PostAsync("/v1/connectors/out/apply", new StringContent(plan), TestContext.Current.CancellationToken);
+            Assert.Equal("""{"begun":true,"changes":3}""", await applied.Content.ReadAsStringAsync(TestContext.Current.CancellationToken));
+            for (long deadline = Environment.TickCount64 + 60_000; !(await server.GetAsync("/v1/connectors")).GetProperty("connectors")[0].GetProperty("reason").GetString()!.StartsWith("All of a plan was sent", StringComparison.Ordinal); await Task.Delay(50, TestContext.Current.CancellationToken))
+            {
+                Assert.True(Environment.TickCount64 < deadline, "It does not come to the plan's end.");
+            }
+        }
+
+        string[] users = [.. Directory.GetFiles(Path.Combine(_data, "out")).SelectMany(File.ReadAllLines).Select(line => JsonDocument.Parse(line).RootElement.GetProperty("identifiers")[0].GetProperty("value").GetString()!)];
+        Assert.Equal(["u1", "u2", "u3"], users.Order());
+    }
+
+    [Fact]
     public async Task A_lost_state_directory_is_made_again_from_the_topics_and_nothing_counts_twice()
     {
         string servers = (await kafka.SharedAsync()).BootstrapServers;

@@ -15,7 +15,10 @@ public sealed partial class ServerMetricsTests : IDisposable
         destinations:
           - { id: hook, kind: webhook, url: "http://127.0.0.1:9/", secret: env:PATH }
           - { id: mail, kind: email, url: "smtp://127.0.0.1:9", from: a@b.example, actions: [ { id: late, on: { entered: buyers }, after: 90d, send: { subject: x, text: y } } ] }
+          - { id: crm, kind: tryton, url: "http://127.0.0.1:9/", user: nobody, secret: env:HOME }
         """;
+
+    private static readonly string s_model = ServerFixtureHost.Model.Replace("kind: server }", "kind: server }, { id: crm, kind: crm }", StringComparison.Ordinal).Replace("identifiers:", "identifiers:\n  - { type: tryton_contact_id, limit: 100 }", StringComparison.Ordinal) + Destination;
 
     private readonly string _data = Directory.CreateTempSubdirectory("streamcdp-metrics-").FullName;
 
@@ -79,7 +82,7 @@ public sealed partial class ServerMetricsTests : IDisposable
         Assert.Equal(exist.Order(), used.Order());
     }
 
-    private Task<ServerFixtureHost> StartAsync() => ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model + Destination, ("Engine:Shards", "2"), ("Engine:CheckpointMs", "1000"));
+    private Task<ServerFixtureHost> StartAsync() => ServerFixtureHost.StartAsync(_data, s_model, ("Engine:Shards", "2"), ("Engine:CheckpointMs", "1000"));
 
     /// <summary>Sends some of everything; returns the series when the stages have published all of it, which they do twice a second.</summary>
     private static async Task<Dictionary<string, double>> TrafficAsync(ServerFixtureHost server)

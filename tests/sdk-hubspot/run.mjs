@@ -34,6 +34,16 @@ const scenarios = {
     await contacts.basicApi.archive(made.id)
     await refused(() => contacts.basicApi.getById(made.id))
   },
+  async archive() {
+    const one = await contacts.basicApi.create(contact({ email: 'one@example.com' }))
+    const two = await contacts.basicApi.create(contact({ email: 'two@example.com' }))
+    await contacts.batchApi.archive({ inputs: [{ id: one.id }, { id: '999999' }] })
+    await contacts.batchApi.archive({ inputs: [{ id: one.id }] })
+    await refused(() => contacts.basicApi.getById(one.id))
+    const gone = await contacts.basicApi.getById(one.id, undefined, undefined, undefined, true)
+    const again = await contacts.basicApi.create(contact({ email: 'one@example.com' }))
+    say('archived', { archived: gone.archived, again: again.id !== one.id, left: (await contacts.getAll(100)).map(each => each.id).sort().join() === [two.id, again.id].sort().join() })
+  },
   async upsert() {
     await properties.coreApi.create('contacts', { name: 'streamcdp_id', label: 'StreamCdp', groupName: 'contactinformation', type: 'string', fieldType: 'text', hasUniqueValue: true })
     await contacts.basicApi.create(contact({ email: 'taken@example.com' }))

@@ -4,7 +4,6 @@ using System.Text.Json;
 using System.Threading.Channels;
 using Microsoft.Extensions.Logging;
 using StreamCdp.Engine.Logs;
-using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Connectors.Crm;
 
@@ -47,6 +46,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private string? _paused;
     private bool _pauseChanged;
     private bool _isPrepared;
+    private bool _isReady;
     private bool _wasOften;
     private string? _stopped;
     private string? _waiting;
@@ -57,6 +57,9 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     private long _askedAt;
     private long _requests;
     private long _retriesMade;
+    private long _conflictsBefore;
+    private bool _deletesWait;
+    private HashSet<string> _doomed = [];
     private int _failures;
 
     /// <summary>Makes it; nothing is read or written yet.</summary>
@@ -72,7 +75,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         _letters = new DeadLetterWriter(parts, settings.Id);
         _make = make;
         _crm = make(this);
-        parts.Metrics.Begin(settings.Id);
+        parts.Metrics.BeginCrm(settings.Id);
     }
 
     /// <inheritdoc/>
@@ -93,7 +96,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 IsCrm: true,
                 _settings.Target,
                 state,
-                _stopped ?? _paused ?? _waiting ?? "",
+                _stopped ?? _paused ?? _waiting ?? CapReached() ?? "",
                 Volatile.Read(ref _pending),
                 LagSeconds(),
                 LagInSeconds(),
@@ -103,7 +106,9 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 _sync?.Refused ?? 0,
                 Interlocked.Read(ref _retriesMade),
                 _lastError,
-                _lastErrorAt);
+                _lastErrorAt,
+                _sync is null ? null : _conflictsBefore + _sync.Conflicts,
+                _settings.DeletesAtMost is null ? null : _sync?.Deletes.Count);
         }
     }
 
@@ -112,6 +117,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
     {
         metrics.LagOut(Id).Set(LagSeconds());
         metrics.LagIn(Id).Set(LagInSeconds() ?? 0);
+        metrics.Conflicts(Id).IncTo(_sync?.Conflicts ?? 0);
+        metrics.Deletes(Id).IncTo(_sync?.Deleted ?? 0);
     }
 
     /// <inheritdoc/>
@@ -201,6 +208,15 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         }
     }
 
+    /// <summary>Fields that both sides had changed, the newest first; read beside the sync, which goes on meanwhile.</summary>
+    /// <param name="before">The number of the last one of the page before; <see cref="long.MaxValue"/>: from the newest on.</param>
+    /// <param name="limit">At most so many.</param>
+    public IReadOnlyList<(long Number, CrmConflict Conflict)> Conflicts(long before, int limit)
+    {
+        using CrmLinks links = OpenLinks();
+        return links.Conflicts(before, limit);
+    }
+
     /// <summary>What the plan is made for.</summary>
     public PlanHead PlanHead() => new(_settings.Id, PlanMapping.Of(_settings), _parts.Time.GetUtcNow());
 
@@ -231,7 +247,8 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         try
         {
             OpenSync();
-            await PrepareAsync(cancellationToken).ConfigureAwait(false);
+            await ReadyAsync(cancellationToken).ConfigureAwait(false);
+            HashSet<string> missing = await MakeFieldsAsync(lines, cancellationToken).ConfigureAwait(false);
             var planner = new CrmPlanner(_settings, _crm, _links!, _profiles);
             Dictionary<string, CrmRecord> records = [];
             foreach (IGrouping<string, PlanLine> same in lines.Where(line => line.Id is not null && line.Change != "make_field").GroupBy(line => line.Object))
@@ -244,14 +261,15 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
             Dictionary<string, PlanLine> made = (await planner.OfProfilesAsync([.. lines.Where(line => line.Id is null && line.Profile is not null).Select(line => line.Profile!).Distinct()], cancellationToken).ConfigureAwait(false))
                 .Where(line => line.Profile is not null).DistinctBy(line => line.Profile).ToDictionary(line => line.Profile!, StringComparer.Ordinal);
-            var only = new PlannedChanges();
+            int deletesLeft = HasReadAll ? _sync!.DeletesLeft : 0;
+            var only = new PlannedChanges { Missing = missing };
             string?[] why = new string?[lines.Count];
             List<CrmRecord> toDo = [];
             List<string> profileIds = [];
             for (int i = 0; i < lines.Count; i++)
             {
                 PlanLine line = lines[i];
-                PlanLine? now = line.Change == "make_field" ? line
+                PlanLine? now = line.Change == "make_field" ? (IsMapped(line) ? line : null)
                     : line.Id is not null ? await planner.OfRecordAsync(records[line.Object + line.Id], cancellationToken).ConfigureAwait(false)
                     : line.Profile is null ? null : made.GetValueOrDefault(line.Profile);
                 if (now is null)
@@ -262,8 +280,20 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 {
                     why[i] = "The record or its profile changed since. Make a new plan.";
                 }
+                else if (line.Change == "delete" && deletesLeft-- <= 0)
+                {
+                    why[i] = HasReadAll
+                        ? "As many contacts as delete.at_most allows were deleted today. Apply it again tomorrow (UTC)."
+                        : "Nothing is deleted before the sync has read all of the CRM once, deals and companies too. Let it run, then apply this again.";
+                }
+                else if (line.Change == "create" && _crm is ICrmPreparation preparation && missing.Contains(preparation.IdField))
+                {
+                    why[i] = $"A contact is made only with StreamCdp's id, and the line that makes its field {preparation.IdField} is not in the plan.";
+                }
                 else if (line.Change != "make_field")
                 {
+                    string[] without = [.. line.Fields.Where(field => field.To == "crm" && missing.Contains(field.Field)).Select(field => field.Field)];
+                    why[i] = without.Length > 0 ? $"It was done without {string.Join(", ", without)}: the CRM has no such field, and the line that makes it is not in the plan." : null;
                     only.Add(line);
                     toDo.AddRange(line.Id is not null ? [records[line.Object + line.Id]] : []);
                     profileIds.AddRange(line.Profile is not null ? [line.Profile] : []);
@@ -271,11 +301,13 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             }
 
             long refused = _sync!.Refused;
+            _sync.MayDelete = [.. toDo.Select(record => record.Id)];
             await _sync.ProcessAsync(toDo, profileIds, [], cancellationToken, only).ConfigureAwait(false);
             return (why, _sync.Refused - refused);
         }
         finally
         {
+            _sync?.MayDelete = [];
             _turn.Release();
         }
     }
@@ -300,6 +332,11 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         (_profiles as IDisposable)?.Dispose();
         await _crm.DisposeAsync().ConfigureAwait(false);
     }
+
+    private bool HasReadAll => _passes.TrueForAll(pass => !pass.IsWhole || pass.State.WholeDone);
+
+    private string? CapReached() => Volatile.Read(ref _deletesWait) && _sync is { DeletesLeft: 0 }
+        ? string.Create(CultureInfo.InvariantCulture, $"{_sync.Deletes.Count} contacts were deleted in the CRM today, as many as delete.at_most allows; others wait for tomorrow (UTC).") : null;
 
     private double LagSeconds()
     {
@@ -362,6 +399,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             }
 
             _links.Save([], [(AccountCursor, _settings.Account)]);
+            _conflictsBefore = _links.CountConflicts();
             _sync = new CrmSync(_settings, _crm, _links, _profiles, _parts.Time, RefuseAsync);
             lock (_lock)
             {
@@ -402,19 +440,48 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
     private async ValueTask PrepareAsync(CancellationToken cancellationToken)
     {
+        await ReadyAsync(cancellationToken).ConfigureAwait(false);
         if (!_isPrepared && _crm is ICrmPreparation preparation)
         {
             foreach (CrmObject kind in _crm.Objects)
             {
-                await preparation.PrepareAsync(kind, kind == CrmObject.Contact ? [.. _settings.Fields.Where(rule => rule.Direction != SyncDirection.In).Select(rule => new CrmField(rule.Field, rule.Type, IsReadOnly: false))] : [], cancellationToken).ConfigureAwait(false);
+                await preparation.PrepareAsync(kind, CrmPlanner.Written(_settings, kind, preparation), cancellationToken).ConfigureAwait(false);
             }
         }
 
-        if (!_isPrepared)
+        _isPrepared = true;
+    }
+
+    /// <summary>A line that makes a field names one of the mapping.</summary>
+    private bool IsMapped(PlanLine line) => _crm is ICrmPreparation preparation && CrmPlanner.Written(_settings, Enum.Parse<CrmObject>(line.Object, ignoreCase: true), preparation).Any(field => field.Name == line.Id);
+
+    private async ValueTask ReadyAsync(CancellationToken cancellationToken)
+    {
+        if (!_isReady)
         {
             await _profiles.AppliedAsync(cancellationToken).ConfigureAwait(false); // While the engine recovers, its profiles are those of before.
-            _isPrepared = true;
+            _isReady = true;
         }
+    }
+
+    /// <summary>Makes the fields that lines of a plan name.</summary>
+    /// <returns>Fields of contacts that are missing all the same, because their lines are not in the plan.</returns>
+    private async ValueTask<HashSet<string>> MakeFieldsAsync(IReadOnlyList<PlanLine> lines, CancellationToken cancellationToken)
+    {
+        if (_isPrepared || _crm is not ICrmPreparation preparation)
+        {
+            return [];
+        }
+
+        foreach (IGrouping<string, PlanLine> same in lines.Where(line => line.Change == "make_field").GroupBy(line => line.Object))
+        {
+            CrmObject kind = Enum.Parse<CrmObject>(same.Key, ignoreCase: true);
+            HashSet<string> wanted = [.. same.Select(line => line.Id!)];
+            await preparation.PrepareAsync(kind, [.. CrmPlanner.Written(_settings, kind, preparation).Where(field => wanted.Contains(field.Name))], cancellationToken).ConfigureAwait(false);
+        }
+
+        HashSet<string> known = [.. (await _crm.DescribeAsync(CrmObject.Contact, cancellationToken).ConfigureAwait(false)).Select(field => field.Name)];
+        return [.. CrmPlanner.Written(_settings, CrmObject.Contact, preparation).Select(field => field.Name).Where(field => !known.Contains(field))];
     }
 
     /// <summary>Does the next thing; false: there is nothing to do now.</summary>
@@ -444,6 +511,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
 
         hasWorked |= await SendChangesAsync(cancellationToken).ConfigureAwait(false);
         hasWorked |= await ReadHintsAsync(cancellationToken).ConfigureAwait(false);
+        hasWorked |= await DeleteDoomedAsync(cancellationToken).ConfigureAwait(false);
         Pass? often = _passes.Find(pass => !pass.IsWhole && DueIn(pass) <= TimeSpan.Zero);
         Pass? whole = _passes.Find(pass => pass.IsWhole && DueIn(pass) <= TimeSpan.Zero);
         if ((_wasOften ? whole ?? often : often ?? whole) is { } due) // In turn: a CRM that is slow to answer the one must not keep the other from ever ending.
@@ -454,6 +522,45 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         }
 
         return hasWorked;
+    }
+
+    /// <summary>Contacts that wait to be deleted: as many as today allows, and not before the near readers have asked once more, because somebody may have merged one or made a deal of it meanwhile.</summary>
+    private async Task<bool> DeleteDoomedAsync(CancellationToken cancellationToken)
+    {
+        if (_settings.DeletesAtMost is null)
+        {
+            return false;
+        }
+
+        List<Pass> near = _passes.FindAll(pass => !pass.IsBackground);
+        if (_doomed.Count == 0)
+        {
+            IReadOnlyList<(string Id, bool IsBegun)> doomed = _links!.Doomed(_sync!.Deletes.Day, MaxRead);
+            Volatile.Write(ref _deletesWait, doomed.Count > 0);
+            _doomed = HasReadAll ? [.. doomed.Where(one => one.IsBegun || _sync.DeletesLeft > 0).Select(one => one.Id)] : [];
+            if (_doomed.Count > 0)
+            {
+                near.ForEach(pass => (pass.State, pass.MustEnd) = (pass.State with { NextAt = DateTimeOffset.MinValue }, pass.Run + 1));
+            }
+
+            return false;
+        }
+
+        if (near.Exists(pass => pass.Ended < pass.MustEnd))
+        {
+            return false;
+        }
+
+        _sync!.MayDelete = _doomed;
+        try
+        {
+            await _sync.ProcessAsync(await _crm.ReadAsync(CrmObject.Contact, [.. _doomed], cancellationToken).ConfigureAwait(false), [], [], cancellationToken).ConfigureAwait(false);
+            return true;
+        }
+        finally
+        {
+            _sync.MayDelete = _doomed = [];
+        }
     }
 
     /// <summary>Reads what a hint named; where that fails, the near reader finds it.</summary>
@@ -524,6 +631,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
             return;
         }
 
+        pass.Run += state.Page is null ? 1 : 0;
         DateTimeOffset since = pass.IsWhole || state.Since == DateTimeOffset.MinValue ? DateTimeOffset.MinValue : state.Since - pass.Overlap;
         CrmPage page = await _crm.ChangesAsync(pass.Kind, since, state.Page, cancellationToken).ConfigureAwait(false);
         DateTimeOffset began = state.Page is null ? page.ServerTime : state.Began;
@@ -540,6 +648,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         await _sync!.ProcessAsync(page.Records, [], cursors, cancellationToken).ConfigureAwait(false);
         pass.State = next;
         first.ForEach(one => one.State = begun); // Not before it is saved: else a page that fails would leave them begun here and not on the disk.
+        pass.Ended = isLast ? pass.Run : pass.Ended;
         if (isLast && !pass.IsWhole)
         {
             Volatile.Write(ref _askedAt, _parts.Time.GetUtcNow().ToUnixTimeMilliseconds());
@@ -697,6 +806,15 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
         public bool IsBackground => Reader != "near";
 
         public PassState State { get; set; } = new();
+
+        /// <summary>Number of the round that it is in, since the start.</summary>
+        public int Run { get; set; }
+
+        /// <summary>Number of the last round that it went through to its end.</summary>
+        public int Ended { get; set; }
+
+        /// <summary>Before this round has ended nothing is deleted.</summary>
+        public int MustEnd { get; set; }
 
         /// <summary>A reader in the middle of its pages is due.</summary>
         public TimeSpan DueIn(DateTimeOffset now) => !IsWhole && !State.WholeDone ? TimeSpan.FromDays(1) : State.Page is not null || State.IsMissing ? TimeSpan.Zero : State.NextAt - now;

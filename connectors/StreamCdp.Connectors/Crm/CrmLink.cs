@@ -25,6 +25,26 @@ internal sealed record CrmLink
     /// <summary>StreamCdp made the record.</summary>
     public bool IsOurs { get; set; }
 
+    /// <summary>Somebody else has a part in it: it was merged in the CRM, or became part of a contact that a person made. It is never deleted.</summary>
+    public bool IsShared { get; set; }
+
+    /// <summary>It is to be deleted, on another day.</summary>
+    public bool AwaitsDelete { get; set; }
+
+    /// <summary>The day (UTC, 2026-11-25) on which its deletion by StreamCdp was begun, and counted; null: it was not.</summary>
+    public string? DeleteDay { get; set; }
+
+    /// <summary>The CRM refused to delete it as it is.</summary>
+    public bool IsDeleteRefused { get; set; }
+
+    /// <summary>It is gone because StreamCdp deleted it: a person's contact may be made again.</summary>
+    [JsonIgnore]
+    public bool IsRemoved => IsDeleted && DeleteDay is not null;
+
+    /// <summary>It may be deleted, where its person does not consent.</summary>
+    [JsonIgnore]
+    public bool IsDeletable => Kind == CrmObject.Contact && IsOurs && !IsShared && !IsDeleted && !IsDeleteRefused;
+
     /// <summary>What was seen is not settled with the profile yet: a round was cut off.</summary>
     public bool IsOpen { get; set; }
 

@@ -19,6 +19,11 @@ internal sealed class CrmLinks : IDisposable
     private readonly SqliteCommand _cursor;
     private readonly SqliteCommand _putCursor;
     private readonly SqliteCommand _conflict;
+    private readonly SqliteCommand _unname;
+    private readonly SqliteCommand _name;
+    private readonly SqliteCommand _isNamed;
+    private readonly SqliteCommand _doom;
+    private readonly SqliteCommand _spare;
 
     /// <summary>Opens or makes the file.</summary>
     /// <param name="directory">Made where it is missing.</param>
@@ -39,6 +44,10 @@ internal sealed class CrmLinks : IDisposable
                 CREATE TABLE IF NOT EXISTS listed(kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS cursor(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS conflict(number INTEGER PRIMARY KEY, at TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, field TEXT NOT NULL, kept TEXT, lost TEXT);
+                CREATE INDEX IF NOT EXISTS conflict_field ON conflict(kind, id, field);
+                CREATE TABLE IF NOT EXISTS named(contact TEXT NOT NULL, kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(contact, kind, id)) WITHOUT ROWID;
+                CREATE INDEX IF NOT EXISTS named_by ON named(kind, id);
+                CREATE TABLE IF NOT EXISTS doomed(id TEXT PRIMARY KEY, day TEXT NOT NULL) WITHOUT ROWID;
                 CREATE TEMP TABLE present(kind INTEGER NOT NULL, id TEXT NOT NULL, PRIMARY KEY(kind, id)) WITHOUT ROWID;
                 """,
             "Put back a copy. Without one, delete the file: then the CRM and the profiles meet anew, and where both have a value the field's policy decides.");
@@ -52,7 +61,22 @@ internal sealed class CrmLinks : IDisposable
             "$data");
         _cursor = Command("SELECT value FROM cursor WHERE name=$name", "$name");
         _putCursor = Command("INSERT INTO cursor VALUES($name, $value) ON CONFLICT DO UPDATE SET value=excluded.value", "$name", "$value");
-        _conflict = Command("INSERT INTO conflict(at, kind, id, field, kept, lost) VALUES($at, $kind, $id, $field, $kept, $lost)", "$at", "$kind", "$id", "$field", "$kept", "$lost");
+        _conflict = Command(
+            """
+            INSERT INTO conflict(at, kind, id, field, kept, lost) SELECT $at, $kind, $id, $field, $kept, $lost WHERE NOT EXISTS(
+                SELECT 1 FROM conflict AS other WHERE other.kept IS $kept AND other.lost IS $lost AND number=(SELECT max(number) FROM conflict WHERE kind=$kind AND id=$id AND field=$field))
+            """,
+            "$at",
+            "$kind",
+            "$id",
+            "$field",
+            "$kept",
+            "$lost");
+        _unname = Command("DELETE FROM named WHERE kind=$kind AND id=$id", "$kind", "$id");
+        _name = Command("INSERT OR IGNORE INTO named VALUES($contact, $kind, $id)", "$contact", "$kind", "$id");
+        _isNamed = Command("SELECT EXISTS(SELECT 1 FROM named WHERE contact=$contact)", "$contact");
+        _doom = Command("INSERT INTO doomed VALUES($id, $day) ON CONFLICT DO UPDATE SET day=excluded.day", "$id", "$day");
+        _spare = Command("DELETE FROM doomed WHERE id=$id", "$id");
     }
 
     /// <summary>The file.</summary>
@@ -81,6 +105,17 @@ internal sealed class CrmLinks : IDisposable
         return links;
     }
 
+    /// <summary>A deal, company or activity that is there names this contact.</summary>
+    public bool IsNamed(string contactId)
+    {
+        Set(_isNamed, contactId);
+        return _isNamed.ExecuteScalar() is 1L;
+    }
+
+    /// <summary>Contacts that wait to be deleted, some of them: first those whose deletion was begun on a day, and so counts no more.</summary>
+    public IReadOnlyList<(string Id, bool IsBegun)> Doomed(string day, int limit) =>
+        _file.Read("SELECT id, day=$day FROM doomed ORDER BY day=$day DESC LIMIT $limit", row => (row.GetString(0), row.GetBoolean(1)), ("$day", day), ("$limit", limit));
+
     /// <summary>A saved cursor; null: none.</summary>
     public string? Cursor(string name)
     {
@@ -89,17 +124,52 @@ internal sealed class CrmLinks : IDisposable
     }
 
     /// <summary>Saves links and cursors together.</summary>
-    public void Save(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict>? conflicts = null)
+    /// <param name="links">Whole.</param>
+    /// <param name="cursors">The others stay.</param>
+    /// <param name="conflicts">One that says the same as the latest of its field is that one, decided again: after a crash, or because somebody was faster.</param>
+    /// <returns>Conflicts that are new.</returns>
+    public int Save(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict>? conflicts = null)
     {
-        _file.InTransaction(() => SaveAll(links, cursors, conflicts ?? []));
+        int added = 0;
+        _file.InTransaction(() => added = SaveAll(links, cursors, conflicts ?? []));
+        return added;
     }
 
-    private void SaveAll(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict> conflicts)
+    /// <summary>Conflicts, the newest first.</summary>
+    /// <param name="before">The number of the last one of the page before; <see cref="long.MaxValue"/>: from the newest on.</param>
+    /// <param name="limit">At most so many.</param>
+    public IReadOnlyList<(long Number, CrmConflict Conflict)> Conflicts(long before, int limit) => _file.Read(
+        "SELECT number, at, kind, id, field, kept, lost FROM conflict WHERE number<$before ORDER BY number DESC LIMIT $limit",
+        row => (row.GetInt64(0), new CrmConflict(
+            DateTimeOffset.Parse(row.GetString(1), CultureInfo.InvariantCulture), (CrmObject)row.GetInt32(2), row.GetString(3), row.GetString(4), row.IsDBNull(5) ? null : row.GetString(5), row.IsDBNull(6) ? null : row.GetString(6))),
+        ("$before", before),
+        ("$limit", limit));
+
+    /// <summary>How many conflicts are kept.</summary>
+    public long CountConflicts() => (long)_file.Scalar("SELECT count(*) FROM conflict")!;
+
+    private int SaveAll(IEnumerable<CrmLink> links, IEnumerable<(string Name, string Value)> cursors, IEnumerable<CrmConflict> conflicts)
     {
+        int added = 0;
         foreach (CrmLink link in links)
         {
             Set(_put, (int)link.Kind, link.Id, link.Profile, link.IsDeleted ? 1 : 0, JsonSerializer.SerializeToUtf8Bytes(link, LinkJson.Default.CrmLink));
             _put.ExecuteNonQuery();
+            if (link.Kind == CrmObject.Contact)
+            {
+                SqliteCommand fate = link.AwaitsDelete ? _doom : _spare;
+                Set(fate, link.AwaitsDelete ? [link.Id, link.DeleteDay ?? ""] : [link.Id]);
+                fate.ExecuteNonQuery();
+                continue;
+            }
+
+            Set(_unname, (int)link.Kind, link.Id);
+            _unname.ExecuteNonQuery();
+            foreach (string contact in link.ContactIds)
+            {
+                Set(_name, contact, (int)link.Kind, link.Id);
+                _name.ExecuteNonQuery();
+            }
         }
 
         foreach ((string name, string value) in cursors)
@@ -111,8 +181,10 @@ internal sealed class CrmLinks : IDisposable
         foreach (CrmConflict conflict in conflicts)
         {
             Set(_conflict, conflict.At.ToString("O", CultureInfo.InvariantCulture), (int)conflict.Kind, conflict.Id, conflict.Field, conflict.Kept, conflict.Lost);
-            _conflict.ExecuteNonQuery();
+            added += _conflict.ExecuteNonQuery();
         }
+
+        return added;
     }
 
     /// <summary>Forgets the oldest conflicts beyond those kept.</summary>
@@ -158,7 +230,7 @@ internal sealed class CrmLinks : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        foreach (SqliteCommand command in (SqliteCommand[])[_get, _put, _cursor, _putCursor, _conflict])
+        foreach (SqliteCommand command in (SqliteCommand[])[_get, _put, _cursor, _putCursor, _conflict, _unname, _name, _isNamed, _doom, _spare])
         {
             command.Dispose();
         }

@@ -8,7 +8,7 @@ namespace StreamCdp.Connectors.Crm;
 /// <summary>One thing that a sync would do now. Two lines that say the same are the same change: so a plan can be compared with what is true when it is applied.</summary>
 internal sealed record PlanLine
 {
-    /// <summary>update, create, new_profile, merge, gone, record, make_field.</summary>
+    /// <summary>update, create, new_profile, merge, delete, gone, record, make_field.</summary>
     public string Change { get; init; } = "";
 
     /// <summary>contact, lead, company, deal, activity.</summary>
@@ -43,7 +43,7 @@ internal sealed record PlanLine
     public bool IsWhole => Enum.TryParse<CrmObject>(Object, ignoreCase: true, out _) && Fields.All(one => one is { Field: not null, To: "crm" or "profile" }) && Change switch
     {
         "create" => Profile is { Length: > 0 },
-        "update" or "new_profile" or "merge" or "gone" or "record" or "make_field" => Id is { Length: > 0 },
+        "update" or "new_profile" or "merge" or "delete" or "gone" or "record" or "make_field" => Id is { Length: > 0 },
         _ => false,
     };
 
@@ -68,7 +68,14 @@ internal sealed record PlannedField(string Field, string To, JsonElement Crm, Js
 /// <param name="Connector">Id of the destination.</param>
 /// <param name="Mapping">Digest of the mapping: another one decides otherwise.</param>
 /// <param name="MadeAt">When.</param>
-internal sealed record PlanHead(string Connector, string Mapping, DateTimeOffset MadeAt);
+internal sealed record PlanHead(string Connector, string Mapping, DateTimeOffset MadeAt)
+{
+    /// <summary>Of a destination that goes one way, up to where the plan says what is sent; null: it is a CRM.</summary>
+    public LogPositions? Until { get; init; }
+
+    /// <summary>Of a destination that goes one way, <see cref="DestinationCursor.Sent"/> when the plan was made.</summary>
+    public long? Sent { get; init; }
+}
 
 /// <summary>How many there are of each.</summary>
 internal sealed record PlanCounts
@@ -93,6 +100,9 @@ internal sealed record PlanCounts
 
     /// <summary>Contacts of ours to merge in the CRM.</summary>
     public long Merges { get; set; }
+
+    /// <summary>Contacts of ours to delete in the CRM, because their persons do not consent.</summary>
+    public long ContactsToDelete { get; set; }
 
     /// <summary>Contacts that would become new profiles.</summary>
     public long NewProfiles { get; set; }
@@ -122,6 +132,7 @@ internal sealed record PlanCounts
         ListEntries += line.On.Count;
         ListExits += line.Off.Count;
         Merges += line.Change == "merge" ? 1 : 0;
+        ContactsToDelete += line.Change == "delete" ? 1 : 0;
         NewProfiles += line.Change == "new_profile" ? 1 : 0;
         Links += line.Links ? 1 : 0;
         Records += line.Change == "record" ? 1 : 0;
@@ -134,39 +145,56 @@ internal sealed record PlanCounts
 internal sealed class PlannedChanges
 {
     private readonly HashSet<string> _allowed = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, string> _made = new(StringComparer.Ordinal);
+
+    /// <summary>Fields that the CRM has not, and that are not to be made: they are left out.</summary>
+    public IReadOnlySet<string> Missing { get; init; } = new HashSet<string>();
 
     /// <summary>Allows what a line says.</summary>
     public void Add(PlanLine line)
     {
+        string contact = line.Id ?? New(line.Profile!);
         foreach (PlannedField field in line.Fields)
         {
-            _allowed.Add(Key(line.Id ?? "", field.Field, field.To, CanonicalValue.Of(field.To == "crm" ? field.Profile : field.Crm)));
+            _allowed.Add(Key(contact, field.Field, field.To, CanonicalValue.Of(field.To == "crm" ? field.Profile : field.Crm)));
         }
 
-        _allowed.UnionWith(line.On.Select(list => Key("list", line.Profile, list, "on")));
-        _allowed.UnionWith(line.Off.Select(list => Key("list", line.Profile, list, "off")));
+        _allowed.UnionWith(line.On.Select(list => Key("list", contact, list, "on")));
+        _allowed.UnionWith(line.Off.Select(list => Key("list", contact, list, "off")));
         if (line.Change == "create")
         {
             _allowed.Add(Key("new", line.Profile, CrmSync.Digest(line.Fields.ToDictionary(field => field.Field, field => field.Profile), []), null));
         }
 
-        if (line.Change == "merge")
+        if (line.Change is "merge" or "delete")
         {
-            _allowed.Add(Key("merge", line.Id, line.Into, null));
+            _allowed.Add(Key(line.Change, line.Id, line.Into, null));
         }
     }
 
+    /// <summary>A contact was made of a profile: what its line says of it is allowed for it.</summary>
+    public void Made(string contactId, string profileId) => _made[contactId] = New(profileId);
+
     /// <summary>A field of a contact may go over, with this value.</summary>
-    public bool Allows(string contactId, FieldDecision field) => field.Step == FieldStep.ToCrm ? _allowed.Contains(Key(contactId, field.Rule.Field, "crm", field.Ours)) : _allowed.Contains(Key(contactId, field.Rule.Field, "profile", field.Theirs));
+    public bool Allows(string contactId, FieldDecision field) => field.Step == FieldStep.ToCrm
+        ? !Missing.Contains(field.Rule.Field) && _allowed.Contains(Key(Of(contactId), field.Rule.Field, "crm", field.Ours))
+        : _allowed.Contains(Key(Of(contactId), field.Rule.Field, "profile", field.Theirs));
 
     /// <summary>A contact may be made of a profile, with these values.</summary>
     public bool AllowsNew(string profileId, IReadOnlyDictionary<string, JsonElement> fields) => _allowed.Contains(Key("new", profileId, CrmSync.Digest(fields, []), null));
 
-    /// <summary>A profile's contact may be put on a list, or taken off.</summary>
-    public bool AllowsList(string profileId, string list, bool isOn) => _allowed.Contains(Key("list", profileId, list, isOn ? "on" : "off"));
+    /// <summary>A contact may be put on a list, or taken off.</summary>
+    public bool AllowsList(string contactId, string list, bool isOn) => _allowed.Contains(Key("list", Of(contactId), list, isOn ? "on" : "off"));
 
     /// <summary>A contact may become part of another.</summary>
     public bool AllowsMerge(string from, string into) => _allowed.Contains(Key("merge", from, into, null));
+
+    /// <summary>A contact may be deleted.</summary>
+    public bool AllowsDelete(string contactId) => _allowed.Contains(Key("delete", contactId, null, null));
+
+    private string Of(string contactId) => _made.GetValueOrDefault(contactId, contactId);
+
+    private static string New(string profileId) => "new contact of " + profileId;
 
     private static string Key(string? a, string? b, string? c, string? d) => JsonSerializer.Serialize((string?[])[a, b, c, d], PlanJson.Default.NullableStringArray);
 }
@@ -178,7 +206,7 @@ internal static class PlanMapping
     public static string Of(CrmSettings settings)
     {
         IEnumerable<string> rules = settings.Fields.Select(rule => $"{rule.Field}|{rule.Value?.Root}|{string.Join('.', rule.Value?.Path ?? [])}|{rule.Direction}|{rule.Policy}");
-        string text = string.Join('\n', rules.Append("create").Concat(settings.CreateFor.Order(StringComparer.Ordinal)).Append("lists").Concat(settings.Lists.Order(StringComparer.Ordinal)).Append(settings.Account));
+        string text = string.Join('\n', rules.Append("create").Concat(settings.CreateFor.Order(StringComparer.Ordinal)).Append("lists").Concat(settings.Lists.Order(StringComparer.Ordinal)).Append(settings.Account).Append($"delete {settings.DeletesAtMost}"));
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)).AsSpan(0, 8));
     }
 }
@@ -186,6 +214,7 @@ internal static class PlanMapping
 [JsonSerializable(typeof(PlanLine))]
 [JsonSerializable(typeof(PlanHead))]
 [JsonSerializable(typeof(PlanCounts))]
+[JsonSerializable(typeof(DeliveryCounts))]
 [JsonSerializable(typeof(string?[]), TypeInfoPropertyName = "NullableStringArray")]
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 internal sealed partial class PlanJson : JsonSerializerContext;

@@ -95,7 +95,7 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
             return digest == link.Hash && !link.IsDeleted ? null : line with { Change = "record", Digest = digest };
         }
 
-        CrmLink seen = link with { IsDeleted = false, Seen = new Dictionary<string, JsonElement>(record.Fields), ModifiedAt = record.ModifiedAt, IsOurs = link.IsOurs || record.ExternalId is not null };
+        CrmLink seen = link with { IsDeleted = false, Seen = new Dictionary<string, JsonElement>(record.Fields), ModifiedAt = record.ModifiedAt, IsOurs = link.IsOurs || record.ExternalId is not null, IsDeleteRefused = link.IsDeleteRefused && digest == link.Hash };
         if (await OwnerAsync(record, cancellationToken).ConfigureAwait(false) is not { } view)
         {
             return line with
@@ -103,6 +103,11 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
                 Change = "new_profile",
                 Fields = [.. settings.Fields.Where(rule => rule.Direction != SyncDirection.Out && record.Fields.TryGetValue(rule.Field, out JsonElement value) && CanonicalValue.Of(value) is not null).Select(rule => new PlannedField(rule.Field, "profile", Value(record.Fields[rule.Field]), CanonicalValue.Parse(null), "nobody has this contact's identifiers"))],
             };
+        }
+
+        if (CrmSync.MustGo(settings, links, seen, view))
+        {
+            return line with { Change = "delete", Profile = view.Id };
         }
 
         line = line with { Change = "update", Profile = view.Id, Links = link.Hash.Length == 0 || link.IsDeleted };
@@ -129,7 +134,7 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
         foreach (string id in profileIds)
         {
             if (await profiles.FindAsync("id", id, cancellationToken).ConfigureAwait(false) is { } view && view.Id == id && view.MergedInto is null && view.Segments.Any(settings.CreateFor.Contains)
-                && !CrmSync.Values(view, crm.ContactIdType).Any() && links.OfProfile(CrmObject.Contact, view.Id).Count == 0 && links.Cursor(CrmSync.RefusedCursor(view.Id)) != CrmSync.Digest(CrmSync.OutFields(settings, view), []))
+                && CrmSync.Values(view, crm.ContactIdType).All(contact => links.Find(CrmObject.Contact, contact)?.IsRemoved == true) && links.OfProfile(CrmObject.Contact, view.Id).All(link => link.IsRemoved) && links.Cursor(CrmSync.RefusedCursor(view.Id)) != CrmSync.Digest(CrmSync.OutFields(settings, view), []))
             {
                 without.Add(view);
             }
@@ -181,15 +186,23 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
         return record.ExternalId is { } id && await profiles.FindAsync("id", id, cancellationToken).ConfigureAwait(false) is { } ours && ours.Segments.Any(settings.CreateFor.Contains) && !CrmSync.Values(ours, crm.ContactIdType).Any() ? ours : null;
     }
 
+    /// <summary>Fields of an object that the sync writes, where the CRM must have them made.</summary>
+    public static IReadOnlyList<CrmField> Written(CrmSettings settings, CrmObject kind, ICrmPreparation preparation) =>
+    [
+        new CrmField(preparation.IdField, CrmFieldType.Text, IsReadOnly: false),
+        .. settings.Fields.Where(rule => kind == CrmObject.Contact && rule.Direction != SyncDirection.In).Select(rule => new CrmField(rule.Field, rule.Type, IsReadOnly: false)),
+    ];
+
     private async ValueTask<IEnumerable<PlanLine>> FieldsToMakeAsync(CancellationToken cancellationToken)
     {
-        if (crm is not ICrmPreparation)
+        List<PlanLine> lines = [];
+        foreach (CrmObject kind in crm is ICrmPreparation ? crm.Objects : [])
         {
-            return [];
+            HashSet<string> known = [.. (await crm.DescribeAsync(kind, cancellationToken).ConfigureAwait(false)).Select(field => field.Name)];
+            lines.AddRange(Written(settings, kind, (ICrmPreparation)crm).Where(field => !known.Contains(field.Name)).Select(field => new PlanLine { Change = "make_field", Object = kind.ToString().ToLowerInvariant(), Id = field.Name }));
         }
 
-        HashSet<string> known = [.. (await crm.DescribeAsync(CrmObject.Contact, cancellationToken).ConfigureAwait(false)).Select(field => field.Name)];
-        return settings.Fields.Where(rule => rule.Direction != SyncDirection.In && !known.Contains(rule.Field)).Select(rule => new PlanLine { Change = "make_field", Id = rule.Field });
+        return lines;
     }
 
     private static JsonElement Value(JsonElement value) => CanonicalValue.Parse(CanonicalValue.Of(value));

@@ -27,6 +27,9 @@ internal sealed record CrmSettings
     /// <summary>Contacts that StreamCdp made are merged in the CRM when their persons turn out to be one.</summary>
     public bool MergesOwn { get; init; } = true;
 
+    /// <summary>Contacts that StreamCdp made are deleted in the CRM when their persons do not consent, so many a day (UTC) at most; null: none is.</summary>
+    public int? DeletesAtMost { get; init; }
+
     /// <summary>Where it is new, it begins paused: somebody looks at its plan first.</summary>
     public bool StartsPaused { get; init; }
 

@@ -19,6 +19,7 @@ internal sealed class CrmSync
     private const int MaxIdentifier = 500; // Characters. A longer one names nobody, and would make the event too long.
     private const int MaxTrait = 8_000; // Characters of JSON. Longer texts stay in the CRM.
     private const int MaxTraits = 16_000; // Of one event, which may have 32 KiB in all.
+    private const string DeletesCursor = "deletes";
 
     private static readonly JsonElement s_null = JsonElement.Parse("null"u8);
 
@@ -30,6 +31,8 @@ internal sealed class CrmSync
     private readonly CrmEvents _events;
     private readonly Func<ProfileChange, string, CancellationToken, ValueTask> _refuse;
 
+    private volatile DeletesOfDay _deletes;
+
     /// <param name="settings">What it does.</param>
     /// <param name="crm">The CRM.</param>
     /// <param name="links">What is known of it.</param>
@@ -40,6 +43,7 @@ internal sealed class CrmSync
     {
         (_settings, _crm, _links, _profiles, _time, _refuse) = (settings, crm, links, profiles, time, refuse);
         _events = new CrmEvents(settings, crm.ContactIdType, profiles, time);
+        _deletes = links.Cursor(DeletesCursor) is { Length: > 0 } saved ? new DeletesOfDay(saved.Split(' ')[0], int.Parse(saved.Split(' ')[1], CultureInfo.InvariantCulture)) : new DeletesOfDay("", 0);
     }
 
     /// <summary>Writes that the CRM took, since the start.</summary>
@@ -47,6 +51,23 @@ internal sealed class CrmSync
 
     /// <summary>Writes that the CRM refused, since the start.</summary>
     public long Refused { get; private set; }
+
+    /// <summary>Conflicts that came about, since the start.</summary>
+    public long Conflicts { get; private set; }
+
+    /// <summary>Contacts that were deleted in the CRM, since the start.</summary>
+    public long Deleted { get; private set; }
+
+    /// <summary>Deletions begun today (UTC), over restarts; may be asked by any thread.</summary>
+    public DeletesOfDay Deletes => _deletes is var deletes && string.CompareOrdinal(Today, deletes.Day) > 0 ? new DeletesOfDay(Today, 0) : deletes; // A clock that is set back gives no second allowance.
+
+    /// <summary>Contacts that may be deleted now: others that are to go wait until it is known what the CRM did with them meanwhile.</summary>
+    public HashSet<string> MayDelete { get; set; } = [];
+
+    /// <summary>How many contacts may be deleted today still.</summary>
+    public int DeletesLeft => _settings.DeletesAtMost is { } most ? Math.Max(0, most - Deletes.Count) : 0;
+
+    private string Today => _time.GetUtcNow().ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
 
     /// <summary>Brings both sides together for some records and some profiles.</summary>
     /// <param name="records">As the CRM has them now.</param>
@@ -76,7 +97,7 @@ internal sealed class CrmSync
             link.IsOpen = (round.Unsettled.ContainsKey(link.Id) || round.Held.Contains(link.Id)) && link.Kind == CrmObject.Contact; // The next look at it settles it.
         }
 
-        _links.Save(round.Links.Values, cursors, round.Conflicts);
+        Conflicts += _links.Save(round.Links.Values, cursors, round.Conflicts);
     }
 
     /// <summary>Lets a refused write be tried again.</summary>
@@ -91,6 +112,7 @@ internal sealed class CrmSync
             }
         }
 
+        links.ForEach(link => link.IsDeleteRefused = false);
         _links.Save(links, [(RefusedCursor(profileId), "")]);
         return ProcessAsync([], [profileId], [], cancellationToken);
     }
@@ -141,7 +163,7 @@ internal sealed class CrmSync
             link.IsOurs |= record.ExternalId is not null; // Also one whose answer was lost when it was made.
             if (hash == link.Hash && !link.IsDeleted)
             {
-                if (link.IsOpen)
+                if (link.IsOpen || link.AwaitsDelete || (_settings.DeletesAtMost is not null && link.IsDeletable)) // Its person's consent may have been taken back while nothing was deleted.
                 {
                     round.Unsettled[link.Id] = link;
                 }
@@ -149,6 +171,8 @@ internal sealed class CrmSync
                 continue;
             }
 
+            link.IsDeleteRefused = false;
+            Unsettle(round, link.ContactIds.Except(record.ContactIds));
             if (record.Kind == CrmObject.Contact)
             {
                 _events.Contact(link, record, [.. Identifiers(_settings, record.Fields), .. round.Extra(record.Id)]);
@@ -174,8 +198,21 @@ internal sealed class CrmSync
     internal static bool IsDoubtful(CrmLink link, CrmRecord record) =>
         link.IsDeleted || (link.EmittedMs > 0 && record.ModifiedAt is not null && record.ModifiedAt <= link.ModifiedAt && Hash(record) != link.Hash);
 
+    /// <summary>Contacts that a deal named and names no more: one that was to be deleted may be now.</summary>
+    private void Unsettle(Round round, IEnumerable<string> contactIds)
+    {
+        foreach (string id in _settings.DeletesAtMost is null ? [] : contactIds)
+        {
+            if (round.Link(CrmObject.Contact, id) is { IsDeletable: true, Hash.Length: > 0 } contact)
+            {
+                round.Unsettled[id] = contact;
+            }
+        }
+    }
+
     private void ObserveGone(Round round, CrmLink link, string? mergedInto)
     {
+        link.AwaitsDelete = false;
         bool wasThere = link.EmittedMs > 0;
         if (link.IsDeleted && (mergedInto is null || !wasThere))
         {
@@ -196,6 +233,7 @@ internal sealed class CrmSync
             if (mergedInto is not null)
             {
                 CrmLink survivor = round.Link(CrmObject.Contact, mergedInto);
+                survivor.IsShared = true; // Somebody merged them; where it was the sync, it knows better.
                 survivor.UnsureLists = [.. _settings.Lists]; // CRMs give the survivor the loser's place on lists.
                 if (survivor is { IsDeleted: false, Hash.Length: > 0 })
                 {
@@ -206,6 +244,7 @@ internal sealed class CrmSync
         else
         {
             _events.Record(link, new CrmRecord { Kind = link.Kind, Id = link.Id, IsDeleted = true });
+            Unsettle(round, link.ContactIds);
         }
 
         round.HasEvents = true;
@@ -241,8 +280,8 @@ internal sealed class CrmSync
             bool hasContact = false;
             foreach (string contact in ContactsOf(view))
             {
-                hasContact = true;
                 CrmLink link = round.Link(CrmObject.Contact, contact);
+                hasContact |= !link.IsRemoved;
                 if (link.IsDeleted)
                 {
                     continue;
@@ -258,7 +297,7 @@ internal sealed class CrmSync
                 }
             }
 
-            if (!hasContact && view.Segments.Any(_settings.CreateFor.Contains) && _links.OfProfile(CrmObject.Contact, view.Id).Count == 0 && round.Only?.AllowsNew(view.Id, OutFields(_settings, view)) != false)
+            if (!hasContact && view.Segments.Any(_settings.CreateFor.Contains) && _links.OfProfile(CrmObject.Contact, view.Id).All(link => link.IsRemoved) && round.Only?.AllowsNew(view.Id, OutFields(_settings, view)) != false)
             {
                 without.Add(view);
             }
@@ -294,7 +333,7 @@ internal sealed class CrmSync
             CrmRecord? record = byExternalId.GetValueOrDefault(view.Id) ?? found.FirstOrDefault(one => Identifiers(_settings, one.Fields).Any(identifier => identifier.Type == "email" && own.Contains(identifier.Value, StringComparer.OrdinalIgnoreCase)));
             if (record is null)
             {
-                writes.Add((view, new CrmWrite { Kind = CrmObject.Contact, ExternalId = view.Id, Fields = OutFields(_settings, view) }));
+                writes.Add((view, new CrmWrite { Kind = CrmObject.Contact, ExternalId = view.Id, Fields = OutFields(_settings, view).Where(field => round.Only?.Missing.Contains(field.Key) != true).ToDictionary() }));
             }
             else if (round.Link(CrmObject.Contact, record.Id) is var link && link.Profile != view.Id)
             {
@@ -314,7 +353,8 @@ internal sealed class CrmSync
                 {
                     case { Kind: CrmOutcomeKind.Done, Record: { } record }:
                         CrmLink link = round.Link(CrmObject.Contact, record.Id);
-                        (link.Profile, link.IsOurs) = (view.Id, true);
+                        round.Only?.Made(record.Id, view.Id);
+                        (link.Profile, link.IsOurs) = (view.Id, link.IsOurs || record.ExternalId == view.Id); // Else somebody was faster: it is his.
                         foreach (FieldRule rule in _settings.Fields.Where(rule => write.Fields.ContainsKey(rule.Field)))
                         {
                             link.Agreed[rule.Field] = new AgreedPair(CanonicalValue.Of(write.Fields[rule.Field]), Theirs(record.Fields, rule.Field));
@@ -381,6 +421,7 @@ internal sealed class CrmSync
         }
 
         round.Unsettled.Clear();
+        await DeleteAsync(round, meetings, cancellationToken).ConfigureAwait(false);
         foreach (Meeting meeting in meetings)
         {
             Decide(round, meeting);
@@ -390,6 +431,77 @@ internal sealed class CrmSync
         await MergeOwnAsync(round, meetings, cancellationToken).ConfigureAwait(false);
         await ToCrmAsync(round, meetings, cancellationToken).ConfigureAwait(false);
         await ToListsAsync(round, meetings, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Whether a contact is to be deleted: StreamCdp made it, its person does not consent, and nothing of the CRM names it.</summary>
+    internal static bool MustGo(CrmSettings settings, CrmLinks links, CrmLink link, ProfileView view) => settings.DeletesAtMost is not null && !view.HasConsent && link.IsDeletable && !links.IsNamed(link.Id);
+
+    /// <summary>Deletes contacts of people who do not consent, as many as today allows; those leave the meetings, and the others wait for another day.</summary>
+    /// <remarks>Counted and marked before the call: a crash can only make it fewer, and one that is tried again on the same day counts once.</remarks>
+    private async ValueTask DeleteAsync(Round round, List<Meeting> meetings, CancellationToken cancellationToken)
+    {
+        if (_settings.DeletesAtMost is not { } most)
+        {
+            return;
+        }
+
+        List<Meeting> due = [];
+        DeletesOfDay deletes = Deletes;
+        int count = deletes.Count;
+        foreach (Meeting meeting in meetings)
+        {
+            CrmLink link = meeting.Link;
+            link.AwaitsDelete = MustGo(_settings, _links, link, meeting.View);
+            bool isAllowed = link.AwaitsDelete && MayDelete.Contains(link.Id) && (link.DeleteDay == deletes.Day || count < most);
+            if (isAllowed && round.Only?.AllowsDelete(link.Id) == false)
+            {
+                (isAllowed, link.AwaitsDelete) = (false, false);
+                round.Held.Add(link.Id);
+            }
+
+            if (isAllowed)
+            {
+                count += link.DeleteDay == deletes.Day ? 0 : 1;
+                link.DeleteDay = deletes.Day;
+                due.Add(meeting);
+            }
+            else if (!link.AwaitsDelete)
+            {
+                link.DeleteDay = null;
+            }
+        }
+
+        if (due.Count == 0)
+        {
+            return;
+        }
+
+        await ApplyAsync(round, cancellationToken).ConfigureAwait(false);
+        deletes = deletes with { Count = count };
+        SaveProgress(round, (DeletesCursor, string.Create(CultureInfo.InvariantCulture, $"{deletes.Day} {deletes.Count}")));
+        _deletes = deletes;
+        foreach (Meeting[] part in due.Chunk(MaxWrites))
+        {
+            string[] ids = [.. part.Select(meeting => meeting.Link.Id)];
+            IReadOnlyDictionary<string, string> refused = await _crm.DeleteContactsAsync(ids, cancellationToken).ConfigureAwait(false);
+            foreach (Meeting meeting in part.Where(meeting => refused.ContainsKey(meeting.Link.Id)))
+            {
+                (meeting.Link.IsDeleteRefused, meeting.Link.AwaitsDelete, meeting.Link.DeleteDay) = (true, false, null);
+                await RefuseAsync(meeting.View, new Dictionary<string, JsonElement>(), $"The contact {meeting.Link.Id} was not deleted: {refused[meeting.Link.Id]}", cancellationToken).ConfigureAwait(false);
+            }
+
+            string[] deleted = [.. ids.Where(id => !refused.ContainsKey(id))];
+            IReadOnlyList<CrmRecord> read = deleted.Length == 0 ? [] : await _crm.ReadAsync(CrmObject.Contact, deleted, cancellationToken).ConfigureAwait(false);
+            await ObserveAsync(round, read, cancellationToken, isSure: true).ConfigureAwait(false);
+            Deleted += read.Count(record => record.IsDeleted);
+            meetings.RemoveAll(meeting => deleted.Contains(meeting.Link.Id));
+            if (read.Any(record => !record.IsDeleted))
+            {
+                round.Fail(new DestinationUnavailableException($"{_settings.Target} did not delete a contact now."));
+            }
+        }
+
+        await ThrowIfFailedAsync(round, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>What is to be done with each mapped field of a contact and its profile: the one place where that is decided, for the sync and for a plan.</summary>
@@ -613,7 +725,9 @@ internal sealed class CrmSync
                     }
 
                     meetings.RemoveAll(meeting => meeting.Link == from || (stays != into.Id && meeting.Link == into));
+                    bool isShared = from.IsShared || into.IsShared || !into.IsOurs;
                     await ObserveAsync(round, records, cancellationToken).ConfigureAwait(false); // The next round sees what is left.
+                    round.Link(CrmObject.Contact, stays).IsShared = isShared;
                 }
             }
         }
@@ -638,7 +752,7 @@ internal sealed class CrmSync
             {
                 if (ListStep(meeting.Link, meeting.View, list) is bool isOn)
                 {
-                    if (round.Only?.AllowsList(meeting.View.Id, list, isOn) == false)
+                    if (round.Only?.AllowsList(meeting.Link.Id, list, isOn) == false)
                     {
                         round.Held.Add(meeting.Link.Id);
                     }
@@ -714,14 +828,15 @@ internal sealed class CrmSync
     }
 
     /// <summary>What the engine has heard is remembered at once, so that a round that is cut off does not compare with what was before; the cursors stay, and so all of it is looked at again.</summary>
-    private void SaveProgress(Round round)
+    private void SaveProgress(Round round, params IReadOnlyList<(string Name, string Value)> cursors)
     {
         foreach (CrmLink link in round.Links.Values)
         {
             link.IsOpen = link.Kind == CrmObject.Contact && !link.IsDeleted;
         }
 
-        _links.Save(round.Links.Values, []);
+        Conflicts += _links.Save(round.Links.Values, cursors, round.Conflicts); // Too: when the round comes again, both sides may hold the same and nobody would know what was lost.
+        round.Conflicts.Clear();
     }
 
     private async ValueTask<IReadOnlyList<CrmOutcome>> WriteAsync(IReadOnlyList<CrmWrite> writes, CancellationToken cancellationToken)
@@ -863,3 +978,8 @@ internal sealed class CrmSync
         public void Fail(Exception failure) => Failure ??= failure;
     }
 }
+
+/// <summary>Contacts that were deleted on a day.</summary>
+/// <param name="Day">UTC: 2026-11-25.</param>
+/// <param name="Count">So many were begun.</param>
+internal sealed record DeletesOfDay(string Day, int Count);

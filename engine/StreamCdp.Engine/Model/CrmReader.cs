@@ -3,7 +3,7 @@ namespace StreamCdp.Engine.Model;
 /// <summary>Reads a CRM: hubspot, tryton.</summary>
 internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits)
 {
-    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "start", "poll", "reconcile", "api_version", "webhook", "allow_http", "at_most", "actions"];
+    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "start", "poll", "reconcile", "delete", "api_version", "webhook", "allow_http", "at_most", "actions"];
 
     private const string HubSpot = "https://api.hubapi.com";
 
@@ -64,6 +64,7 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             Url = kind == "hubspot" && !item.Keys.ContainsKey("url") ? new Uri(HubSpot) : item.Url(allowsHttp),
             Secret = item.Secret("a CRM", isSigning: false) ?? "",
             AllowsHttp = allowsHttp,
+            StartsPaused = item.StartsPaused(),
             RequestsPerSecond = item.Number("rate", kind == "hubspot" ? 9 : 20),
             TimeoutMs = item.Timeout(30_000),
             AtMost = ActionReader.AtMost(item),
@@ -76,11 +77,28 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
                 Create = contacts.Segments("create"),
                 Lists = contacts.Segments("lists"),
                 Webhook = Webhook(item),
-                StartsPaused = draft.OneOf(item.Keys, "start", new Dictionary<string, bool> { ["paused"] = true, ["running"] = false }, false),
                 PollMs = item.Duration("poll", 5_000, 1_000, 3_600_000, "1s to 1h"),
+                DeletesAtMost = Deletes(item),
                 ReconcileMs = item.Duration("reconcile", 24L * 3600 * 1000, 60_000, 30L * 24 * 3600 * 1000, "1m to 30d"),
             },
         };
+    }
+
+    private int? Deletes(DestinationItem item)
+    {
+        if (!item.Keys.TryGetValue("delete", out YamlNode? node) || draft.Item(node, "delete", "{ without_consent: true, at_most: 100 }", ["without_consent", "at_most"]) is not { } keys)
+        {
+            return null;
+        }
+
+        if (!item.Keys.ContainsKey("purpose"))
+        {
+            draft.Error(node.Offset, "whose contact is to be deleted, the consent says: add purpose, one of privacy.consent");
+        }
+
+        DestinationItem delete = item with { Keys = keys, Node = node };
+        int atMost = delete.Number("at_most", 100);
+        return draft.Required(keys, node, "without_consent", "delete") is not null && delete.IsOn("without_consent") ? atMost : null;
     }
 
     private List<CrmFieldDefinition> Fields(DestinationItem contacts)

@@ -44,6 +44,9 @@ public sealed record DestinationDefinition
     /// <summary>http is allowed beyond this machine.</summary>
     public bool AllowsHttp { get; init; }
 
+    /// <summary>A new one begins paused, so that somebody looks at its plan first.</summary>
+    public bool StartsPaused { get; init; }
+
     /// <summary>Only these segments; empty: all.</summary>
     public IReadOnlyList<string> Segments { get; init; } = [];
 
@@ -193,8 +196,8 @@ public sealed record CrmDefinition
     /// <summary>Segments that are lists in the CRM.</summary>
     public IReadOnlyList<string> Lists { get; init; } = [];
 
-    /// <summary>A new one begins paused, so that somebody looks at its plan first.</summary>
-    public bool StartsPaused { get; init; }
+    /// <summary>Contacts that StreamCdp made are deleted when their people do not consent, so many a day at most; null: none is.</summary>
+    public int? DeletesAtMost { get; init; }
 
     /// <summary>How often it is asked for what is new, ms.</summary>
     public long PollMs { get; init; } = 5_000;

@@ -30,6 +30,7 @@ internal sealed record DestinationItem(ModelDraft Draft, ModelSections Sections,
         return destination with
         {
             Segments = Segments("segments", "segments; without the key there are all"),
+            StartsPaused = StartsPaused(),
             SendsMemberships = send.Count == 0 || send.Contains("memberships"),
             SendsProfiles = send.Contains("profiles"),
             Fields = Fields(),
@@ -40,6 +41,8 @@ internal sealed record DestinationItem(ModelDraft Draft, ModelSections Sections,
     }
 
     public bool IsOn(string key) => Draft.OneOf(Keys, key, new Dictionary<string, bool> { ["true"] = true, ["false"] = false }, false);
+
+    public bool StartsPaused() => Draft.OneOf(Keys, "start", new Dictionary<string, bool> { ["paused"] = true, ["running"] = false }, false);
 
     /// <summary>A text that may be env:NAME; null where the key is missing or wrong.</summary>
     public string? Text(string key) => Keys.TryGetValue(key, out YamlNode? node) && Draft.Text(node, key) is { } scalar ? Sections.FromEnvironment(scalar, key) : null;

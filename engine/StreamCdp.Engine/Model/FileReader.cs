@@ -3,7 +3,7 @@ namespace StreamCdp.Engine.Model;
 /// <summary>Reads a destination that writes files.</summary>
 internal static class FileReader
 {
-    public static readonly string[] Keys = ["path", "rotate", "max_mb", "group_readable", "escape_formulas", "segments", "send", "fields", "batch"];
+    public static readonly string[] Keys = ["path", "rotate", "max_mb", "group_readable", "escape_formulas", "segments", "start", "send", "fields", "batch"];
 
     public static DestinationDefinition Read(DestinationItem item)
     {

@@ -3,7 +3,7 @@ namespace StreamCdp.Engine.Model;
 /// <summary>Reads a topic of Kafka.</summary>
 internal static class KafkaReader
 {
-    public static readonly string[] Keys = ["brokers", "topic", "tls", "ca", "user", "secret", "sasl", "segments", "send", "fields", "batch"];
+    public static readonly string[] Keys = ["brokers", "topic", "tls", "ca", "user", "secret", "sasl", "segments", "start", "send", "fields", "batch"];
 
     private static readonly Dictionary<string, string> Mechanisms = new() { ["plain"] = "PLAIN", ["scram-sha-256"] = "SCRAM-SHA-256", ["scram-sha-512"] = "SCRAM-SHA-512" };
 

@@ -3,7 +3,7 @@ namespace StreamCdp.Engine.Model;
 /// <summary>Reads a webhook.</summary>
 internal static class WebhookReader
 {
-    public static readonly string[] Keys = ["url", "secret", "segments", "send", "fields", "allow_http", "batch"];
+    public static readonly string[] Keys = ["url", "secret", "segments", "start", "send", "fields", "allow_http", "batch"];
 
     public static DestinationDefinition Read(DestinationItem item)
     {

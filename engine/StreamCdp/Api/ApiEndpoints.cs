@@ -122,6 +122,7 @@ public static class ApiEndpoints
         endpoints.MapGet("/v1/dead-letters", gate.Secured("read", letters.ListAsync));
         endpoints.MapPost("/v1/dead-letters/replay", gate.Secured("admin", letters.ReplayAsync));
         endpoints.MapGet("/v1/connectors", gate.Secured("read", connector.ListAsync));
+        endpoints.MapGet("/v1/connectors/{id}/conflicts", gate.Secured("read", connector.ConflictsAsync));
         endpoints.MapPost("/v1/connectors/{id}/pause", gate.Secured("admin", connector.PauseAsync));
         endpoints.MapPost("/v1/connectors/{id}/resume", gate.Secured("admin", connector.ResumeAsync));
         endpoints.MapPost("/v1/connectors/{id}/plan", gate.Secured("admin", connector.PlanAsync));

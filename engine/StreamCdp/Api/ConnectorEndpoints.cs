@@ -1,9 +1,13 @@
 using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Http.Features;
 using StreamCdp.Connectors;
 using StreamCdp.Connectors.Crm;
+using StreamCdp.Engine.Logs;
 
 namespace StreamCdp.Api;
 
@@ -11,7 +15,12 @@ namespace StreamCdp.Api;
 internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
 {
     private const int MaxPlanLines = 100;
+    private const int DefaultConflicts = 100;
+    private const int MaxConflicts = 500;
     private const long MaxPlanBytes = 16 << 20;
+    private const long MaxWholePlanBytes = 1L << 30;
+    private const string NoPlan = "does actions, of which there is no plan: each is decided when it is due, by what its person is then. streamcdp_actions_total says what was done.";
+    private const string NoConflicts = "is no CRM: it goes one way, so there is nothing that both sides could change.";
 
     /// <summary><c>GET /v1/connectors</c>.</summary>
     public async Task<ApiProblem?> ListAsync(HttpContext context)
@@ -37,52 +46,135 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
     /// <summary><c>POST /v1/connectors/{id}/resume</c>.</summary>
     public Task<ApiProblem?> ResumeAsync(HttpContext context) => ChangeAsync(context, (host, id) => host.TryResume(id));
 
-    /// <summary><c>POST /v1/connectors/{id}/plan</c>: one JSON document a line, as they are found: a head, the changes, and their number or what went wrong.</summary>
-    public async Task<ApiProblem?> PlanAsync(HttpContext context)
+    /// <summary><c>GET /v1/connectors/{id}/conflicts</c>: the newest first, page by page.</summary>
+    public async Task<ApiProblem?> ConflictsAsync(HttpContext context)
     {
-        if (!ApiRequest.TryNumber(context.Request, "limit", int.MaxValue, 1, int.MaxValue, out int limit, out ApiProblem? problem) || !TryCrm(context, out CrmConnection? crm, out problem))
+        if (!ApiRequest.TryNumber(context.Request, "limit", DefaultConflicts, 1, MaxConflicts, out int limit, out ApiProblem? problem) || !TryCrm(context, NoConflicts, out CrmConnection? crm, out problem))
         {
             return problem;
         }
 
-        context.Response.ContentType = "application/x-ndjson";
-        context.Response.Headers.CacheControl = "no-store";
-        await WriteLineAsync(context, new JsonObject { ["plan"] = JsonSerializer.SerializeToNode(crm.PlanHead(), PlanJson.Default.PlanHead) });
-        var counts = new PlanCounts { IsComplete = true };
-        CancellationToken stopping = context.RequestServices.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
-        using var until = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, stopping);
+        string cursor = context.Request.Query["cursor"].ToString();
+        long before = long.MaxValue;
+        if (cursor.Length > 0 && (!long.TryParse(cursor, NumberStyles.None, CultureInfo.InvariantCulture, out before) || before == 0))
+        {
+            return ApiProblem.BadRequest("bad_cursor", "The cursor is not one of this API; send the 'next' of the page before, unchanged, or none for the first page.");
+        }
+
         try
         {
-            await foreach (PlanLine line in crm.PlanAsync(until.Token).WithCancellation(until.Token))
+            await ApiJson.WriteAsync(context, (Page: crm.Conflicts(before, limit), limit), static (json, answer) =>
             {
-                if (limit-- == 0)
+                json.WriteStartObject();
+                json.WriteStartArray("conflicts"u8);
+                foreach ((_, CrmConflict conflict) in answer.Page)
                 {
-                    counts.IsComplete = false;
-                    break;
+                    json.WriteStartObject();
+                    ApiJson.WriteTime(json, "at"u8, conflict.At.ToUnixTimeMilliseconds());
+                    json.WriteString("object"u8, conflict.Kind.ToString().ToLowerInvariant());
+                    json.WriteString("id"u8, conflict.Id);
+                    json.WriteString("field"u8, conflict.Field);
+                    json.WritePropertyName("kept"u8);
+                    json.WriteRawValue(conflict.Kept ?? "null");
+                    json.WritePropertyName("lost"u8);
+                    json.WriteRawValue(conflict.Lost ?? "null");
+                    json.WriteEndObject();
                 }
 
-                counts.Add(line);
-                await context.Response.Body.WriteAsync((byte[])[.. line.ToJson(), (byte)'\n'], context.RequestAborted);
+                json.WriteEndArray();
+                json.WriteString("next"u8, answer.Page.Count < answer.limit ? null : answer.Page[^1].Number.ToString(CultureInfo.InvariantCulture));
+                json.WriteEndObject();
+            });
+            return null;
+        }
+        catch (Exception exception) when (exception is InvalidDataException or IOException)
+        {
+            return new ApiProblem(StatusCodes.Status503ServiceUnavailable, "not_now", exception.Message, 5);
+        }
+    }
+
+    /// <summary><c>POST /v1/connectors/{id}/plan</c>: one JSON document a line, as they are found: a head, the changes, and their number or what went wrong.</summary>
+    public async Task<ApiProblem?> PlanAsync(HttpContext context)
+    {
+        if (!ApiRequest.TryNumber(context.Request, "limit", int.MaxValue, 1, int.MaxValue, out int limit, out ApiProblem? problem))
+        {
+            return problem;
+        }
+
+        if (connectors?.Delivery(ApiRequest.RawSegment(context, fromEnd: 2)) is { } delivery)
+        {
+            PlanHead head;
+            try
+            {
+                head = await delivery.PlanHeadAsync(context.RequestAborted);
+            }
+            catch (Exception exception) when (exception is TimeoutException or LogUnavailableException or InvalidDataException)
+            {
+                return new ApiProblem(StatusCodes.Status503ServiceUnavailable, "not_now", exception.Message, 5);
             }
 
-            await WriteLineAsync(context, new JsonObject { ["counts"] = JsonSerializer.SerializeToNode(counts, PlanJson.Default.PlanCounts) });
-        }
-        catch (Exception exception) when (exception is DestinationUnavailableException or DestinationMustPauseException or InvalidDataException)
-        {
-            await WriteLineAsync(context, new JsonObject { ["error"] = exception.Message });
-        }
-        catch (OperationCanceledException) when (stopping.IsCancellationRequested && !context.RequestAborted.IsCancellationRequested)
-        {
-            await WriteLineAsync(context, new JsonObject { ["error"] = "The server stops. Make the plan again when it runs." });
+            var ofDelivery = new DeliveryCounts();
+            await WritePlanAsync(context, head, token => delivery.PlanAsync(head, token), ChangeJson.Bytes, ofDelivery.Add, isComplete => JsonSerializer.SerializeToNode(ofDelivery with { IsComplete = isComplete }, PlanJson.Default.DeliveryCounts), limit);
+            return null;
         }
 
+        if (!TryCrm(context, NoPlan, out CrmConnection? crm, out problem))
+        {
+            return problem;
+        }
+
+        var counts = new PlanCounts();
+        await WritePlanAsync(context, crm.PlanHead(), crm.PlanAsync, line => line.ToJson(), counts.Add, isComplete => JsonSerializer.SerializeToNode(counts with { IsComplete = isComplete }, PlanJson.Default.PlanCounts), limit);
         return null;
     }
 
-    /// <summary><c>POST /v1/connectors/{id}/apply</c>: the head of a plan and up to 100 of its lines.</summary>
+    private static async Task WritePlanAsync<T>(HttpContext context, PlanHead head, Func<CancellationToken, IAsyncEnumerable<T>> lines, Func<T, byte[]> json, Action<T> count, Func<bool, JsonNode?> counts, int limit)
+    {
+        context.Response.ContentType = "application/x-ndjson";
+        context.Response.Headers.CacheControl = "no-store";
+        using var digest = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        await WriteLineAsync(context, JsonSerializer.SerializeToUtf8Bytes(new JsonObject { ["plan"] = JsonSerializer.SerializeToNode(head, PlanJson.Default.PlanHead) }), digest);
+        CancellationToken stopping = context.RequestServices.GetRequiredService<IHostApplicationLifetime>().ApplicationStopping;
+        using var until = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, stopping);
+        JsonObject last;
+        try
+        {
+            bool isComplete = true;
+            await foreach (T line in lines(until.Token).WithCancellation(until.Token))
+            {
+                if (limit-- == 0)
+                {
+                    isComplete = false;
+                    break;
+                }
+
+                count(line);
+                await WriteLineAsync(context, json(line), digest);
+            }
+
+            last = new JsonObject { ["counts"] = counts(isComplete), ["digest"] = Convert.ToHexStringLower(digest.GetCurrentHash()) };
+        }
+        catch (Exception exception) when (exception is DestinationUnavailableException or DestinationMustPauseException or InvalidDataException or LogBehindException or LogUnavailableException)
+        {
+            last = new JsonObject { ["error"] = exception.Message };
+        }
+        catch (OperationCanceledException) when (stopping.IsCancellationRequested && !context.RequestAborted.IsCancellationRequested)
+        {
+            last = new JsonObject { ["error"] = "The server stops. Make the plan again when it runs." };
+        }
+
+        await WriteLineAsync(context, JsonSerializer.SerializeToUtf8Bytes(last), digest);
+    }
+
+    /// <summary><c>POST /v1/connectors/{id}/apply</c>: of a CRM the head of a plan and up to 100 of its lines, of what goes one way the whole plan.</summary>
     public async Task<ApiProblem?> ApplyAsync(HttpContext context)
     {
-        if (!TryCrm(context, out CrmConnection? crm, out ApiProblem? problem))
+        if (connectors?.Delivery(ApiRequest.RawSegment(context, fromEnd: 2)) is { } delivery)
+        {
+            return await ApplyWholeAsync(context, delivery);
+        }
+
+        if (!TryCrm(context, NoPlan, out CrmConnection? crm, out ApiProblem? problem))
         {
             return problem;
         }
@@ -161,17 +253,92 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         }
     }
 
-    private bool TryCrm(HttpContext context, [NotNullWhen(true)] out CrmConnection? crm, [NotNullWhen(false)] out ApiProblem? problem)
+    /// <summary>Of what goes one way a plan is applied whole: its last line says what the others were.</summary>
+    private static async Task<ApiProblem?> ApplyWholeAsync(HttpContext context, Delivery delivery)
+    {
+        if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } most)
+        {
+            most.MaxRequestBodySize = MaxWholePlanBytes;
+        }
+
+        PlanHead? head = null;
+        JsonObject? end = null;
+        using var digest = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        string whole = "";
+        using var reader = new StreamReader(context.Request.Body);
+        try
+        {
+            while (await reader.ReadLineAsync(context.RequestAborted) is { } text)
+            {
+                if (end is not null && text.Length > 0)
+                {
+                    throw new JsonException(); // Something stands behind the end.
+                }
+
+                head ??= JsonNode.Parse(text)?["plan"]?.Deserialize(PlanJson.Default.PlanHead) ?? throw new JsonException();
+                if (text.StartsWith("{\"counts\":", StringComparison.Ordinal))
+                {
+                    whole = Convert.ToHexStringLower(digest.GetCurrentHash());
+                    end = JsonNode.Parse(text)!.AsObject();
+                }
+
+                digest.AppendData(Encoding.UTF8.GetBytes(text + "\n"));
+            }
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        {
+            head = null;
+        }
+
+        if (head?.Until is not { Memberships: not null, Profiles: not null } || end is null || (string?)end["digest"] != whole)
+        {
+            return ApiProblem.BadRequest("bad_plan", "The body must be a whole plan, as it was written: of a destination that goes one way no line can be taken out. Make a new plan.");
+        }
+
+        if ((bool?)end["counts"]?["is_complete"] != true)
+        {
+            return ApiProblem.BadRequest("bad_plan", "The plan was cut off by its limit, so it does not say what would be sent. Make one without a limit.");
+        }
+
+        PlanStart start = head.Connector == delivery.Id ? delivery.Apply(head) : PlanStart.Moved;
+        (string? code, string message) = start switch
+        {
+            PlanStart.Moved => ("other_plan", $"The plan is not of now: it is of another destination or mapping, or {delivery.Id} has sent something since. Make a new plan."),
+            PlanStart.NotPaused => ("not_paused", $"{delivery.Id} is not paused, so it sends what waits by itself. To send exactly a plan, pause it first: streamcdp connectors --pause {delivery.Id}; then make a new plan."),
+            PlanStart.Stopped => ("stopped", $"{delivery.Id} is stopped: streamcdp connectors says why, and what to do."),
+            _ => ((string?)null, ""),
+        };
+        if (code is not null)
+        {
+            return new ApiProblem(StatusCodes.Status409Conflict, code, message);
+        }
+
+        await ApiJson.WriteAsync(context, (IsBegun: start == PlanStart.Begun, Changes: (long?)end["counts"]?["changes"] ?? 0), static (json, answer) =>
+        {
+            json.WriteStartObject();
+            json.WriteBoolean("begun"u8, answer.IsBegun);
+            json.WriteNumber("changes"u8, answer.IsBegun ? answer.Changes : 0);
+            json.WriteEndObject();
+        });
+        return null;
+    }
+
+    private bool TryCrm(HttpContext context, string other, [NotNullWhen(true)] out CrmConnection? crm, [NotNullWhen(false)] out ApiProblem? problem)
     {
         string id = ApiRequest.RawSegment(context, fromEnd: 2);
         crm = connectors?.Crm(id);
         problem = crm is not null ? null
-            : connectors?.Status(id) is not null ? new ApiProblem(StatusCodes.Status409Conflict, "no_crm", $"'{id}' is no CRM: what waits for it is sent as it is, and streamcdp connectors tells how much that is.")
+            : connectors?.Status(id) is not null ? new ApiProblem(StatusCodes.Status409Conflict, "no_crm", $"'{id}' {other}")
             : ApiProblem.NotFound("unknown_connector", $"This server has no connector '{id}'; GET /v1/connectors lists them.");
         return crm is not null;
     }
 
-    private static ValueTask WriteLineAsync(HttpContext context, JsonObject line) => context.Response.Body.WriteAsync((byte[])[.. JsonSerializer.SerializeToUtf8Bytes(line), (byte)'\n'], context.RequestAborted);
+    private static ValueTask WriteLineAsync(HttpContext context, byte[] line, IncrementalHash digest)
+    {
+        byte[] whole = [.. line, (byte)'\n'];
+        digest.AppendData(whole);
+        return context.Response.Body.WriteAsync(whole, context.RequestAborted);
+    }
 
     private async Task<ApiProblem?> ChangeAsync(HttpContext context, Func<ConnectorHost, string, bool> change)
     {
@@ -216,6 +383,8 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         json.WriteNumber("taken"u8, status.Taken);
         json.WriteNumber("dead_letters"u8, status.DeadLetters);
         json.WriteNumber("retries"u8, status.Retries);
+        WriteOptional(json, "conflicts"u8, status.Conflicts);
+        WriteOptional(json, "deleted_today"u8, status.DeletedToday);
         json.WriteString("last_error"u8, status.LastError);
         if (status.LastErrorAt is DateTimeOffset at)
         {
@@ -227,5 +396,17 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         }
 
         json.WriteEndObject();
+    }
+
+    private static void WriteOptional(Utf8JsonWriter json, ReadOnlySpan<byte> name, long? number)
+    {
+        if (number is long value)
+        {
+            json.WriteNumber(name, value);
+        }
+        else
+        {
+            json.WriteNull(name);
+        }
     }
 }

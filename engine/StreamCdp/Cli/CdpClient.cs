@@ -107,6 +107,15 @@ internal sealed class CdpClient : IDisposable
         }
     }
 
+    /// <summary>POST of a file with JSON, a line each; null for 404.</summary>
+    public async Task<JsonElement?> PostFileAsync(string path, string file, CancellationToken cancellationToken)
+    {
+        using var content = new StreamContent(File.OpenRead(file));
+        content.Headers.ContentType = new MediaTypeHeaderValue("application/x-ndjson");
+        using var request = new HttpRequestMessage(HttpMethod.Post, path) { Content = content };
+        return await SendAsync(request, cancellationToken).ConfigureAwait(false);
+    }
+
     /// <summary>The lines of an answer to a POST, as they come; null for 404.</summary>
     public async IAsyncEnumerable<string> LinesAsync(string path, string missing, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancellationToken)
     {

@@ -14,22 +14,29 @@ internal static class ConnectorPlanCommand
     [
         ("contacts_to_create", "contact to create", "contacts to create"), ("fields_to_write", "field to write", "fields to write"), ("fields_to_take", "value to take into profiles", "values to take into profiles"),
         ("conflicts", "conflict", "conflicts"), ("list_entries", "contact to put on a list", "contacts to put on lists"), ("list_exits", "contact to take off a list", "contacts to take off lists"),
-        ("merges", "contact to merge", "contacts to merge"), ("links", "contact to link with its profile", "contacts to link with their profiles"), ("new_profiles", "new profile", "new profiles"),
+        ("merges", "contact to merge", "contacts to merge"), ("contacts_to_delete", "contact to delete", "contacts to delete"), ("links", "contact to link with its profile", "contacts to link with their profiles"), ("new_profiles", "new profile", "new profiles"),
         ("records", "deal or other record that is news", "deals and other records that are news"), ("gone", "record that is gone", "records that are gone"), ("fields_to_make", "field to make", "fields to make"),
+    ];
+
+    private static readonly (string Name, string One, string Many)[] s_ofDelivery =
+    [
+        ("entered", "membership that began", "memberships that began"), ("exited", "membership that ended", "memberships that ended"), ("profiles", "profile", "profiles"),
+        ("merged", "merge", "merges"), ("suppressed", "person to remove", "people to remove"),
     ];
 
     /// <summary><c>plan ID</c>.</summary>
     public static Command CreatePlan()
     {
-        var id = new Argument<string>("ID") { Description = "Id of a CRM in the model's destinations." };
+        var id = new Argument<string>("ID") { Description = "Id of one of the model's destinations." };
         var file = new Option<string?>("--out") { Description = "Write the plan to this file, for apply, and print the numbers alone.", HelpName = "FILE" };
         var json = new Option<bool>("--json") { Description = "Print the plan as JSON, one document a line." };
         var limit = new Option<int?>("--limit") { Description = "End after so many changes. Default: all.", HelpName = "N" };
         var server = new ServerOptions();
         var command = new CommandWithExamples(
             "plan",
-            "What the sync with a CRM would do now, record by record and field by field, with the reason. Nothing is changed. Works while it is paused: look before the first run.",
+            "What a destination would be sent now, change by change; of a CRM what the sync would do on both sides, record by record and field by field, with the reason. Nothing is changed. Works while it is paused: look before the first run.",
             "streamcdp connectors plan hubspot",
+            "streamcdp connectors plan hook",
             "streamcdp connectors plan hubspot --out plan.json") { id, file, json, limit };
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -65,9 +72,9 @@ internal static class ConnectorPlanCommand
     /// <summary><c>apply FILE</c>.</summary>
     public static Command CreateApply()
     {
-        var file = new Argument<string>("FILE") { Description = "A plan of streamcdp connectors plan ID --out FILE; lines may be taken out of it." };
+        var file = new Argument<string>("FILE") { Description = "A plan of streamcdp connectors plan ID --out FILE; of a CRM lines may be taken out of it." };
         var server = new ServerOptions();
-        var command = new CommandWithExamples("apply", "Do exactly what a plan says. A change whose record or profile is another now than in the plan is not made, and named.", "streamcdp connectors apply plan.json") { file };
+        var command = new CommandWithExamples("apply", "Do exactly what a plan says. Of a CRM a change whose record or profile is another now than in the plan is not made, and named. Another destination is paused before; it sends up to the end of the plan, and is paused again.", "streamcdp connectors apply plan.json") { file };
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -75,6 +82,11 @@ internal static class ConnectorPlanCommand
             using StreamReader reader = Open(parsed.GetValue(file)!);
             string head = await reader.ReadLineAsync(cancellationToken).ConfigureAwait(false) ?? "";
             string path = $"/v1/connectors/{Uri.EscapeDataString(Connector(head, parsed.GetValue(file)!))}/apply";
+            if (IsWhole(head))
+            {
+                return await ApplyWholeAsync(client, path, parsed.GetValue(file)!, parsed.InvocationConfiguration.Output, cancellationToken).ConfigureAwait(false);
+            }
+
             (long applied, long refused, long left, long number) = (0, 0, 0, 1);
             List<string> some = [];
             for (bool isMore = true; isMore;)
@@ -109,6 +121,22 @@ internal static class ConnectorPlanCommand
         return command;
     }
 
+    /// <summary>Of a destination that goes one way.</summary>
+    private static bool IsWhole(string head)
+    {
+        using JsonDocument document = JsonDocument.Parse(head);
+        return document.RootElement.GetProperty("plan").TryGetProperty("until", out _);
+    }
+
+    private static async Task<int> ApplyWholeAsync(CdpClient client, string path, string file, TextWriter output, CancellationToken cancellationToken)
+    {
+        JsonElement answer = await client.PostFileAsync(path, file, cancellationToken).ConfigureAwait(false) ?? throw new CliException($"{client.Address} has no such connector; streamcdp connectors lists them.");
+        await output.WriteLineAsync(answer.GetProperty("begun").GetBoolean()
+            ? $"{(answer.GetProperty("changes").GetInt64() is 1 ? "1 change is" : answer.GetProperty("changes") + " changes are")} sent now; then it is paused again. streamcdp connectors shows how far it is."
+            : "There is nothing to do any more: all of it was sent.").ConfigureAwait(false);
+        return CommandLine.Ok;
+    }
+
     private static StreamReader Open(string path)
     {
         try
@@ -137,12 +165,19 @@ internal static class ConnectorPlanCommand
     private static async Task WriteAsync(TextWriter output, JsonElement line)
     {
         string Text(string name) => line.TryGetProperty(name, out JsonElement value) ? value.ToString() : "";
+        if (line.TryGetProperty("profile_id", out _))
+        {
+            await WriteChangeAsync(output, line).ConfigureAwait(false);
+            return;
+        }
+
         string record = $"{Text("object")} {Text("id")}";
         await output.WriteLineAsync(Text("change") switch
         {
             "create" => $"new contact for profile {Text("profile")}",
             "new_profile" => $"{record} becomes a new profile",
             "merge" => $"{record} is merged into {Text("into")}: both are profile {Text("profile")}",
+            "delete" => $"{record} is deleted: profile {Text("profile")} does not consent",
             "gone" => $"{record} is gone{(Text("into") is { Length: > 0 } into ? ", it became part of " + into : "")}",
             "record" => $"{record} is news",
             "make_field" => $"field {Text("id")} is made",
@@ -164,12 +199,28 @@ internal static class ConnectorPlanCommand
         }
     }
 
+    private static Task WriteChangeAsync(TextWriter output, JsonElement change)
+    {
+        string Text(string name) => change.TryGetProperty(name, out JsonElement value) ? value.ToString() : "";
+        string[] values = [.. ((string[])["identifiers", "fields", "traits", "computed"]).Where(name => change.TryGetProperty(name, out JsonElement value) && value.ValueKind is JsonValueKind.Object or JsonValueKind.Array).Select(name => $"{name} {change.GetProperty(name).GetRawText()}")];
+        string what = Text("type") switch
+        {
+            "entered" => $"entered {Text("segment")}",
+            "exited" => $"exited {Text("segment")}",
+            "merged" => $"became part of {Text("merged_into")}",
+            "suppressed" => "is to be removed: no consent",
+            _ => "profile",
+        };
+        return output.WriteLineAsync($"{Text("profile_id")} version {Text("version")}: {what}; {string.Join(", ", values)}");
+    }
+
     private static string Value(JsonElement field, string name) => field.GetProperty(name) is { ValueKind: not JsonValueKind.Null } value ? value.GetRawText() : "nothing";
 
     private static Task WriteCountsAsync(TextWriter output, JsonElement counts)
     {
-        string[] parts = [.. s_counts.Select(count => (count, Number: counts.GetProperty(count.Name).GetInt64())).Where(pair => pair.Number > 0).Select(pair => string.Create(CultureInfo.InvariantCulture, $"{pair.Number} {(pair.Number == 1 ? pair.count.One : pair.count.Many)}"))];
-        string text = parts.Length == 0 ? "Nothing to do: both sides hold what they should." : string.Join(", ", parts) + ".";
+        bool isCrm = !counts.TryGetProperty("changes", out _);
+        string[] parts = [.. (isCrm ? s_counts : s_ofDelivery).Select(count => (count, Number: counts.GetProperty(count.Name).GetInt64())).Where(pair => pair.Number > 0).Select(pair => string.Create(CultureInfo.InvariantCulture, $"{pair.Number} {(pair.Number == 1 ? pair.count.One : pair.count.Many)}"))];
+        string text = parts.Length > 0 ? string.Join(", ", parts) + "." : isCrm ? "Nothing to do: both sides hold what they should." : "Nothing waits to be sent.";
         return output.WriteLineAsync(counts.GetProperty("is_complete").GetBoolean() ? text : text + " There is more: the limit was reached.");
     }
 }

@@ -8,7 +8,7 @@ namespace StreamCdp.Cli;
 internal static class ConnectorsCommand
 {
     private const string Missing = "has no list of connectors. Is it a StreamCdp server of this version?";
-    private static readonly string[] s_head = ["ID", "KIND", "TARGET", "STATE", "LAG", "OLDEST", "ASKED", "TAKEN", "DEAD LETTERS", "RETRIES"];
+    private static readonly string[] s_head = ["ID", "KIND", "TARGET", "STATE", "LAG", "OLDEST", "ASKED", "TAKEN", "DEAD LETTERS", "RETRIES", "CONFLICTS"];
 
     /// <summary>The command.</summary>
     public static Command Create()
@@ -21,12 +21,14 @@ internal static class ConnectorsCommand
             "How each destination is: state, lag, counts since the server started, and what is to be done. Pauses and resumes one.",
             "streamcdp connectors",
             "streamcdp connectors --pause hook",
-            "streamcdp connectors plan hubspot")
+            "streamcdp connectors plan hubspot",
+            "streamcdp connectors conflicts hubspot")
         {
             pause,
             resume,
             ConnectorPlanCommand.CreatePlan(),
             ConnectorPlanCommand.CreateApply(),
+            CreateConflicts(),
         };
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -42,6 +44,54 @@ internal static class ConnectorsCommand
 
             JsonElement answer = await client.GetAsync("/v1/connectors", cancellationToken).ConfigureAwait(false) ?? throw new CliException($"{client.Address} {Missing}");
             await WriteAsync(parsed.InvocationConfiguration.Output, [.. answer.GetProperty("connectors").EnumerateArray()]).ConfigureAwait(false);
+            return CommandLine.Ok;
+        });
+        return command;
+    }
+
+    private static CommandWithExamples CreateConflicts()
+    {
+        var id = new Argument<string>("ID") { Description = "Id of a CRM in the model's destinations." };
+        var limit = new Option<int>("--limit") { Description = "At most so many.", DefaultValueFactory = _ => 100, HelpName = "N" };
+        limit.Validators.Add(result =>
+        {
+            if (result.GetValueOrDefault<int>() < 1)
+            {
+                result.AddError($"--limit is {result.GetValueOrDefault<int>()}; allowed are 1 and more.");
+            }
+        });
+        var json = new Option<bool>("--json") { Description = "Print them as JSON, one document a line." };
+        var server = new ServerOptions();
+        var command = new CommandWithExamples(
+            "conflicts",
+            "Fields of a CRM that both sides had changed: which value stayed by the field's policy and which was lost, the newest first. These are values of people.",
+            "streamcdp connectors conflicts hubspot",
+            "streamcdp connectors conflicts hubspot --limit 1000 --json") { id, limit, json };
+        server.AddTo(command);
+        command.SetAction(async (parsed, cancellationToken) =>
+        {
+            using CdpClient client = server.Connect(parsed);
+            TextWriter output = parsed.InvocationConfiguration.Output;
+            string connector = parsed.GetValue(id)!;
+            int left = parsed.GetValue(limit);
+            int shown = 0;
+            string path = string.Create(CultureInfo.InvariantCulture, $"/v1/connectors/{Uri.EscapeDataString(connector)}/conflicts?limit={Math.Min(left, 500)}");
+            await foreach (JsonElement conflict in client.PagesAsync(path, "conflicts", $"{client.Address} has no connector {connector}; streamcdp connectors lists them.", cancellationToken).ConfigureAwait(false))
+            {
+                await output.WriteLineAsync(parsed.GetValue(json)
+                    ? conflict.GetRawText().ReplaceLineEndings("")
+                    : $"{conflict.GetProperty("at").GetString()}  {conflict.GetProperty("object").GetString()} {conflict.GetProperty("id").GetString()}  {conflict.GetProperty("field").GetString()}: {conflict.GetProperty("kept").GetRawText()} stayed, {conflict.GetProperty("lost").GetRawText()} was lost").ConfigureAwait(false);
+                if (++shown == left)
+                {
+                    break;
+                }
+            }
+
+            if (shown == 0 && !parsed.GetValue(json))
+            {
+                await output.WriteLineAsync("No conflicts: no field was changed on both sides at once.").ConfigureAwait(false);
+            }
+
             return CommandLine.Ok;
         });
         return command;
@@ -88,6 +138,7 @@ internal static class ConnectorsCommand
             Text("taken"),
             Text("dead_letters"),
             Text("retries"),
+            connector.GetProperty("conflicts") is { ValueKind: JsonValueKind.Number } conflicts ? conflicts.ToString() : "-",
         ];
     }
 }

@@ -24,6 +24,7 @@ internal static class DestinationConnectors
         SendsProfiles = destination.SendsProfiles,
         Fields = destination.Fields,
         Consent = destination.Consent,
+        StartsPaused = destination.StartsPaused,
         BatchLimit = destination.BatchLimit,
         RequestsPerSecond = destination.RequestsPerSecond,
     };

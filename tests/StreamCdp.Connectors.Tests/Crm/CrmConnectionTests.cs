@@ -83,6 +83,38 @@ public sealed class CrmConnectionTests
     }
 
     [Fact]
+    public async Task A_conflict_is_kept_once_whatever_is_cut_off_and_is_read_beside_the_sync()
+    {
+        await using var world = new CrmWorld();
+        string id = world.Crm.Make(CrmObject.Contact, ("email", "a@b.c"), ("name", "Ada"), ("title", "Dr"));
+        await world.IdentifyAsync("u1", """{"email":"a@b.c"}""");
+        await world.QuietAsync();
+        await world.IdentifyAsync("u1", """{"name":"Web","title":"Mrs"}""");
+        world.Crm.Edit(id, "name", "Crm");
+        world.Crm.Edit(id, "title", "Mr");
+        await world.PassAsync(TimeSpan.FromMinutes(10));
+        await using CrmConnection connection = world.Connection();
+        int writes = 0;
+        world.Crm.BeforeWrite = () =>
+        {
+            if (++writes == 2)
+            {
+                throw new DestinationUnavailableException("away"); // The profile has the CRM's name by now, and so the next try sees no conflict there.
+            }
+        };
+        await Assert.ThrowsAsync<DestinationUnavailableException>(() => connection.DrainAsync(Cancelled));
+        Assert.Equal(2, connection.Status().Conflicts);
+        await connection.DrainAsync(Cancelled);
+
+        IReadOnlyList<(long Number, CrmConflict Conflict)> all = connection.Conflicts(long.MaxValue, 10);
+
+        Assert.Equal([("name", "\"Crm\"", "\"Web\""), ("title", "\"Mrs\"", "\"Mr\"")], all.Select(one => (one.Conflict.Field, one.Conflict.Kept, one.Conflict.Lost)).OrderBy(one => one.Field, StringComparer.Ordinal));
+        Assert.Equal(2, connection.Status().Conflicts);
+        Assert.Equal([all[1].Number], connection.Conflicts(all[0].Number, 10).Select(one => one.Number));
+        Assert.Equal([all[0].Number], connection.Conflicts(long.MaxValue, 1).Select(one => one.Number));
+    }
+
+    [Fact]
     public async Task Who_resumes_before_it_has_begun_is_heard()
     {
         await using var world = new CrmWorld();

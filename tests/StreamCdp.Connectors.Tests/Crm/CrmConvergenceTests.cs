@@ -1,5 +1,6 @@
 using System.Globalization;
 using StreamCdp.Connectors.Crm;
+using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Connectors.Tests.Crm;
 
@@ -68,6 +69,90 @@ public sealed class CrmConvergenceTests
         foreach ((string id, string field, string? was, string? now) in world.Crm.Overwritten.Where(one => one.Field == "name" && one.Was!.StartsWith("\"c", StringComparison.Ordinal)))
         {
             Assert.True(events.Any(payload => payload.Contains($"\"name\":{was}", StringComparison.Ordinal)), $"seed {seed}: contact {id}, {field}: {now} was written over {was}, which no profile ever had");
+        }
+    }
+
+    /// <summary>As above, and people give their consent and take it back, sales people make deals, and contacts of people without consent are deleted, a few a day.</summary>
+    [Theory]
+    [MemberData(nameof(Seeds))]
+    public async Task Contacts_of_people_without_consent_go_and_nobody_else_s(int seed)
+    {
+        var random = new Random(seed * 104729);
+        int most = random.Next(1, 5);
+        await using var world = new CrmWorld(settings => settings with { DeletesAtMost = most }, seed) { Consent = new ConsentDefinition("sales", CrmWorld.Value("traits.ok")) };
+        world.Crm.Faults = random.Next(3) * 60;
+        var typed = new Dictionary<(string Id, string Field), string?>();
+        var ofPeople = new HashSet<string>(StringComparer.Ordinal); // Made or merged by a person in the CRM.
+        var goneByPeople = new HashSet<string>(StringComparer.Ordinal);
+        for (int round = 0; round < Rounds; round++)
+        {
+            HashSet<string> before = [.. world.Crm.All.Where(record => !record.IsDeleted).Select(record => record.Id)];
+            await (random.Next(3) == 0 ? ConsentAsync(world, random, round) : ChangeAsync(world, random, typed, round));
+            ofPeople.UnionWith(world.Crm.Living(CrmObject.Contact).Select(contact => contact.Id).Where(id => !before.Contains(id)));
+            ofPeople.UnionWith(world.Crm.All.Where(record => record.MergedInto is not null && before.Contains(record.Id)).Select(record => record.MergedInto!));
+            goneByPeople.UnionWith(before.Where(id => world.Crm.Find(id)!.IsDeleted));
+            if (random.Next(3) == 0)
+            {
+                await world.PassAsync(random.Next(8) == 0 ? TimeSpan.FromDays(1) : TimeSpan.FromSeconds(random.Next(40)));
+                await world.DrainAsync();
+            }
+        }
+
+        await world.QuietAsync();
+        for (int day = 0; day < 30 / most; day++)
+        {
+            await world.PassAsync(TimeSpan.FromDays(1));
+            await world.DrainAsync();
+        }
+
+        Assert.All(world.Crm.Deleted.GroupBy(one => one.At.Date), ofDay => Assert.True(ofDay.Select(one => one.Id).Distinct().Count() <= most, $"seed {seed}: {ofDay.Count()} contacts were deleted on one day, {most} are allowed"));
+        Assert.True(!world.Crm.Deleted.Any(one => ofPeople.Contains(one.Id)), $"seed {seed}: contacts {string.Join(", ", world.Crm.Deleted.Select(one => one.Id).Where(ofPeople.Contains))} were made or merged by a person, and deleted");
+        for (int i = -1; i < ofPeople.Count;)
+        {
+            i = ofPeople.Count; // What became part of such a one, or took it over, is no longer StreamCdp's alone.
+            ofPeople.UnionWith(world.Crm.All.Where(record => record.MergedInto is not null && ofPeople.Contains(record.Id)).Select(record => record.MergedInto!).ToList());
+        }
+
+        HashSet<string> named = [.. world.Crm.Living(CrmObject.Deal).SelectMany(deal => deal.ContactIds)];
+        foreach (CrmRecord contact in world.Crm.Living(CrmObject.Contact))
+        {
+            ProfileView view = (await world.FindAsync("crm_contact_id", contact.Id))!;
+            bool mayStay = CrmWorld.Trait(view, "ok") == "true" || ofPeople.Contains(contact.Id) || contact.ExternalId is null || named.Contains(contact.Id);
+            Assert.True(mayStay, $"seed {seed}: contact {contact.Id} of a person without consent is still there");
+            Assert.True(CrmWorld.Trait(view, "ok") == "true" || world.Crm.Lists.GetValueOrDefault("fans")?.Contains(contact.Id) != true, $"seed {seed}: contact {contact.Id} of a person without consent is on a list");
+        }
+
+        foreach (string user in s_users)
+        {
+            if (await world.FindAsync("user_id", user) is { } view && CrmWorld.Trait(view, "ok") == "true" && view.Segments.Contains("buyers"))
+            {
+                string[] own = [.. view.Identifiers.Where(identifier => identifier.Type == "crm_contact_id").Select(identifier => identifier.Value)];
+                Assert.True(own.Any(id => world.Crm.Find(id) is { IsDeleted: false }) || own.Any(goneByPeople.Contains), $"seed {seed}: {user} consents and bought, and has no contact; had {string.Join(", ", own)}");
+            }
+        }
+    }
+
+    private static async Task ConsentAsync(CrmWorld world, Random random, int round)
+    {
+        CrmRecord[] contacts = [.. world.Crm.Living(CrmObject.Contact)];
+        CrmRecord[] deals = [.. world.Crm.Living(CrmObject.Deal)];
+        switch (random.Next(6))
+        {
+            case 0 when contacts.Length > 0:
+                world.Crm.MakeDeal("new", round, contacts[random.Next(contacts.Length)].Id);
+                break;
+            case 1 when deals.Length > 0:
+                world.Crm.Delete(deals[random.Next(deals.Length)].Id);
+                break;
+            case 2 when deals.Length > 0 && contacts.Length > 0:
+                world.Crm.Assign(deals[random.Next(deals.Length)].Id, contacts[random.Next(contacts.Length)].Id);
+                break;
+            case 3:
+                await world.TrackAsync(s_users[random.Next(s_users.Length)], "Order Completed");
+                break;
+            default:
+                await world.IdentifyAsync(s_users[random.Next(s_users.Length)], $$"""{"ok":{{(random.Next(2) == 0 ? "true" : "false")}}}""");
+                break;
         }
     }
 

@@ -85,6 +85,40 @@ public sealed class CrmPlanTests
     }
 
     [Fact]
+    public async Task Of_two_contacts_of_one_person_only_the_one_in_the_plan_goes_on_the_list()
+    {
+        await using CrmWorld world = await NewAsync();
+        string first = world.Crm.Make(CrmObject.Contact, ("email", "u1@b.c"));
+        string second = world.Crm.Make(CrmObject.Contact, ("email", "u1@b.c"));
+        await world.IdentifyAsync("u1", """{"fan":false}""");
+        await world.QuietAsync();
+        await world.IdentifyAsync("u1", """{"fan":true}""");
+        await using CrmConnection connection = world.Connection();
+        List<PlanLine> plan = await PlanAsync(connection);
+        Assert.Equal([first, second], plan.Where(line => line.On.Count > 0).Select(line => line.Id));
+
+        (IReadOnlyList<string?> why, _) = await connection.ApplyAsync([plan.Single(line => line.Id == first)], TestContext.Current.CancellationToken);
+
+        Assert.Null(Assert.Single(why));
+        Assert.Equal([first], world.Crm.Lists["fans"]);
+        Assert.Equal(["fans"], Assert.Single(await PlanAsync(connection), line => line.Id == second).On);
+    }
+
+    [Fact]
+    public async Task A_contact_that_is_made_goes_on_the_lists_of_its_line()
+    {
+        await using CrmWorld world = await NewAsync();
+        await world.IdentifyAsync("u2", """{"fan":true}""");
+        await using CrmConnection connection = world.Connection();
+        PlanLine create = (await PlanAsync(connection)).Single(line => line.Change == "create");
+        Assert.Equal(["fans"], create.On);
+
+        await connection.ApplyAsync([create], TestContext.Current.CancellationToken);
+
+        Assert.Equal([Assert.Single(world.Crm.Living(CrmObject.Contact)).Id], world.Crm.Lists["fans"]);
+    }
+
+    [Fact]
     public async Task A_line_whose_record_or_profile_changed_since_is_not_applied_and_says_so()
     {
         await using CrmWorld world = await NewAsync();

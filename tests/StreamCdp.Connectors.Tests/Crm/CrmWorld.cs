@@ -117,7 +117,8 @@ internal sealed class CrmWorld : IAsyncDisposable
         }
     }
 
-    public CrmConnection Connection()
+    /// <param name="settings">Others than <see cref="Settings"/>.</param>
+    public CrmConnection Connection(CrmSettings? settings = null)
     {
         var parts = new DeliveryParts
         {
@@ -133,7 +134,7 @@ internal sealed class CrmWorld : IAsyncDisposable
             Logger = NullLogger.Instance,
         };
         return new CrmConnection(
-            Settings,
+            settings ?? Settings,
             gate =>
             {
                 Crm.Gate = gate;

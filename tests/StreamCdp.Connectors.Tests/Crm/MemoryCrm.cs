@@ -41,6 +41,9 @@ internal sealed class MemoryCrm : ICrm
     /// <summary>Tells before each write: somebody may be faster.</summary>
     public Action BeforeWrite { get; set; } = () => { };
 
+    /// <summary>Tells before each delete.</summary>
+    public Action BeforeDelete { get; set; } = () => { };
+
     /// <summary>Its fields, as it tells them.</summary>
     public IReadOnlyList<CrmField>? Described { get; init; }
 
@@ -63,6 +66,12 @@ internal sealed class MemoryCrm : ICrm
     /// <summary>It refuses to make records, and does not say why.</summary>
     public bool RefusesNew { get; set; }
 
+    /// <summary>It refuses to delete contacts.</summary>
+    public bool RefusesDeletes { get; set; }
+
+    /// <summary>Contacts that the connector deleted, and when.</summary>
+    public List<(string Id, DateTimeOffset At)> Deleted { get; } = [];
+
     /// <summary>All that the connector wrote and the CRM took.</summary>
     public List<CrmWrite> Written { get; } = [];
 
@@ -74,6 +83,8 @@ internal sealed class MemoryCrm : ICrm
     public string ContactIdType => "crm_contact_id";
 
     public IEnumerable<CrmRecord> Living(CrmObject kind) => _rows.Values.Where(row => row.Record.Kind == kind && !row.Record.IsDeleted).Select(row => row.Record);
+
+    public IEnumerable<CrmRecord> All => _rows.Values.Select(row => row.Record);
 
     public CrmRecord? Find(string id) => long.TryParse(id, CultureInfo.InvariantCulture, out long number) ? _rows.GetValueOrDefault(number)?.Record : null;
 
@@ -193,6 +204,31 @@ internal sealed class MemoryCrm : ICrm
 
     public ValueTask<string?> MergeContactsAsync(string from, string into, CancellationToken cancellationToken) =>
         RequestAsync(() => Find(from) is { IsDeleted: false } && Find(into) is { IsDeleted: false } ? Merge(from, into, mints: false) : Find(from)?.MergedInto ?? into, cancellationToken)!;
+
+    public ValueTask<IReadOnlyDictionary<string, string>> DeleteContactsAsync(IReadOnlyList<string> ids, CancellationToken cancellationToken)
+    {
+        BeforeDelete();
+        return RequestAsync<IReadOnlyDictionary<string, string>>(
+            () =>
+            {
+                Dictionary<string, string> refused = [];
+                foreach (CrmRecord contact in Living(CrmObject.Contact).Where(contact => ids.Contains(contact.Id)).ToList())
+                {
+                    if (RefusesDeletes || Living(CrmObject.Deal).Any(deal => deal.ContactIds.Contains(contact.Id)))
+                    {
+                        refused[contact.Id] = "not this one";
+                    }
+                    else
+                    {
+                        Delete(contact.Id);
+                        Deleted.Add((contact.Id, _time.GetUtcNow()));
+                    }
+                }
+
+                return refused;
+            },
+            cancellationToken);
+    }
 
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 

@@ -31,6 +31,15 @@ public sealed class HubSpotEmulatorTests(HubSpotClient client) : IClassFixture<H
     }
 
     [Fact]
+    public async Task The_client_archives_a_batch_and_what_is_archived_or_unknown_is_no_error()
+    {
+        ILookup<string, JsonElement> said = await RunAsync("archive");
+
+        Assert.Equal(404, said["refused"].Single().GetProperty("code").GetInt32());
+        Assert.Equal("""{"archived":true,"again":true,"left":true}""", said["archived"].Single().GetRawText());
+    }
+
+    [Fact]
     public async Task A_batch_of_which_a_row_is_refused_is_a_207_with_its_trace()
     {
         ILookup<string, JsonElement> said = await RunAsync("upsert");

@@ -38,7 +38,7 @@ internal sealed class HubSpotWorld : IAsyncDisposable
         {
             foreach (CrmObject kind in world.Crm.Objects)
             {
-                await world.Crm.PrepareAsync(kind, [], Cancelled);
+                await world.Crm.PrepareAsync(kind, [new CrmField(world.Crm.IdField, CrmFieldType.Text, IsReadOnly: false)], Cancelled);
             }
         }
 

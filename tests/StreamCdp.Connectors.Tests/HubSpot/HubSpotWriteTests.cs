@@ -183,7 +183,7 @@ public sealed class HubSpotWriteTests
         CrmOutcome second = await world.WriteAsync(Contact(null, externalId, ("email", "ann@work.example"), ("city", "Rome")));
 
         Assert.Equal((CrmOutcomeKind.Done, id), (main.Kind, main.Record!.Id));
-        Assert.Equal((CrmOutcomeKind.Done, id, "Rome", externalId), (second.Kind, second.Record!.Id, second.Record.Fields["city"].GetString(), second.Record.ExternalId));
+        Assert.Equal((CrmOutcomeKind.Done, id, "Rome", (string?)null), (second.Kind, second.Record!.Id, second.Record.Fields["city"].GetString(), second.Record.ExternalId)); // It stays his who made it.
         Assert.Equal("ann@example.com", world.Account.Find(HubSpotAccount.Contacts, id)!["email"]);
         Assert.Equal(1, world.Account.Count(HubSpotAccount.Contacts));
     }
@@ -337,7 +337,7 @@ public sealed class HubSpotWriteTests
         await using HubSpotWorld world = await StartAsync(isPrepared: false);
 
         DestinationMustPauseException pause = await Assert.ThrowsAsync<DestinationMustPauseException>(() => world.WriteAsync(Contact(null, "p1", ("city", "Oslo"))));
-        IReadOnlyList<string> made = await world.Crm.PrepareAsync(CrmObject.Contact, [new CrmField("cdp_plan", CrmFieldType.Text, false, ["free", "pro"]), new CrmField("cdp_orders", CrmFieldType.Number, false), new CrmField("city", CrmFieldType.Text, false)], Cancelled);
+        IReadOnlyList<string> made = await world.Crm.PrepareAsync(CrmObject.Contact, [new CrmField(world.Crm.IdField, CrmFieldType.Text, false), new CrmField("cdp_plan", CrmFieldType.Text, false, ["free", "pro"]), new CrmField("cdp_orders", CrmFieldType.Number, false), new CrmField("city", CrmFieldType.Text, false)], Cancelled);
         IReadOnlyList<string> again = await world.Crm.PrepareAsync(CrmObject.Contact, [new CrmField("cdp_plan", CrmFieldType.Text, false)], Cancelled);
         CrmOutcome outcome = await world.WriteAsync(Contact(null, "p1", ("cdp_plan", "pro"), ("cdp_orders", 3)));
 

@@ -564,6 +564,58 @@ public abstract class CrmConformance
     }
 
     [Fact]
+    public async Task Contacts_that_are_deleted_are_gone_and_twice_or_unknown_is_no_error_and_others_stay()
+    {
+        await using ICrm crm = await OpenAsync();
+        (string mail, string text) = (Mail(), Some());
+        string[] ids = [.. await MakeAsync([(Some(), mail), (text, Mail()), (Some(), null)])];
+        string[] asked = [Facts.UnknownId, ids[0], "nobody's id, written by a page of a website", ids[2]];
+
+        Assert.Empty(await crm.DeleteContactsAsync(asked, Cancelled));
+        Assert.Empty(await crm.DeleteContactsAsync(asked, Cancelled));
+
+        IReadOnlyList<CrmRecord> read = await crm.ReadAsync(CrmObject.Contact, ids, Cancelled);
+        Assert.Equal(Set(ids[0], ids[2]), Set([.. read.Where(record => record is { IsDeleted: true, MergedInto: null }).Select(record => record.Id)]));
+        Assert.Equal(text, Text(read.Single(record => record.Id == ids[1]), Facts.TextField));
+        string[] listed = await AllIdsAsync(crm, CrmObject.Contact);
+        Assert.Equal((false, true), (listed.Contains(ids[0]), listed.Contains(ids[1])));
+        Assert.Empty(await crm.FindContactsAsync([], [mail], Cancelled));
+    }
+
+    [Fact]
+    public async Task What_StreamCdp_made_and_deleted_is_made_anew_under_the_same_id_and_address()
+    {
+        await using ICrm crm = await OpenAsync();
+        CrmWrite write = Contact(null, (Facts.EmailField, Mail()), (Facts.TextField, Some())) with { ExternalId = ExternalId() };
+        string id = (await WriteAsync(crm, write)).Record!.Id;
+        Assert.Empty(await crm.DeleteContactsAsync([id], Cancelled));
+        Assert.Empty(await crm.FindContactsAsync([write.ExternalId!], [], Cancelled));
+
+        CrmOutcome again = await WriteAsync(crm, write);
+
+        Assert.Equal((CrmOutcomeKind.Done, write.ExternalId), (again.Kind, again.Record?.ExternalId));
+        Assert.NotEqual(id, again.Record!.Id);
+    }
+
+    [Fact]
+    public async Task A_contact_that_a_deal_names_is_not_deleted_and_the_reason_is_told()
+    {
+        if (!Facts.HasDeals)
+        {
+            return; // That it says so is the first test.
+        }
+
+        await using ICrm crm = await OpenAsync();
+        string[] ids = [.. await MakeAsync([(Some(), null), (Some(), null)])];
+        await MakeDealAsync(ids[0]);
+
+        (string id, string reason) = Assert.Single(await crm.DeleteContactsAsync(ids, Cancelled));
+
+        Assert.Equal((ids[0], true), (id, reason.Length > 0));
+        Assert.Equal([ids[0]], (await crm.ReadAsync(CrmObject.Contact, ids, Cancelled)).Where(record => !record.IsDeleted).Select(record => record.Id));
+    }
+
+    [Fact]
     public async Task What_is_made_ready_is_made_once()
     {
         ICrm crm = await OpenAsync();
@@ -571,6 +623,7 @@ public abstract class CrmConformance
         if (crm is ICrmPreparation preparation)
         {
             CrmField[] fields = [new("conformance_number", CrmFieldType.Number, IsReadOnly: false)];
+            Assert.Empty(await preparation.PrepareAsync(CrmObject.Contact, [], Cancelled));
             await preparation.PrepareAsync(CrmObject.Contact, fields, Cancelled);
 
             Assert.Empty(await preparation.PrepareAsync(CrmObject.Contact, fields, Cancelled));
@@ -710,6 +763,8 @@ public abstract class CrmConformance
             yield return ("MergeContacts", async crm => await Nothing(crm.MergeContactsAsync(ids[1], ids[0], Cancelled)));
         }
 
+        yield return ("DeleteContacts", async crm => await Nothing(crm.DeleteContactsAsync([ids[1]], Cancelled)));
+
         static async ValueTask<IReadOnlyList<CrmOutcome>> Nothing<T>(ValueTask<T> asked)
         {
             await asked;
@@ -746,10 +801,9 @@ public abstract class CrmConformance
     {
         if (crm is ICrmPreparation preparation)
         {
-            await preparation.PrepareAsync(CrmObject.Contact, [], Cancelled);
-            if (crm.Objects.Contains(CrmObject.Deal))
+            foreach (CrmObject kind in crm.Objects)
             {
-                await preparation.PrepareAsync(CrmObject.Deal, [], Cancelled);
+                await preparation.PrepareAsync(kind, [new CrmField(preparation.IdField, CrmFieldType.Text, IsReadOnly: false)], Cancelled);
             }
         }
     }

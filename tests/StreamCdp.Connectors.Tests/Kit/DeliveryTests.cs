@@ -383,7 +383,7 @@ public sealed class DeliveryTests : IDisposable
         }
 
         Assert.True(destination.IsDisposed);
-        Assert.Equal("""{"memberships":[1],"profiles":[0],"paused":null}""", await File.ReadAllTextAsync(_world.CursorPath, TestContext.Current.CancellationToken));
+        Assert.Equal("""{"memberships":[1],"profiles":[0],"paused":null,"sent":1}""", await File.ReadAllTextAsync(_world.CursorPath, TestContext.Current.CancellationToken));
         var after = new ScriptedDestination();
         await _world.DrainAsync(after);
         Assert.Empty(after.Taken);

@@ -65,6 +65,7 @@ internal sealed class Rolodex
             "GET cards" => Json(_cards.Where(card => card.Key > (long)question["after"]! && (long)card.Value["changed"]! >= (long)question["since"]!).Take(PageCards).Select(card => card.Value)),
             "GET cards/some" => Json(Texts(question["ids"]).Select(Find).OfType<JsonObject>()),
             "GET cards/find" => Json(_cards.Values.Where(card => Texts(question["keys"]).Contains((string?)card["key"]) || Texts(question["emails"]).Contains((string?)card["fields"]!["email"], StringComparer.OrdinalIgnoreCase))),
+            "DELETE cards" => Json(Texts(question["ids"]).Select(Find).OfType<JsonObject>().Where(card => !(bool)card["deleted"]!).ToList().Select(card => Find(Delete((string)card["id"]!))!)),
             "PUT card" => Write(question),
             "PUT tab" => Tab(question),
             _ => new JsonArray(),

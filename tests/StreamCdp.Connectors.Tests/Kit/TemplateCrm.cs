@@ -79,6 +79,12 @@ internal sealed class TemplateCrm(Rolodex rolodex, string secret, IRequestGate g
 
     public ValueTask<string?> MergeContactsAsync(string from, string into, CancellationToken cancellationToken) => new((string?)null); // A rolodex cannot.
 
+    public async ValueTask<IReadOnlyDictionary<string, string>> DeleteContactsAsync(IReadOnlyList<string> ids, CancellationToken cancellationToken)
+    {
+        await AskAsync("DELETE cards", new JsonObject { ["ids"] = Json(ids.Where(IsNumber)) }, cancellationToken);
+        return new Dictionary<string, string>(); // It refuses none. A CRM that does, or that has deals which name some, tells which.
+    }
+
     public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
     /// <summary>One request: gate, time limit, and the answer in the kit's terms. No message has anything in it that came from a person.</summary>
