@@ -48,6 +48,12 @@ internal sealed record BenchOptions
     /// <summary>Segments of the model: those of the demo, and from the eleventh on those of <see cref="ManySegments"/>.</summary>
     public int Segments { get; init; } = 10;
 
+    /// <summary>Profiles that leave a segment in one second in the middle of a latency run.</summary>
+    public int Expire { get; init; }
+
+    /// <summary>Events that are there before a latency run, and are counted for new rules while it goes on.</summary>
+    public int Backfill { get; init; }
+
     /// <summary>Stops after the baseline.</summary>
     public bool BaselineOnly { get; init; }
 
@@ -73,6 +79,8 @@ internal sealed record BenchOptions
                 "--shards" => options with { Shards = Number(value) },
                 "--memory" => options with { MemoryMib = Number(value) },
                 "--segments" => options with { Segments = Number(value) },
+                "--expire" => options with { Expire = Number(value), Through = "log" },
+                "--backfill" => options with { Backfill = Number(value), Through = "log" },
                 "--types" => options with { Types = Number(value) },
                 _ => throw new ArgumentException($"{args[i]} {value} is none of the flags of bench/README.md."),
             };
