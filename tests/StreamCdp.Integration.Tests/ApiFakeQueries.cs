@@ -33,6 +33,14 @@ internal sealed class ApiFakeQueries : IEngineQueries
         new("hot_lead", "hot_lead", "in_segment(\"big_spenders\")", "00000000000000bb", 1, 1_700_000_000_123, true),
     ];
 
+    public Task<SegmentEdit> PutSegmentAsync(string id, string? name, string rule, bool withHistory, CancellationToken cancellationToken) =>
+        Task.FromResult(id switch { "big_spenders" => new SegmentEdit(SegmentEditOutcome.OfFile, null), "wrong" => new SegmentEdit(SegmentEditOutcome.Refused, $"{name} {rule} {withHistory}."), _ => new SegmentEdit(SegmentEditOutcome.Counting, null) });
+
+    public Task<SegmentEdit> DeleteSegmentAsync(string id, CancellationToken cancellationToken) =>
+        Task.FromResult(new SegmentEdit(id == "big_spenders" ? SegmentEditOutcome.OfFile : id == "api_one" ? SegmentEditOutcome.Served : SegmentEditOutcome.Unknown, null));
+
+    public CdpModel ServedModel => Model;
+
     public CdpModel Model { get; } = new() { Text = "", Version = 1 };
 
     public ValueTask<byte[]?> ExplainAsync(string type, string value, string segmentId, CancellationToken cancellationToken) =>
@@ -47,11 +55,11 @@ internal sealed class ApiFakeQueries : IEngineQueries
 
     public BackfillProgress? Backfill() => Running;
 
-    public bool TryBackfill(IReadOnlyCollection<string>? segmentIds)
+    public Task<bool> TryBackfillAsync(IReadOnlyCollection<string>? segmentIds)
     {
         Backfilled = segmentIds ?? ["all"];
         Running = new BackfillProgress(7, "counting", 0.25, ["hot_lead", "computed.viewed"]);
-        return true;
+        return Task.FromResult(true);
     }
 
     public IReadOnlyList<ComputedStatus> Computed() => [new("viewed", "count(\"Product Viewed\")", 1_700_000_000_123, true)];

@@ -14,7 +14,7 @@ public sealed class ApiSegmentTests
 
         Assert.Equal(["big_spenders", "hot_lead"], body.GetProperty("segments").EnumerateArray().Select(s => s.GetProperty("id").GetString()));
         (_, JsonElement one) = await host.GetAsync("v1/segments/hot_lead");
-        Assert.Equal("""{"id":"hot_lead","name":"hot_lead","when":"in_segment(\"big_spenders\")","version":"00000000000000bb","served_version":"00000000000000bb","state":"partial","progress":null,"members":1,"exact_since":"2023-11-14T22:13:20.123Z","needs_backfill":true}""", one.GetRawText());
+        Assert.Equal("""{"id":"hot_lead","name":"hot_lead","when":"in_segment(\"big_spenders\")","version":"00000000000000bb","origin":"file","served_version":"00000000000000bb","state":"partial","progress":null,"members":1,"exact_since":"2023-11-14T22:13:20.123Z","needs_backfill":true}""", one.GetRawText());
         Assert.Equal("""[{"name":"viewed","value":"count(\"Product Viewed\")","exact_since":"2023-11-14T22:13:20.123Z","needs_backfill":true}]""", body.GetProperty("computed").GetRawText());
         Assert.Equal(JsonValueKind.Null, body.GetProperty("segments")[0].GetProperty("exact_since").ValueKind);
     }
@@ -50,6 +50,27 @@ public sealed class ApiSegmentTests
         Assert.Equal("""{"segment":"hot_lead","asked":{"type":"user_id","value":"42"}}""", (await host.GetAsync("v1/profiles/user_id:42/segments/hot_lead")).Body.GetRawText());
         Assert.Equal("unknown_segment", (await host.GetAsync("v1/profiles/user_id:42/segments/shoes")).Body.GetProperty("code").GetString());
         Assert.Equal("unknown_profile", (await host.GetAsync("v1/profiles/user_id:43/segments/hot_lead")).Body.GetProperty("code").GetString());
+    }
+
+    [Fact]
+    public async Task A_segment_is_written_and_deleted_but_not_one_of_the_file()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(keys: [new("ops", ApiHost.ReadKey, ["read", "admin"])]);
+
+        Assert.Equal("hot_lead", (await SendAsync("PUT", "hot_lead", """{"when":"count('A') > 3"}""")).Body.GetProperty("id").GetString());
+        Assert.Equal("segment_of_file", (await SendAsync("PUT", "big_spenders", """{"when":"count('A') > 3"}""")).Body.GetProperty("code").GetString());
+        Assert.Equal("The model would be wrong: Name count('A') > 3 False.", (await SendAsync("PUT", "wrong?backfill=false", """{"name":"Name","when":"count('A') > 3"}""")).Body.GetProperty("detail").GetString());
+        Assert.Equal("bad_rule", (await SendAsync("PUT", "hot_lead", """{"when":"count('A'"}""")).Body.GetProperty("code").GetString());
+        Assert.Equal("bad_body", (await SendAsync("PUT", "hot_lead", """{"name":"x"}""")).Body.GetProperty("code").GetString());
+        Assert.Equal("bad_body", (await SendAsync("PUT", "hot_lead", $$"""{"when":"{{new string('x', 9000)}}"}""")).Body.GetProperty("code").GetString());
+        Assert.Equal(10, (await SendAsync("PUT", "new_one?dry_run=true", """{"when":"count('A') > 3"}""")).Body.GetProperty("enter").GetInt32());
+        Assert.Equal("segment_of_file", (await SendAsync("DELETE", "big_spenders", null)).Body.GetProperty("code").GetString());
+        Assert.Equal("unknown_segment", (await SendAsync("DELETE", "shoes", null)).Body.GetProperty("code").GetString());
+        using HttpResponseMessage gone = await host.Client.DeleteAsync("v1/segments/api_one", TestContext.Current.CancellationToken);
+        Assert.Equal(HttpStatusCode.NoContent, gone.StatusCode);
+
+        Task<(HttpStatusCode Status, JsonElement Body)> SendAsync(string method, string id, string? body) =>
+            host.SendAsync(new HttpRequestMessage(HttpMethod.Parse(method), "v1/segments/" + id) { Content = body is null ? null : new StringContent(body) });
     }
 
     [Fact]

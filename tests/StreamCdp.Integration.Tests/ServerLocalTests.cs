@@ -154,6 +154,66 @@ public sealed class ServerLocalTests : IDisposable
         Assert.Contains("buyers (gone): 3 leave", output.ToString(), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task A_segment_of_the_api_is_filled_changed_kept_over_restarts_and_emptied()
+    {
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data))
+        {
+            foreach (string user in (string[])["u1", "u2", "u2"])
+            {
+                await server.SendAsync("track", $$"""{"userId":"{{user}}","event":"Product Viewed"}""");
+            }
+
+            await server.ProfileAsync("user_id:u2");
+            Assert.Equal("backfilling", (await PutAsync(server, "count('Product Viewed') >= 1")).GetProperty("state").GetString());
+            Assert.Equal(2, await MembersAsync(server));
+            await PutAsync(server, "count('Product Viewed') >= 2 and not in_segment('buyers')");
+            Assert.Equal(1, await MembersAsync(server));
+            using HttpResponseMessage circle = await server.Client.PutAsync("/v1/segments/viewers", new StringContent("""{"when":"in_segment('viewers')"}"""), TestContext.Current.CancellationToken);
+            Assert.Contains("viewers uses itself", await circle.Content.ReadAsStringAsync(TestContext.Current.CancellationToken), StringComparison.Ordinal);
+        }
+
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model.Replace("  pros:   { when: 'traits.plan == \"pro\"' }", "", StringComparison.Ordinal)))
+        {
+            await server.SendAsync("track", """{"userId":"u1","event":"Product Viewed"}""");
+            Assert.Equal(["viewers"], ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u1")));
+            Assert.Equal(2, await MembersAsync(server));
+        }
+
+        Cli.CliException unfit = await Assert.ThrowsAsync<Cli.CliException>(() => ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model.Replace("buyers:", "orderers:", StringComparison.Ordinal)));
+        Assert.Contains("Segments that the API wrote do not fit this cdp.yaml", unfit.Message, StringComparison.Ordinal);
+
+        await using (ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data))
+        {
+            using HttpResponseMessage gone = await server.Client.DeleteAsync("/v1/segments/viewers", TestContext.Current.CancellationToken);
+            Assert.Equal(HttpStatusCode.NoContent, gone.StatusCode);
+            Assert.Empty(ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u1")));
+        }
+
+        static async Task<JsonElement> PutAsync(ServerFixtureHost server, string when)
+        {
+            using HttpResponseMessage answer = await server.Client.PutAsync("/v1/segments/viewers", new StringContent(JsonSerializer.Serialize(new { name = "Viewers", when })), TestContext.Current.CancellationToken);
+            Assert.Equal(HttpStatusCode.OK, answer.StatusCode);
+            return JsonElement.Parse(await answer.Content.ReadAsByteArrayAsync(TestContext.Current.CancellationToken));
+        }
+
+        static async Task<int> MembersAsync(ServerFixtureHost server)
+        {
+            using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(30));
+            while (true)
+            {
+                JsonElement segment = await server.GetAsync("/v1/segments/viewers");
+                if (segment.GetProperty("state").GetString() == "live" && segment.GetProperty("served_version").GetString() == segment.GetProperty("version").GetString())
+                {
+                    return segment.GetProperty("members").GetInt32();
+                }
+
+                Assert.False(deadline.IsCancellationRequested, segment.GetRawText());
+                await Task.Delay(20, TestContext.Current.CancellationToken);
+            }
+        }
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]

@@ -128,4 +128,8 @@ public sealed record ComputedDefinition(string Name, Expression Value);
 /// <param name="Name">For people; the id where none is given.</param>
 /// <param name="When">Member as long as this is true.</param>
 /// <param name="Version">First 8 bytes of the SHA-256 of the rule's normal text (and those of segments it uses): changes when the meaning may have changed.</param>
-public sealed record SegmentDefinition(string Id, string Name, Expression When, ulong Version);
+public sealed record SegmentDefinition(string Id, string Name, Expression When, ulong Version)
+{
+    /// <summary>The API wrote it; cdp.yaml does not have it.</summary>
+    public bool IsOfApi { get; init; }
+}

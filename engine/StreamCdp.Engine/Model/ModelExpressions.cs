@@ -24,15 +24,21 @@ internal sealed class ModelExpressions(ModelDraft draft, string[] identifierType
         }
     }
 
-    public void ReadSegments(YamlNode? section)
+    public void ReadSegments(YamlNode? section, bool isOfApi = false)
     {
-        foreach ((YamlScalar key, YamlNode value) in draft.Entries(section, "segments"))
+        foreach ((YamlScalar key, YamlNode value) in draft.Entries(section, isOfApi ? ApiSegments.Section : "segments"))
         {
+            if (isOfApi && _segments.Any(other => other.Id == key.Value))
+            {
+                draft.Error(key.Offset, $"the API wrote a segment {ModelDraft.Short(key.Value)}, and cdp.yaml has one of that name, too");
+                continue;
+            }
+
             CheckId(key, "a segment");
             IReadOnlyDictionary<string, YamlNode>? keys = draft.Item(value, "a segment", "{ name: Big spenders, when: 'sum(\"Order Completed\", properties.revenue) >= 500' }", ["name", "when"]);
             YamlScalar? text = keys is null ? null : draft.Required(keys, value, "when", "a segment");
             string? name = keys is not null && keys.TryGetValue("name", out YamlNode? nameNode) ? draft.Text(nameNode, "name")?.Value : null;
-            _segments.Add(Parse(key, name ?? key.Value, text));
+            _segments.Add(Parse(key, name ?? key.Value, text) with { IsOfApi = isOfApi });
         }
     }
 
@@ -67,7 +73,7 @@ internal sealed class ModelExpressions(ModelDraft draft, string[] identifierType
                     return ExpressionType.Boolean;
                 });
                 segmentVersions[segment.Id] = Version(segment, computedVersions, segmentVersions);
-                segments.Add(new SegmentDefinition(segment.Id, segment.Name, segment.Parsed.Root, segmentVersions[segment.Id]));
+                segments.Add(new SegmentDefinition(segment.Id, segment.Name, segment.Parsed.Root, segmentVersions[segment.Id]) { IsOfApi = segment.IsOfApi });
             }
         }
 
@@ -171,5 +177,8 @@ internal sealed class ModelExpressions(ModelDraft draft, string[] identifierType
         return order;
     }
 
-    private sealed record Draft(string Id, string Name, ParsedExpression? Parsed, int[] Places);
+    private sealed record Draft(string Id, string Name, ParsedExpression? Parsed, int[] Places)
+    {
+        public bool IsOfApi { get; init; }
+    }
 }

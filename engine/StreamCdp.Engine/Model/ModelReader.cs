@@ -69,7 +69,7 @@ public static class ModelReader
 
     private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, bool withDestinations)
     {
-        IReadOnlyDictionary<string, YamlNode> sections = draft.Keys(map, "the model", Sections);
+        IReadOnlyDictionary<string, YamlNode> sections = draft.Keys(map, "the model", withDestinations ? Sections : [.. Sections, ApiSegments.Section]); // A file has none: what the API wrote is in the log alone.
         ModelSections reader = new(draft, environment);
         IReadOnlyList<SourceDefinition> sources = reader.Sources(sections.GetValueOrDefault("sources"));
         IReadOnlyList<ApiKeyDefinition> keys = reader.ApiKeys(sections.GetValueOrDefault("api_keys"));
@@ -78,6 +78,7 @@ public static class ModelReader
         ModelExpressions expressions = new(draft, [.. identifiers.Select(identifier => identifier.Type)]);
         expressions.ReadComputed(sections.GetValueOrDefault("computed"));
         expressions.ReadSegments(sections.GetValueOrDefault("segments"));
+        expressions.ReadSegments(sections.GetValueOrDefault(ApiSegments.Section), isOfApi: true);
         (IReadOnlyList<ComputedDefinition> computed, IReadOnlyList<SegmentDefinition> segments) = expressions.Check();
         IReadOnlyList<ConsentDefinition> consents = new PrivacyReader(draft).Read(sections.GetValueOrDefault("privacy"));
         IReadOnlyList<DestinationDefinition> destinations = withDestinations ? new ModelDestinations(draft, reader, expressions.Names, sources, identifiers, traits, consents).Read(sections.GetValueOrDefault("destinations")) : [];

@@ -19,6 +19,9 @@ namespace StreamCdp.Engine.Runtime;
 internal sealed class BackfillRunner : StageRunner
 {
     private const string Stage = "backfill";
+    private const int MostAhead = 1_000;
+    private const int Hops = 2;
+    private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
 
     private readonly EngineLogs _logs;
     private readonly IReadOnlyList<ProfilerRunner> _shards;
@@ -42,6 +45,7 @@ internal sealed class BackfillRunner : StageRunner
     private int _readShard;
     private bool _isAppended;
     private bool _isLooking;
+    private (int Hops, long[] Ends)? _arrival;
 
     /// <summary>Goes on with what an earlier run began, when it is moved.</summary>
     public BackfillRunner(EngineLogs logs, IReadOnlyList<ProfilerRunner> shards, Func<ulong, CdpModel> models, IStateHome home, SchemaIds schemas)
@@ -99,6 +103,19 @@ internal sealed class BackfillRunner : StageRunner
         Reset();
         _isLooking = false;
     }
+
+    /// <summary>Ends what is under way without a result; on this stage's thread.</summary>
+    public void Cancel()
+    {
+        if (_state is not null)
+        {
+            Save(_state with { Phase = BackfillPhase.Done });
+            Reset();
+        }
+    }
+
+    /// <summary>The earliest event that is retained; 0: all are. On this stage's thread.</summary>
+    public long RetainedSince() => Since();
 
     /// <inheritdoc/>
     public override bool Step(long nowMs)
@@ -205,7 +222,7 @@ internal sealed class BackfillRunner : StageRunner
             if (begin > 0)
             {
                 using ILogReader reader = _logs.ProfileEvents.OpenReader(shard, begin);
-                since = Math.Max(since, reader.TryRead(out LogRecord first) ? first.TimestampMs : 1);
+                since = Math.Max(since, reader.TryReadBefore(Ends()[shard], out LogRecord first) ? first.TimestampMs : 1);
             }
         }
 
@@ -215,7 +232,8 @@ internal sealed class BackfillRunner : StageRunner
     private long Find(int shard, long from, BackfillStep step, long id)
     {
         using ILogReader reader = _logs.ProfileEvents.OpenReader(shard, from);
-        while (reader.TryRead(out LogRecord record))
+        long end = Ends()[shard];
+        while (reader.TryReadBefore(end, out LogRecord record))
         {
             if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && ProfileEvent.TryRead(body, out ProfileEvent e) && e.Kind == ProfileEventKind.Backfill && e.EventType == (int)step && e.Generation == id)
             {
@@ -233,7 +251,7 @@ internal sealed class BackfillRunner : StageRunner
         {
             CdpModel model = _models(_state!.Plan.ModelVersion);
             Dictionary<string, FunctionExpression> states = SegmentCompiler.States(model);
-            _engine = new SegmentEngine(model with { Segments = [], Computed = [] }, null, new PreparedStates(_state.Plan.Id, [.. _state.Plan.States.Select(shared => KeyValuePair.Create(shared, states[shared]))]));
+            _engine = new SegmentEngine(model with { Segments = [], Computed = [] }, null, new PreparedStates(_state.Plan.Id, [.. _state.Plan.States.Select(shared => KeyValuePair.Create(shared, states.GetValueOrDefault(shared) ?? PreparedStates.Nothing))]));
             _scan = new EventScan(_engine.EventPaths, []);
         }
 
@@ -262,7 +280,13 @@ internal sealed class BackfillRunner : StageRunner
                 _reader = _logs.ProfileEvents.OpenReader(_readShard, _logs.ProfileEvents.BeginOffset(_readShard));
             }
 
-            if (_reader.Position >= _state!.CountAt[_readShard] || !_reader.TryRead(out LogRecord record) || record.Offset >= _state.CountAt[_readShard])
+            LogRecord record = default;
+            if (_reader.Position < _state!.CountAt[_readShard] && !_reader.TryRead(out record))
+            {
+                return i > 0; // A log that is elsewhere may have more on its way.
+            }
+
+            if (_reader.Position > _state.CountAt[_readShard] || record.Value.IsEmpty || record.Offset >= _state.CountAt[_readShard])
             {
                 _reader.Dispose();
                 _reader = null;
@@ -302,7 +326,8 @@ internal sealed class BackfillRunner : StageRunner
             _profile.Reset(e.ProfileId);
         }
 
-        _engine!.Apply(_profile, _scan!.Read(e));
+        _engine!.Begin(_profile, 0); // It forgets what it has noted of the event before.
+        _engine.Apply(_profile, _scan!.Read(e));
         if (_profile.Functions.Length > 0)
         {
             _counted[e.ProfileId] = _record.AsSpan(0, _profile.Write(ref _record)).ToArray();
@@ -315,7 +340,8 @@ internal sealed class BackfillRunner : StageRunner
         for (int shard = 0; shard < _shards.Count; shard++)
         {
             using ILogReader reader = _logs.ProfileEvents.OpenReader(shard, _state!.CountAt[shard]);
-            while (reader.TryRead(out LogRecord record))
+            long end = Ends()[shard];
+            while (reader.TryReadBefore(end, out LogRecord record))
             {
                 if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && ProfileEvent.TryRead(body, out ProfileEvent e) && e.Kind == ProfileEventKind.Backfill && e.EventType == (int)BackfillStep.States && e.Generation == _state.Plan.Id)
                 {
@@ -327,7 +353,12 @@ internal sealed class BackfillRunner : StageRunner
 
     private bool Write(long nowMs)
     {
-        for (int i = 0; i < Batch; i++)
+        if (_writer.Appended - _writer.Durable > MostAhead || _shards.Any(shard => _logs.ProfileEvents.EndOffset(shard.Shard) - shard.Position > MostAhead))
+        {
+            return false; // Events must not stand behind hundreds of thousands of states.
+        }
+
+        for (int i = 0; i < Math.Min(Batch, MostAhead); i++)
         {
             if (!_toWrite!.MoveNext())
             {
@@ -342,7 +373,13 @@ internal sealed class BackfillRunner : StageRunner
                     return false;
                 }
 
-                Save(_state! with { Slice = _state.Slice + 1, Phase = _state.Slice + 1 == _state.Slices ? BackfillPhase.Finish : BackfillPhase.Read });
+                if (_state!.Slice + 1 == _state.Slices && !HasArrived())
+                {
+                    _toWrite = Enumerable.Empty<KeyValuePair<UInt128, byte[]>>().GetEnumerator();
+                    return false;
+                }
+
+                Save(_state with { Slice = _state.Slice + 1, Phase = _state.Slice + 1 == _state.Slices ? BackfillPhase.Finish : BackfillPhase.Read, SinceMs = Math.Max(_state.SinceMs, Since()) });
                 Reset();
                 return true;
             }
@@ -357,6 +394,20 @@ internal sealed class BackfillRunner : StageRunner
         }
 
         return true;
+    }
+
+    /// <summary>Everybody has his states, also where they had to follow a merge to another shard: each shard has read what was there after the last of them was written, and then what was there when all had.</summary>
+    private bool HasArrived()
+    {
+        _arrival ??= (0, Ends());
+        (int hops, long[] ends) = _arrival.Value;
+        if (!Enumerable.Range(0, _shards.Count).All(shard => _shards[shard].Position >= ends[shard]))
+        {
+            return false;
+        }
+
+        _arrival = (hops + 1, Ends());
+        return hops + 1 >= Hops;
     }
 
     private int WriteStates()
@@ -392,13 +443,14 @@ internal sealed class BackfillRunner : StageRunner
         _writer.Append(shard, default, _buffer.AsSpan(0, end), nowMs);
     }
 
-    private long[] Ends() => [.. Enumerable.Range(0, _shards.Count).Select(_logs.ProfileEvents.EndOffset)];
+    /// <summary>As the log says now: what was asked a moment ago may be behind.</summary>
+    private long[] Ends() => [.. _logs.ProfileEvents.AskEndOffsetsAsync(s_patience).AsTask().GetAwaiter().GetResult()]; // This thread has nothing else to do.
 
     private void Reset()
     {
         _reader?.Dispose();
         _toWrite?.Dispose();
-        (_reader, _toWrite, _readShard, _isAppended) = (null, null, 0, false);
+        (_reader, _toWrite, _readShard, _isAppended, _arrival) = (null, null, 0, false, null);
         _counted.Clear();
         _written.Clear();
         if (_state?.Phase != BackfillPhase.Read)

@@ -29,6 +29,8 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     private readonly ResolverRunner _resolver;
     private readonly ProfilerRunner[] _shards;
     private readonly BackfillRunner _backfill;
+    private readonly ModelLog _models;
+    private readonly SemaphoreSlim _edit = new(1);
     private readonly List<StageThread> _threads = [];
     private readonly ConcurrentDictionary<string, IdentifierRule> _rules = new();
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -38,6 +40,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     private CdpEngine(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, ModelLog models, EngineMetrics metrics, TimeProvider time, ILogger logger)
     {
         _logs = logs;
+        _models = models;
         _options = options;
         _metrics = metrics;
         _time = time;
@@ -55,11 +58,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         }
 
         _backfill = new BackfillRunner(logs, _shards, models.Get, home, schemas);
-        _threads.Add(new StageThread(_backfill, time, logger, idleMs: 50, _ => _metrics.BackfillDone.Set(_backfill.Status?.Done ?? 1), OnFailed));
+        _threads.Add(new StageThread(_backfill, time, logger, idleMs: 10, _ => _metrics.BackfillDone.Set(_backfill.Status?.Done ?? 1), OnFailed));
     }
 
     /// <summary>The model that the router uses, and the shards from its marker on.</summary>
-    public CdpModel Model { get; }
+    public CdpModel Model { get; private set; }
 
     /// <summary>Log of events: where the collector writes.</summary>
     public ILog Events => _logs.Events;
@@ -104,12 +107,19 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         }
 
         var models = new ModelLog(opened, schemas);
+        model = models.WithApiSegments(model);
         long nowMs = time.GetUtcNow().ToUnixTimeMilliseconds();
-        bool goesOn = BackfillRunner.Saved(home)?.Plan.ModelVersion == model.Version; // Else the shards would switch before it is done.
-        bool begins = model.BackfillsItself && models.Last is { } last && last != model.Version;
+        ulong? last = models.Last;
         models.Add(model, nowMs);
-        models.Mark(model, toShards: !goesOn && !begins, nowMs); // Also when it is not new: a crash may have come between the model and its markers.
         var engine = new CdpEngine(opened, options, model, home, schemas, models, metrics, time, logger);
+        bool goesOn = engine._backfill.Target == model.Version; // Else the shards would switch before it is done.
+        if (!goesOn)
+        {
+            engine._backfill.Cancel(); // What it counted for is not wanted any more.
+        }
+
+        bool begins = !goesOn && model.BackfillsItself && last is not null && (last != model.Version || engine._shards.Any(shard => shard.Profiler.Model.Version != model.Version));
+        models.Mark(model, toShards: !goesOn && !begins, nowMs); // Also when it is not new: a crash may have come between the model and its markers.
         engine._threads.ForEach(thread => thread.Start());
         if (model.BackfillsItself && !goesOn)
         {
@@ -134,9 +144,22 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             await Task.Delay(20).ConfigureAwait(false);
         }
 
-        if (!TryBackfill(null))
+        while (!_stopped.Task.IsCompleted)
         {
-            orElse?.Invoke();
+            try
+            {
+                if (!await TryBackfillAsync(null).ConfigureAwait(false))
+                {
+                    orElse?.Invoke();
+                }
+
+                return;
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                LogBackfillWaits(exception.Message);
+                await Task.Delay(TimeSpan.FromSeconds(10)).ConfigureAwait(false);
+            }
         }
     }
 
@@ -144,38 +167,115 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     public BackfillProgress? Backfill() => _backfill.Status is { } status ? new BackfillProgress(status.Id, status.Phase, status.Done, [.. Using(status.States)]) : null;
 
     /// <inheritdoc/>
-    public bool TryBackfill(IReadOnlyCollection<string>? segmentIds)
+    public async Task<bool> TryBackfillAsync(IReadOnlyCollection<string>? segmentIds)
     {
-        IReadOnlyList<string> states = StatesToCount(segmentIds);
+        long retained = await _backfill.AskAsync(_backfill.RetainedSince).ConfigureAwait(false);
+        CdpModel model = Model;
+        bool isServed = _shards.All(shard => shard.Profiler.Model.Version == model.Version);
+        HashSet<string> states = StatesToCount(model, isServed ? segmentIds : null, retained); // The shards switch to all of a model.
         if (states.Count > 0)
         {
-            CdpModel model = Model;
             long nowMs = Now();
-            _ = _backfill.AskAsync(() =>
+            await _backfill.AskAsync(() =>
             {
-                _backfill.Start(model, states, nowMs);
+                if (_backfill.Status is { } under && under.ModelVersion == model.Version)
+                {
+                    states.UnionWith(under.States); // It begins anew, with all that was asked for.
+                }
+
+                _backfill.Start(model, [.. states.Order(StringComparer.Ordinal)], nowMs);
                 return true;
-            });
+            }).ConfigureAwait(false);
         }
 
         return states.Count > 0;
     }
 
-    /// <summary>States that lack history for some rule: they began to count after events had come.</summary>
-    private IReadOnlyList<string> StatesToCount(IReadOnlyCollection<string>? segmentIds)
+    /// <inheritdoc/>
+    public Task<SegmentEdit> PutSegmentAsync(string id, string? name, string rule, bool withHistory, CancellationToken cancellationToken) => EditAsync(id, new ApiSegment(id, name ?? id, rule), withHistory, cancellationToken);
+
+    /// <inheritdoc/>
+    public Task<SegmentEdit> DeleteSegmentAsync(string id, CancellationToken cancellationToken) => EditAsync(id, null, withHistory: true, cancellationToken);
+
+    private async Task<SegmentEdit> EditAsync(string id, ApiSegment? segment, bool withHistory, CancellationToken cancellationToken)
     {
-        IEnumerable<Expression> rules = segmentIds is null ? Model.Segments.Select(segment => segment.When).Concat(Model.Computed.Select(computed => computed.Value)) : Model.Segments.Where(segment => segmentIds.Contains(segment.Id)).Select(segment => segment.When);
+        await _edit.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            CdpModel old = Model;
+            SegmentDefinition? current = old.Segments.FirstOrDefault(one => one.Id == id);
+            if (current is { IsOfApi: false })
+            {
+                return new SegmentEdit(SegmentEditOutcome.OfFile, null);
+            }
+
+            if (current is null && segment is null)
+            {
+                return new SegmentEdit(SegmentEditOutcome.Unknown, null);
+            }
+
+            List<ApiSegment> segments = [.. old.Segments.Where(one => one.IsOfApi && one.Id != id).Select(one => new ApiSegment(one.Id, one.Name, one.When.ToString()!))];
+            if (segment is not null)
+            {
+                segments.Add(segment);
+            }
+
+            if (segments.Count > ApiSegments.Most)
+            {
+                return new SegmentEdit(SegmentEditOutcome.Refused, $"there are {ApiSegments.Most} segments of the API already.");
+            }
+
+            (CdpModel? model, string? error) = ModelLog.Join(old, segments);
+            if (model is null)
+            {
+                return new SegmentEdit(SegmentEditOutcome.Refused, error);
+            }
+
+            long nowMs = Now();
+            await Task.Run(() => _models.Add(model, nowMs), CancellationToken.None).ConfigureAwait(false);
+            Model = model;
+            bool counts = withHistory && await TryBackfillAsync(null).ConfigureAwait(false);
+            if (!counts)
+            {
+                await _backfill.AskAsync(() =>
+                {
+                    _backfill.Cancel(); // It counts for a model that nobody wants any more.
+                    return true;
+                }).ConfigureAwait(false);
+            }
+
+            await Task.Run(() => _models.Mark(model, toShards: !counts, nowMs), CancellationToken.None).ConfigureAwait(false);
+            return new SegmentEdit(counts ? SegmentEditOutcome.Counting : SegmentEditOutcome.Served, null);
+        }
+        finally
+        {
+            _edit.Release();
+        }
+    }
+
+    /// <summary>States that lack history for some rule which is still there: they began to count after events had come.</summary>
+    private HashSet<string> StatesToCount(CdpModel model, IReadOnlyCollection<string>? segmentIds, long retainedSince)
+    {
+        IEnumerable<Expression> rules = segmentIds is null ? model.Segments.Select(segment => segment.When).Concat(model.Computed.Select(computed => computed.Value)) : model.Segments.Where(segment => segmentIds.Contains(segment.Id)).Select(segment => segment.When);
         var states = new HashSet<string>(StringComparer.Ordinal);
-        foreach (FunctionExpression function in rules.SelectMany(rule => ModelFunctions.Of(rule, Model)))
+        HashSet<string>[] served = [.. _shards.Select(shard => ModelFunctions.Of(shard.Profiler.Model).ToHashSet(StringComparer.Ordinal))];
+        foreach (FunctionExpression function in rules.SelectMany(rule => ModelFunctions.Of(rule, model)).DistinctBy(function => function.ToString()))
         {
             string text = function.ToString();
-            if (_shards.Any(shard => shard.Profiler.FunctionsSince.TryGetValue(text, out long since) ? !ModelFunctions.IsComplete(function, since, shard.Profiler.Now) : shard.Profiler.ProfileCount > 0 && !ModelFunctions.Of(shard.Profiler.Model).Contains(text)))
+            for (int i = 0; i < _shards.Length; i++)
             {
-                states.Add(CompiledFunction.Shared(function).ToString());
+                Profiler shard = _shards[i].Profiler;
+                bool lacks = shard.FunctionsSince.TryGetValue(text, out long since)
+                    ? (retainedSince == 0 || retainedSince < since) && !ModelFunctions.IsComplete(function, since, shard.Now) // Else it has more than the log.
+                    : shard.ProfileCount > 0 && !served[i].Contains(text);
+                if (lacks)
+                {
+                    states.Add(CompiledFunction.Shared(function).ToString());
+                }
             }
         }
 
-        return [.. states.Order(StringComparer.Ordinal)];
+        return states;
     }
 
     /// <summary>Segments and computed traits that need some of these states.</summary>
@@ -361,12 +461,28 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             long since = ExactSince(segment.When);
             statuses.Add(new SegmentStatus(segment.Id, segment.Name, segment.When.ToString()!, segment.Version.ToString("x16", CultureInfo.InvariantCulture), members, since, since > 0)
             {
-                ServedVersion = _shards[0].Profiler.Model.Segments.FirstOrDefault(served => served.Id == segment.Id)?.Version.ToString("x16", CultureInfo.InvariantCulture),
+                ServedVersion = Served(segment)?.ToString("x16", CultureInfo.InvariantCulture),
+                IsOfApi = segment.IsOfApi,
                 Progress = backfill?.Names.Contains(segment.Id) == true ? backfill.Done : null,
             });
         }
 
         return statuses;
+    }
+
+    /// <summary>Version of a segment that the shards serve; while they switch that of one which has not yet. Null: it is new there.</summary>
+    private ulong? Served(SegmentDefinition segment)
+    {
+        foreach (ProfilerRunner shard in _shards)
+        {
+            ulong? served = shard.Profiler.Served.Segments.FirstOrDefault(one => one.Id == segment.Id)?.Version;
+            if (served != segment.Version)
+            {
+                return served;
+            }
+        }
+
+        return segment.Version;
     }
 
     /// <inheritdoc/>
@@ -792,6 +908,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 int number = int.Parse(name.AsSpan("profile ".Length), CultureInfo.InvariantCulture);
                 Prometheus.Histogram.Child profileLatency = _metrics.StageLatency("profile");
                 (long Entered, long Exited)[] changes = [];
+                long nextInexact = 0;
                 CdpModel? model = null;
                 Prometheus.Counter.Child malformed = _metrics.CrmSkipped("malformed");
                 Prometheus.Counter.Child tooLong = _metrics.CrmSkipped("too_long");
@@ -828,8 +945,9 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                             _metrics.SegmentMembers(model.Segments[i].Id).Set(_shards.Sum(other => other.Profiler.Members.GetValueOrDefault(model.Segments[i].Id)?.Count ?? 0));
                         }
 
-                        if (number == 0)
+                        if (number == 0 && Environment.TickCount64 >= nextInexact)
                         {
+                            nextInexact = Environment.TickCount64 + 10_000; // It looks at every rule.
                             _metrics.SegmentsInexact.Set(Segments().Count(segment => segment.NeedsBackfill));
                         }
 
@@ -903,6 +1021,9 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
 
     [LoggerMessage(Level = LogLevel.Warning, Message = "Stage {Stage} could not save a checkpoint: {Reason} Nothing is lost, and it is tried again; until one is saved, a restart takes longer.")]
     private partial void LogCheckpointFailed(string stage, string reason);
+
+    [LoggerMessage(Level = LogLevel.Warning, Message = "History cannot be counted yet, and the rules of before are served: {Reason}")]
+    private partial void LogBackfillWaits(string reason);
 
     [LoggerMessage(Level = LogLevel.Information, Message = "Stage {Stage} saves checkpoints again.")]
     private partial void LogCheckpointsAgain(string stage);

@@ -20,8 +20,11 @@ public interface IEngineQueries
     /// <summary>What became of a messageId, stage by stage: a JSON object, or null where no kept event of the dedup window has it, and none of the newest dead letters.</summary>
     ValueTask<byte[]?> TraceAsync(string messageId, CancellationToken cancellationToken);
 
-    /// <summary>The model that rules are checked with.</summary>
+    /// <summary>The newest model: a new rule is checked with it.</summary>
     CdpModel Model { get; }
+
+    /// <summary>The model that decides about members now: the same, but while a backfill for a newer one is under way.</summary>
+    CdpModel ServedModel { get; }
 
     /// <summary>All segments, in the model's order.</summary>
     IReadOnlyList<SegmentStatus> Segments();
@@ -59,11 +62,22 @@ public interface IEngineQueries
     ValueTask<byte[]?> ExplainAsync(string type, string value, string segmentId, CancellationToken cancellationToken);
 
     /// <summary>How many profiles a rule would have now, by a look at each of them.</summary>
-    /// <param name="rule">Checked with the model.</param>
+    /// <param name="rule">Checked with <see cref="ServedModel"/>.</param>
     /// <param name="segmentId">The segment that would have it: who would enter and leave; null, or one that is not there: everybody would enter.</param>
     /// <param name="atMost">After that it is a sample.</param>
     /// <param name="cancellationToken">Gives up.</param>
     ValueTask<SegmentPreview> PreviewAsync(Expression rule, string? segmentId, TimeSpan atMost, CancellationToken cancellationToken);
+
+    /// <summary>Writes a segment beside those of cdp.yaml; it is kept in the log <c>models</c>.</summary>
+    /// <param name="id">A name as in cdp.yaml.</param>
+    /// <param name="name">For people; null: the id.</param>
+    /// <param name="rule">Its rule.</param>
+    /// <param name="withHistory">The history that it lacks is counted before it is served; else it is served at once.</param>
+    /// <param name="cancellationToken">Stops waiting for an edit that is under way.</param>
+    Task<SegmentEdit> PutSegmentAsync(string id, string? name, string rule, bool withHistory, CancellationToken cancellationToken);
+
+    /// <summary>Deletes a segment that the API wrote: its members leave.</summary>
+    Task<SegmentEdit> DeleteSegmentAsync(string id, CancellationToken cancellationToken);
 
     /// <summary>The counting of history that is under way; null: none is.</summary>
     BackfillProgress? Backfill();
@@ -71,7 +85,7 @@ public interface IEngineQueries
     /// <summary>Begins to count history for segments that have not seen all of it. One that is under way ends without a result, and what it counted for is counted again where it is asked for.</summary>
     /// <param name="segmentIds">Of the model; null: for all segments and computed traits.</param>
     /// <returns>False: they have seen all that counts, nothing is done.</returns>
-    bool TryBackfill(IReadOnlyCollection<string>? segmentIds);
+    Task<bool> TryBackfillAsync(IReadOnlyCollection<string>? segmentIds);
 
     /// <summary>State of each part: name, ok, and if not, why and what to do.</summary>
     IReadOnlyList<PartHealth> Health();
@@ -122,9 +136,36 @@ public sealed record SegmentStatus(string Id, string Name, string When, string V
     /// <summary>Version of the rule that decides about members now: an older one until a backfill is done. Null: none yet, the segment is new.</summary>
     public string? ServedVersion { get; init; } = Version;
 
+    /// <summary>The API wrote it, and only there it can be changed.</summary>
+    public bool IsOfApi { get; init; }
+
     /// <summary>How far its history is counted, 0 to 1; null: it is not being counted.</summary>
     public double? Progress { get; init; }
 }
+
+/// <summary>What became of an edit.</summary>
+public enum SegmentEditOutcome
+{
+    /// <summary>The shards switch now.</summary>
+    Served,
+
+    /// <summary>History is counted first.</summary>
+    Counting,
+
+    /// <summary>cdp.yaml has it, and only there it can be changed.</summary>
+    OfFile,
+
+    /// <summary>There is none.</summary>
+    Unknown,
+
+    /// <summary>The model would be wrong.</summary>
+    Refused,
+}
+
+/// <summary>An edit of a segment.</summary>
+/// <param name="Outcome">What became of it.</param>
+/// <param name="Error">Why it was refused.</param>
+public sealed record SegmentEdit(SegmentEditOutcome Outcome, string? Error);
 
 /// <summary>What a rule would do.</summary>
 /// <param name="Members">Of the profiles looked at.</param>

@@ -35,6 +35,23 @@ internal sealed class ModelLog
     /// <summary>The newest version; null: there is none.</summary>
     public ulong? Last { get; private set; }
 
+    /// <summary>A model with the segments that the API wrote into the newest one.</summary>
+    /// <exception cref="InvalidDataException">They do not fit it; the message says what to do.</exception>
+    public CdpModel WithApiSegments(CdpModel model)
+    {
+        List<ApiSegment> written = Last is { } last ? [.. Get(last).Segments.Where(segment => segment.IsOfApi).Select(segment => new ApiSegment(segment.Id, segment.Name, segment.When.ToString()!))] : [];
+        (CdpModel? joined, string? error) = Join(model, written);
+        return joined ?? throw new InvalidDataException($"Segments that the API wrote do not fit this cdp.yaml: {error} Start with the former cdp.yaml and delete or change them (DELETE or PUT /v1/segments/ID), or put back what they use.");
+    }
+
+    /// <summary>A model with these segments of the API in place of those that it has.</summary>
+    public static (CdpModel? Model, string? Error) Join(CdpModel model, IReadOnlyList<ApiSegment> segments)
+    {
+        string text = ApiSegments.Join(ApiSegments.FileOf(model.Text), segments);
+        ModelResult result = ModelReader.ReadPublished(text);
+        return result.Model is { } read ? (model with { Text = read.Text, Version = read.Version, Segments = read.Segments }, null) : (null, result.Errors[0].Message + ".");
+    }
+
     /// <summary>A model by its version.</summary>
     /// <exception cref="InvalidDataException">The log has none, or one that this version of StreamCdp cannot read.</exception>
     public CdpModel Get(ulong version) => _parsed.GetOrAdd(version, missing =>

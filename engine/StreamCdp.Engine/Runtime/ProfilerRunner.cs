@@ -52,6 +52,9 @@ internal sealed class ProfilerRunner : StageRunner
     /// <summary>The stage.</summary>
     public Profiler Profiler { get; }
 
+    /// <summary>Its partition of profile-events.</summary>
+    public int Shard => _shard;
+
     /// <summary>Offset of the next record.</summary>
     public long Position => _records.Position;
 

@@ -50,7 +50,8 @@ public sealed partial class CdpEngine
             json.WriteString("profile"u8, CanonicalId.Text(profile.Id));
             json.WriteString("segment"u8, segmentId);
             json.WriteString("version"u8, definition.Version.ToString("x16", CultureInfo.InvariantCulture));
-            bool isMember = profile.IsMember(profiler.Segments.SegmentKey(Math.Max(0, profiler.Segments.SegmentIndex(segmentId))), out long since);
+            long since = 0;
+            bool isMember = profiler.Segments.SegmentIndex(segmentId) is >= 0 and int index && profile.IsMember(profiler.Segments.SegmentKey(index), out since);
             json.WriteBoolean("member"u8, isMember);
             WriteTime(json, "since"u8, isMember ? since : null);
             WriteTime(json, "now"u8, now);
@@ -95,12 +96,15 @@ public sealed partial class CdpEngine
     }
 
     /// <inheritdoc/>
+    public CdpModel ServedModel => _shards[0].Profiler.Model;
+
+    /// <inheritdoc/>
     public async ValueTask<SegmentPreview> PreviewAsync(Expression rule, string? segmentId, TimeSpan atMost, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(rule);
-        CdpModel served = _shards[0].Profiler.Model;
-        HashSet<string> known = [.. ModelFunctions.Of(served)];
-        string[] unknown = [.. ModelFunctions.Of(rule, Model).Select(function => function.ToString()).Where(function => !known.Contains(function)).Distinct(StringComparer.Ordinal)];
+        CdpModel served = ServedModel;
+        Dictionary<string, FunctionExpression> known = SegmentCompiler.States(served);
+        string[] unknown = [.. ModelFunctions.Of(rule, served).Where(function => !known.TryGetValue(CompiledFunction.Shared(function).ToString(), out FunctionExpression? state) || state.WindowMs < function.WindowMs).Select(function => function.ToString()).Distinct(StringComparer.Ordinal)];
         long until = Environment.TickCount64 + (long)atMost.TotalMilliseconds;
         SegmentProbe? shown = null;
         long[] counts = [];
@@ -114,6 +118,12 @@ public sealed partial class CdpEngine
             var probe = new SegmentProbe(served, shard.Profiler.Epochs, rule);
             shown ??= probe;
             counts = counts.Length == 0 ? new long[probe.Parts.Count] : counts;
+            if (Environment.TickCount64 >= until)
+            {
+                isWhole = false;
+                break;
+            }
+
             List<UInt128> ids = await shard.AskAsync(shard.Profiler.AllIds).WaitAsync(cancellationToken).ConfigureAwait(false);
             for (int i = 0; i < ids.Count; i += ProfilesOfQuestion)
             {

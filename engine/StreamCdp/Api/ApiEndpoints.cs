@@ -113,6 +113,8 @@ public static class ApiEndpoints
         endpoints.MapGet("/v1/trace/{messageId}", gate.Secured("read", profileEndpoints.TraceAsync));
         endpoints.MapGet("/v1/segments", gate.Secured("read", segments.ListAsync));
         endpoints.MapGet("/v1/segments/{id}", gate.Secured("read", segments.GetAsync));
+        endpoints.MapPut("/v1/segments/{id}", gate.Secured("admin", segments.PutAsync));
+        endpoints.MapDelete("/v1/segments/{id}", gate.Secured("admin", segments.DeleteAsync));
         endpoints.MapGet("/v1/segments/{id}/members", gate.Secured("read", segments.MembersAsync));
         endpoints.MapGet("/v1/profiles/{identifier}/segments/{id}", gate.Secured("read", segments.ExplainAsync));
         endpoints.MapPost("/v1/segments/preview", gate.Secured("read", segments.PreviewAsync));

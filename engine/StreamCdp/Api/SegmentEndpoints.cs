@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Microsoft.AspNetCore.Http.Features;
 using StreamCdp.Engine.Model;
 using StreamCdp.Engine.Runtime;
 
@@ -9,6 +10,9 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
 {
     private const int DefaultPreviewSeconds = 5;
     private const int MaxPreviewSeconds = 60;
+    private const long MaxBodyBytes = 256 << 10;
+
+    private static readonly SemaphoreSlim s_previews = new(1); // Of the process.
     private const int DefaultMembers = 100;
 
     /// <summary><c>GET /v1/segments</c>.</summary>
@@ -152,6 +156,7 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
     /// <summary><c>POST /v1/segments/preview</c>: how many people a rule would have.</summary>
     public async Task<ApiProblem?> PreviewAsync(HttpContext context)
     {
+        LimitBody(context);
         string? when = null;
         string? id = null;
         try
@@ -160,7 +165,7 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
             when = body.RootElement.TryGetProperty("when", out JsonElement text) ? text.GetString() : null;
             id = body.RootElement.TryGetProperty("segment", out JsonElement segment) ? segment.GetString() : null;
         }
-        catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException or BadHttpRequestException)
         {
             // Said below.
         }
@@ -175,14 +180,44 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
             return problem;
         }
 
-        ExpressionResult rule = ExpressionReader.ReadCondition(when, queries.Model, "when");
+        ExpressionResult rule = ExpressionReader.ReadCondition(when, queries.ServedModel, "when");
         if (rule.Expression is null)
         {
             return ApiProblem.BadRequest("bad_rule", string.Join(' ', rule.Errors.Take(5).Select(error => error.ToString())));
         }
 
-        SegmentPreview preview = await queries.PreviewAsync(rule.Expression, id, TimeSpan.FromSeconds(seconds), context.RequestAborted);
-        await ApiJson.WriteAsync(context, preview, static (json, preview) =>
+        return await TryRuleAsync(context, rule.Expression, id, seconds);
+    }
+
+    /// <summary>One at a time: each looks at every profile.</summary>
+    private async Task<ApiProblem?> TryRuleAsync(HttpContext context, Expression rule, string? id, int seconds)
+    {
+        if (!await s_previews.WaitAsync(TimeSpan.FromSeconds(1), context.RequestAborted))
+        {
+            return new ApiProblem(StatusCodes.Status429TooManyRequests, "busy", "Another rule is being tried. Try again in some seconds.", MaxPreviewSeconds / 4);
+        }
+
+        try
+        {
+            await WritePreviewAsync(context, await queries.PreviewAsync(rule, id, TimeSpan.FromSeconds(seconds), context.RequestAborted));
+            return null;
+        }
+        finally
+        {
+            s_previews.Release();
+        }
+    }
+
+    private static void LimitBody(HttpContext context)
+    {
+        if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } most)
+        {
+            most.MaxRequestBodySize = MaxBodyBytes;
+        }
+    }
+
+    private static Task WritePreviewAsync(HttpContext context, SegmentPreview preview) =>
+        ApiJson.WriteAsync(context, preview, static (json, preview) =>
         {
             json.WriteStartObject();
             json.WriteNumber("members"u8, preview.Members);
@@ -217,8 +252,82 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
             json.WriteEndArray();
             json.WriteEndObject();
         });
+
+    /// <summary><c>PUT /v1/segments/{id}</c>.</summary>
+    public async Task<ApiProblem?> PutAsync(HttpContext context)
+    {
+        LimitBody(context);
+        string id = ApiRequest.RawSegment(context, fromEnd: 1);
+        string? when = null;
+        string? name = null;
+        try
+        {
+            using JsonDocument body = await JsonDocument.ParseAsync(context.Request.Body, default, context.RequestAborted);
+            when = body.RootElement.TryGetProperty("when", out JsonElement text) ? text.GetString() : null;
+            name = body.RootElement.TryGetProperty("name", out JsonElement given) ? given.GetString() : null;
+        }
+        catch (Exception exception) when (exception is JsonException or InvalidOperationException or BadHttpRequestException)
+        {
+            // Said below.
+        }
+
+        if (when is null || when.Length + (name?.Length ?? 0) > ApiSegments.MaxLength)
+        {
+            return ApiProblem.BadRequest("bad_body", $"The body is {{\"name\":\"Big spenders\",\"when\":\"count(\\\"Order Completed\\\") > 3\"}}, of at most {ApiSegments.MaxLength} characters.");
+        }
+
+        ExpressionResult rule = ExpressionReader.ReadCondition(when, queries.Model, "when");
+        if (rule.Expression is null)
+        {
+            return ApiProblem.BadRequest("bad_rule", string.Join(' ', rule.Errors.Take(5).Select(error => error.ToString())));
+        }
+
+        if (context.Request.Query["dry_run"] == "true")
+        {
+            if (queries.Segments().FirstOrDefault(segment => segment.Id == id) is { IsOfApi: false })
+            {
+                return OfFile(id);
+            }
+
+            return ExpressionReader.ReadCondition(when, queries.ServedModel, "when").Expression is { } served ? await TryRuleAsync(context, served, id, DefaultPreviewSeconds)
+                : new ApiProblem(StatusCodes.Status409Conflict, "not_served_yet", "The rule uses what waits for its backfill (GET /v1/backfill). Try it when that is done.");
+        }
+
+        return await AnswerAsync(context, id, await queries.PutSegmentAsync(id, name, when, withHistory: context.Request.Query["backfill"] != "false", context.RequestAborted));
+    }
+
+    /// <summary><c>DELETE /v1/segments/{id}</c>.</summary>
+    public async Task<ApiProblem?> DeleteAsync(HttpContext context)
+    {
+        string id = ApiRequest.RawSegment(context, fromEnd: 1);
+        return await AnswerAsync(context, id, await queries.DeleteSegmentAsync(id, context.RequestAborted));
+    }
+
+    private async Task<ApiProblem?> AnswerAsync(HttpContext context, string id, SegmentEdit edit)
+    {
+        switch (edit.Outcome)
+        {
+            case SegmentEditOutcome.OfFile:
+                return OfFile(id);
+            case SegmentEditOutcome.Unknown:
+                return Unknown(id);
+            case SegmentEditOutcome.Refused:
+                return ApiProblem.BadRequest("bad_segment", $"The model would be wrong: {edit.Error}");
+        }
+
+        if (queries.Segments().FirstOrDefault(segment => segment.Id == id) is { } written)
+        {
+            await ApiJson.WriteAsync(context, written, Write);
+        }
+        else
+        {
+            context.Response.StatusCode = StatusCodes.Status204NoContent;
+        }
+
         return null;
     }
+
+    private static ApiProblem OfFile(string id) => new(StatusCodes.Status409Conflict, "segment_of_file", $"'{id}' stands in cdp.yaml, under segments, and is changed there.");
 
     /// <summary><c>GET /v1/backfill</c>.</summary>
     public async Task<ApiProblem?> BackfillAsync(HttpContext context)
@@ -231,6 +340,7 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
     public async Task<ApiProblem?> StartBackfillAsync(HttpContext context)
     {
         string[]? segments = null;
+        LimitBody(context);
         if (context.Request.ContentLength is not 0)
         {
             try
@@ -238,21 +348,19 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
                 using JsonDocument body = await JsonDocument.ParseAsync(context.Request.Body, default, context.RequestAborted);
                 segments = body.RootElement.TryGetProperty("segments", out JsonElement ids) ? [.. ids.EnumerateArray().Select(id => id.GetString() ?? "")] : null;
             }
-            catch (Exception exception) when (exception is JsonException or InvalidOperationException)
+            catch (Exception exception) when (exception is JsonException or InvalidOperationException or BadHttpRequestException)
             {
                 return ApiProblem.BadRequest("bad_body", "The body is {\"segments\":[\"big_spenders\"]}, or {} for all that need it.");
             }
         }
 
-        foreach (string id in segments ?? [])
+        HashSet<string> known = [.. queries.Model.Segments.Select(segment => segment.Id), .. segments is null ? [] : queries.Segments().Select(segment => segment.Id)];
+        if (segments?.FirstOrDefault(id => !known.Contains(id)) is { } unknown)
         {
-            if (!queries.Segments().Any(segment => segment.Id == id))
-            {
-                return Unknown(id);
-            }
+            return Unknown(unknown);
         }
 
-        bool begun = queries.TryBackfill(segments);
+        bool begun = await queries.TryBackfillAsync(segments);
         await ApiJson.WriteAsync(context, (queries, begun), static (json, state) => WriteBackfill(json, state.queries, state.begun));
         return null;
     }
@@ -298,8 +406,9 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
         json.WriteString("name"u8, segment.Name);
         json.WriteString("when"u8, segment.When);
         json.WriteString("version"u8, segment.Version);
+        json.WriteString("origin"u8, segment.IsOfApi ? "api"u8 : "file"u8);
         json.WriteString("served_version"u8, segment.ServedVersion);
-        json.WriteString("state"u8, segment.Progress is not null ? "backfilling"u8 : segment.NeedsBackfill ? "partial"u8 : "live"u8);
+        json.WriteString("state"u8, segment.Progress is not null ? "backfilling"u8 : segment.NeedsBackfill ? "partial"u8 : segment.ServedVersion == segment.Version ? "live"u8 : "switching"u8);
         if (segment.Progress is double progress)
         {
             json.WriteNumber("progress"u8, Math.Round(progress, 4));

@@ -53,6 +53,7 @@ internal sealed class Profiler : IDisposable
     private BackfillPlan? _prepared;
     private BackfillPlan? _finished;
     private Dictionary<string, long> _epochs = new(StringComparer.Ordinal);
+    private uint?[] _stateKeys = [];
     private long _epoch;
     private byte[][] _segmentIds = [];
     private byte[][] _segmentVersions = [];
@@ -88,7 +89,7 @@ internal sealed class Profiler : IDisposable
         _effects = effects;
         _schemas = schemas;
         _jsonWriter = new Utf8JsonWriter(_json, new JsonWriterOptions { SkipValidation = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping });
-        _model = model;
+        _model = Served = model;
         UseModel(model);
     }
 
@@ -97,6 +98,9 @@ internal sealed class Profiler : IDisposable
 
     /// <summary>Model that the shard computes with.</summary>
     public CdpModel Model => _model;
+
+    /// <summary>Model that every profile has been evaluated with: for a moment after a change the one before.</summary>
+    public CdpModel Served { get; private set; }
 
     /// <summary>Functions of <see cref="Model"/>.</summary>
     public SegmentEngine Segments => _segments;
@@ -404,7 +408,8 @@ internal sealed class Profiler : IDisposable
         {
             if (e.Kind == ProfileEventKind.Backfill)
             {
-                return; // History alone makes no profile.
+                AddToTransfer(e);
+                return;
             }
 
             _profile.Reset(e.ProfileId);
@@ -614,6 +619,7 @@ internal sealed class Profiler : IDisposable
     /// <returns>False where the profile is gone: merged into another.</returns>
     private bool ApplyReady(in ProfileEvent e, long now, long dueAt, long epoch)
     {
+        now = Math.Max(now, _profile.AdvancedTo); // It may have waited for a merge while the model changed: what was evaluated since is not evaluated for an instant before.
         Advance(Math.Min(dueAt, now), inclusive: true);
         if (e is { Merged: > 0, Now: 0 })
         {
@@ -1206,13 +1212,15 @@ internal sealed class Profiler : IDisposable
         if (_prepared is not null)
         {
             Dictionary<string, FunctionExpression> states = SegmentCompiler.States(_models(_prepared.ModelVersion));
-            prepared = new PreparedStates(_prepared.Id, [.. _prepared.States.Select(shared => KeyValuePair.Create(shared, states[shared]))]);
+            prepared = new PreparedStates(_prepared.Id, [.. _prepared.States.Select(shared => KeyValuePair.Create(shared, states.GetValueOrDefault(shared) ?? PreparedStates.Nothing))]);
         }
 
         _segments = new SegmentEngine(_model, _epochs, prepared);
         _traits = new TraitRules(_model, EventScan.FirstTraitSlot(_segments.EventPaths.Count));
         _crm = new CrmRules(_model, CrmSkipped);
         _scan = new EventScan(_segments.EventPaths, _traits.Paths);
+        BackfillPlan? plan = _prepared ?? _finished;
+        _stateKeys = plan is null ? [] : plan == _prepared ? [.. _segments.Prepared.Select(state => (uint?)state.Key)] : [.. plan.States.Select(shared => _segments.StateKey(shared, plan.Id))];
     }
 
     /// <summary>A step of counting history again (adr/0011): prepare and count go to all shards before the history is read, the states of each profile follow, then finish.</summary>
@@ -1248,19 +1256,13 @@ internal sealed class Profiler : IDisposable
     /// <returns>Always true: the profile stays.</returns>
     private bool ApplyStates(in ProfileEvent e, long now)
     {
-        BackfillPlan? plan = _prepared?.Id == e.Generation ? _prepared : _finished?.Id == e.Generation ? _finished : null;
-        var reader = new StateReader(e.Payload);
-        while (plan is not null && !reader.IsAtEnd)
+        if (!IsOfPlan(e))
         {
-            string shared = plan.States[(int)reader.Unsigned()];
-            ReadOnlySpan<byte> state = reader.Bytes();
-            if (_segments.StateKey(shared, plan.Id) is { } key)
-            {
-                _segments.Add(_profile, key, state);
-            }
+            return true;
         }
 
-        if (plan is not null && plan == _finished)
+        AddStates(_profile, e.Payload);
+        if (_prepared is null)
         {
             // It had to follow a merge to another shard, and the new rules are served already.
             _changes.Clear();
@@ -1273,11 +1275,54 @@ internal sealed class Profiler : IDisposable
         return true;
     }
 
+    /// <summary>The states are those that the shard counts for, or has counted for last.</summary>
+    private bool IsOfPlan(in ProfileEvent e) => (_prepared ?? _finished)?.Id == e.Generation;
+
+    private void AddStates(ProfileState profile, ReadOnlySpan<byte> states)
+    {
+        var reader = new StateReader(states);
+        while (!reader.IsAtEnd)
+        {
+            int index = (int)reader.Unsigned();
+            ReadOnlySpan<byte> state = reader.Bytes();
+            if (index < _stateKeys.Length && _stateKeys[index] is { } key)
+            {
+                _segments.Add(profile, key, state);
+            }
+        }
+    }
+
+    /// <summary>Adds states to a profile that has come for a survivor which has no record yet: it takes them over with its first event.</summary>
+    private void AddToTransfer(in ProfileEvent e)
+    {
+        if (!IsOfPlan(e) || !_pending.TryGetValue(e.ProfileId, out Pending? pending))
+        {
+            return; // History alone makes no profile.
+        }
+
+        int index = pending.Transfers.FindIndex(transfer => transfer.Record.Length > 0);
+        if (index >= 0)
+        {
+            Transfer transfer = pending.Transfers[index];
+            _loser.Read(transfer.Loser, transfer.Record.Bytes);
+            AddStates(_loser, e.Payload);
+            int length = _loser.Write(ref _record);
+            pending.Transfers[index] = transfer with { Record = Rented.Copy(_record.AsSpan(0, length)) };
+            transfer.Record.Return();
+        }
+    }
+
     /// <summary>From here on another model counts: every profile is evaluated with it, new functions start from now.</summary>
     /// <param name="model">The model.</param>
     /// <param name="backfill">A backfill that brought what it needs of history; null: none.</param>
     private void ChangeModel(CdpModel model, BackfillPlan? backfill = null)
     {
+        if (backfill is null && _prepared is not null && _prepared.ModelVersion != model.Version)
+        {
+            _prepared = null; // Counted for a model that is not wanted any more.
+            Compile();
+        }
+
         if (model.Version == _model.Version && backfill is null)
         {
             return;
@@ -1350,6 +1395,8 @@ internal sealed class Profiler : IDisposable
             Arm();
             Store();
         }
+
+        Served = model;
     }
 
     /// <summary>Does what time did up to now to every profile, while the old model's rules are there to say what.</summary>

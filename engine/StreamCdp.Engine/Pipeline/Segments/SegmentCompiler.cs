@@ -8,7 +8,11 @@ namespace StreamCdp.Engine.Pipeline.Segments;
 /// <summary>States that are counted for a backfill beside those of the model.</summary>
 /// <param name="Id">Of the backfill.</param>
 /// <param name="States">By <see cref="CompiledFunction.Shared"/>.</param>
-internal sealed record PreparedStates(long Id, IReadOnlyList<KeyValuePair<string, FunctionExpression>> States);
+internal sealed record PreparedStates(long Id, IReadOnlyList<KeyValuePair<string, FunctionExpression>> States)
+{
+    /// <summary>In place of a state that the model does not have: it counts no event.</summary>
+    public static FunctionExpression Nothing { get; } = new(EventFunction.Happened, ["\0"], null, 0, null);
+}
 
 /// <summary>What can change a segment.</summary>
 internal sealed class SegmentUses
@@ -334,6 +338,8 @@ internal sealed class SegmentCompiler
         return node;
     }
 
+    private static bool IsTime(string text) => IsoDate.TryParse(Encoding.UTF8.GetBytes(text), out _, out bool hasTime) && hasTime;
+
     private CompiledFunction CompileState(string shared, FunctionExpression function, long epoch)
     {
         uint key = _functionKeys[KeyText(shared, epoch)];
@@ -355,7 +361,7 @@ internal sealed class SegmentCompiler
         {
             case LogicExpression { IsAnd: true } logic:
                 return logic.Operands.Select(Selector).FirstOrDefault(selector => selector is not null);
-            case CompareExpression { Operator: CompareOperator.Equal, Left: PathExpression { Root: PathRoot.Properties or PathRoot.Context } path, Right: LiteralExpression { Value: string text } }:
+            case CompareExpression { Operator: CompareOperator.Equal, Left: PathExpression { Root: PathRoot.Properties or PathRoot.Context } path, Right: LiteralExpression { Value: string text } } when !IsTime(text): // Compared as an instant.
                 return new ValueSelector(Slot(path), path.Root == PathRoot.Context, [Encoding.UTF8.GetBytes(text)]);
             case CompareExpression { Operator: CompareOperator.In, Left: PathExpression { Root: PathRoot.Properties or PathRoot.Context } path, Right: ListExpression list } when list.Items.All(item => item.Value is string):
                 return new ValueSelector(Slot(path), path.Root == PathRoot.Context, [.. list.Items.Select(item => Encoding.UTF8.GetBytes((string)item.Value!))]);

@@ -7,10 +7,12 @@ namespace StreamCdp.Engine.Pipeline.Segments;
 /// <summary>A rule taken apart, to see which parts of it hold for a profile: for explaining a membership and for trying a rule. One for each thread.</summary>
 internal sealed class SegmentProbe
 {
-    private const int MaxDeadlines = 1_000;
+    private const int MaxDeadlines = 200;
 
     private readonly List<Part> _parts = [];
     private readonly SegmentEngine _engine;
+    private readonly CdpModel _model;
+    private readonly IReadOnlyDictionary<string, long> _epochs;
     private readonly SegmentEngine?[] _timers;
     private readonly bool[] _holds;
     private readonly bool[] _later;
@@ -22,7 +24,8 @@ internal sealed class SegmentProbe
     {
         Root = Take(rule);
         _engine = new SegmentEngine(model with { Computed = [.. model.Computed, .. _parts.Select(part => new ComputedDefinition($"part {part.Index}", part.Expression)), .. _parts.Select(part => new ComputedDefinition($"value {part.Index}", part.Value ?? part.Expression))] }, epochs);
-        _timers = [.. _parts.Select(part => part.IsLeaf ? new SegmentEngine(model with { Segments = [.. model.Segments.Where(segment => Uses(part.Expression, segment.Id)), new SegmentDefinition("the part", "", part.Expression, 0)] }, epochs) : null)];
+        _timers = new SegmentEngine?[_parts.Count];
+        (_model, _epochs) = (model with { Segments = [] }, epochs);
         _holds = new bool[_parts.Count];
         _later = new bool[_parts.Count];
         First = model.Computed.Count;
@@ -46,11 +49,16 @@ internal sealed class SegmentProbe
     /// <summary>Writes the value that a part looks at: that of the function or path, of other parts whether they hold.</summary>
     public void WriteValue(Utf8JsonWriter json, Part part, ProfileState profile, long nowMs) => _engine.WriteComputed(json, profile, nowMs, First + _parts.Count + part.Index);
 
-    /// <summary>The first later instant at which a leaf changes by time alone; null: never, or not within very many steps.</summary>
+    /// <summary>The first later instant at which a leaf changes by time alone; null: never, not within very many steps, or it is another segment.</summary>
     public long? Until(Part leaf, ProfileState profile, long nowMs)
     {
+        if (leaf.Expression is InSegmentExpression)
+        {
+            return null; // The other segment's explanation says it.
+        }
+
         bool holds = Test(profile, nowMs)[leaf.Index];
-        SegmentEngine timer = _timers[leaf.Index]!;
+        SegmentEngine timer = _timers[leaf.Index] ??= new SegmentEngine(_model with { Segments = [new SegmentDefinition("the part", "", leaf.Expression, 0)] }, _epochs);
         long at = timer.NextDeadline(profile, nowMs);
         for (int i = 0; at != long.MaxValue && i < MaxDeadlines; i++)
         {
@@ -65,8 +73,6 @@ internal sealed class SegmentProbe
 
         return null;
     }
-
-    private static bool Uses(Expression expression, string segmentId) => expression is InSegmentExpression inSegment && inSegment.SegmentId == segmentId;
 
     private Part Take(Expression expression)
     {

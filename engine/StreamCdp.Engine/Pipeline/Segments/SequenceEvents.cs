@@ -24,8 +24,11 @@ internal sealed class SequenceEvents(int steps, long windowMs)
 
     private readonly ulong _first = 1;
     private readonly ulong _last = 1UL << (steps - 1);
-    private readonly Entry[] _entries = new Entry[2 * MaxEvents];
-    private readonly bool[] _isKept = new bool[2 * MaxEvents];
+    private readonly Entry[] _entries = new Entry[MostEntries(steps)];
+    private readonly bool[] _isKept = new bool[MostEntries(steps)];
+
+    /// <summary>Two states together: one has the latest half and a chain of each length at most.</summary>
+    private static int MostEntries(int steps) => 2 * Math.Max(MaxEvents, (MaxEvents / 2) + (steps * (steps + 1) / 2));
 
     /// <summary>The state of one event.</summary>
     public void Write(EventOrder order, ulong mask, ref StateWriter writer)
