@@ -28,10 +28,10 @@ public class BackfillTests
     }
 
     /// <summary>The same people, other rules.</summary>
-    private static CdpModel Later(GeneratedCase generated)
+    private static CdpModel Later(GeneratedCase generated, ulong version = 2)
     {
-        CdpModel other = new ModelGenerator(new Choice(generated.Seed ^ 0xBACF111), []).Generate();
-        return generated.Model with { Computed = other.Computed, Segments = other.Segments, Version = 2, Text = other.Text };
+        CdpModel other = new ModelGenerator(new Choice(generated.Seed ^ (0xBACF111 * version)), []).Generate();
+        return generated.Model with { Computed = other.Computed, Segments = other.Segments, Version = version, Text = other.Text };
     }
 
     private static string? Difference(GeneratedCase generated, int shards, bool crashes)
@@ -41,8 +41,20 @@ public class BackfillTests
         using var engine = new SimulatedEngine(generated.Model, generated.Clock, generated.DedupWindow, shards);
         var choice = new Choice(generated.Seed ^ 0x5EED);
         int start = choice.Below(generated.Steps.Count + 1);
+        int before = choice.Below(start + 1);
+        int kind = choice.Below(4); // 0: another model's backfill comes first, and may be under way still. 1: it does, and is taken back.
         for (int i = 0; i <= generated.Steps.Count; i++)
         {
+            if (i == before && kind < 2)
+            {
+                engine.StartBackfill(Later(generated, version: 3));
+            }
+
+            if (i == start && kind == 1)
+            {
+                engine.Revert();
+            }
+
             if (i == start)
             {
                 engine.StartBackfill(later);

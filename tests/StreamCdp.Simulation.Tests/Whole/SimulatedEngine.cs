@@ -122,6 +122,20 @@ internal sealed class SimulatedEngine : IDisposable
         _backfill.Start(model, [.. SegmentCompiler.States(model).Keys], 1);
     }
 
+    /// <summary>Somebody goes back to the model that was started with, while history is counted for another.</summary>
+    public void Revert()
+    {
+        _backfill.Cancel();
+        using ILogWriter shards = _opened.ProfileEvents.OpenWriter();
+        int end = new ProfileEvent { Kind = ProfileEventKind.Model, Generation = (long)_model.Version }.WriteTo(ref _buffer, WireFormat.WriteHeader(ref _buffer, 0, SchemaIds.BuiltIn[RecordType.ProfileEvent]));
+        for (int shard = 0; shard < _options.Shards; shard++)
+        {
+            shards.Append(shard, default, _buffer.AsSpan(0, end), 0);
+        }
+
+        _logs.CommitAll();
+    }
+
     /// <summary>All shards serve this model.</summary>
     public bool IsServed(CdpModel model) => _shards.All(shard => shard.Profiler.Model.Version == model.Version);
 
