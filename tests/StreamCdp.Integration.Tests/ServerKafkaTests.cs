@@ -19,6 +19,32 @@ public sealed class ServerKafkaTests(KafkaFixture kafka, SchemaRegistryProcess r
     public void Dispose() => Directory.Delete(_data, recursive: true);
 
     [Fact]
+    public async Task History_in_Kafka_is_counted_for_a_new_rule()
+    {
+        string servers = (await kafka.SharedAsync()).BootstrapServers;
+        await using (ServerFixtureHost server = await StartAsync(servers))
+        {
+            foreach (string user in (string[])["u1", "u1", "u2"])
+            {
+                await server.SendAsync("track", $$"""{"userId":"{{user}}","event":"Product Viewed"}""");
+            }
+
+            await server.ProfileAsync("user_id:u2");
+            using HttpResponseMessage put = await server.Client.PutAsync("/v1/segments/viewers", new StringContent("""{"when":"count('Product Viewed') >= 2"}"""), TestContext.Current.CancellationToken);
+            Assert.Equal("backfilling", JsonElement.Parse(await put.Content.ReadAsByteArrayAsync(TestContext.Current.CancellationToken)).GetProperty("state").GetString());
+            using var deadline = new CancellationTokenSource(TimeSpan.FromSeconds(60));
+            while (await server.GetAsync("/v1/segments/viewers") is var segment && (segment.GetProperty("state").GetString() != "live" || segment.GetProperty("members").GetInt32() != 1))
+            {
+                Assert.False(deadline.IsCancellationRequested, segment.GetRawText());
+                await Task.Delay(50, TestContext.Current.CancellationToken);
+            }
+
+            await server.SendAsync("track", """{"userId":"u2","event":"Product Viewed"}""");
+            Assert.Equal(["viewers"], ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u2")));
+        }
+    }
+
+    [Fact]
     public async Task JSON_of_any_producer_and_HTTP_end_as_the_same_profile_and_a_restart_keeps_all()
     {
         string servers = (await kafka.SharedAsync()).BootstrapServers;
