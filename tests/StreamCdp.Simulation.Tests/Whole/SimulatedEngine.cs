@@ -32,6 +32,7 @@ internal sealed class SimulatedEngine : IDisposable
     private BackfillRunner _backfill = null!;
     private byte[] _buffer = new byte[1024];
     private long _generation;
+    private long _begun;
 
     public SimulatedEngine(CdpModel model, OracleClock clock, TimeSpan dedupWindow, int shards)
     {
@@ -119,7 +120,7 @@ internal sealed class SimulatedEngine : IDisposable
     public void StartBackfill(CdpModel model)
     {
         _models[model.Version] = model;
-        _backfill.Start(model, [.. SegmentCompiler.States(model).Keys], 1);
+        _backfill.Start(model, [.. SegmentCompiler.States(model).Keys], ++_begun); // A clock goes on, whatever a crash took.
     }
 
     /// <summary>Somebody goes back to the model that was started with, while history is counted for another.</summary>
