@@ -54,11 +54,6 @@ internal sealed class Profiler : IDisposable
     private BackfillPlan? _finished;
     private Dictionary<string, long> _epochs = new(StringComparer.Ordinal);
     private uint?[] _stateKeys = [];
-    private readonly HashSet<UInt128> _toSwitch = [];
-    private readonly Queue<UInt128> _switching = [];
-    private ModelSwitch? _switch;
-    private SegmentEngine? _before;
-    private CdpModel? _beforeModel;
     private long _epoch;
     private byte[][] _segmentIds = [];
     private byte[][] _segmentVersions = [];
@@ -214,7 +209,7 @@ internal sealed class Profiler : IDisposable
     }
 
     /// <summary>Timers that the last tick made due have not all fired, or changed profiles wait to be written.</summary>
-    public bool HasWork => _flushing.Count > 0 || _switching.Count > 0 || (_timers.TryPeek(out _, out long deadline) && deadline <= _dueAt);
+    public bool HasWork => _flushing.Count > 0 || (_timers.TryPeek(out _, out long deadline) && deadline <= _dueAt);
 
     /// <summary>Changed profiles that wait to be written to the log profiles.</summary>
     public bool IsFlushing => _flushing.Count > 0;
@@ -223,11 +218,6 @@ internal sealed class Profiler : IDisposable
     /// <param name="most">Timers to fire and profiles to write, each.</param>
     public void WorkOff(int most)
     {
-        if (_switching.Count > 0)
-        {
-            SwitchSome(most);
-        }
-
         for (int i = 0; i < most && _timers.TryPeek(out UInt128 id, out long deadline) && deadline <= _dueAt; i++)
         {
             _timers.Dequeue();
@@ -303,7 +293,6 @@ internal sealed class Profiler : IDisposable
             Epochs = new Dictionary<string, long>(_epochs),
             Epoch = _epoch,
             Prepared = _prepared,
-            Switch = _switch,
             Finished = _finished,
             Pending = [.. _pending.Select(pending => new PendingSnapshot(
                 CanonicalId.Text(pending.Key),
@@ -351,14 +340,6 @@ internal sealed class Profiler : IDisposable
             }
         }
 
-        if (snapshot?.Switch is { } change)
-        {
-            _switch = change;
-            _beforeModel = _models(change.Before);
-            _before = new SegmentEngine(_beforeModel, change.BeforeEpochs);
-            Served = _beforeModel;
-        }
-
         _store.Scan((id, value) =>
         {
             if (value[0] == RedirectFormat)
@@ -368,12 +349,6 @@ internal sealed class Profiler : IDisposable
 
             _profile.Read(id, value);
             ProfileCount++;
-            if (_switch is not null && _profile.SourceOffset < _switch.Offset)
-            {
-                _toSwitch.Add(id);
-                _switching.Enqueue(id);
-            }
-
             foreach (MembershipEntry membership in _profile.Memberships)
             {
                 if (_segments.SegmentIndex(membership.Key) is >= 0 and int segment)
@@ -422,11 +397,6 @@ internal sealed class Profiler : IDisposable
         {
             Forward(e, value, target, epoch);
             return;
-        }
-
-        if (exists && _toSwitch.Count > 0)
-        {
-            SwitchLoaded();
         }
 
         if (exists && _offset <= _profile.SourceOffset)
@@ -494,11 +464,6 @@ internal sealed class Profiler : IDisposable
             };
             Send(target, onward);
             return;
-        }
-
-        if (exists && _toSwitch.Count > 0)
-        {
-            SwitchLoaded();
         }
 
         _pending.TryGetValue(e.ProfileId, out Pending? pending);
@@ -1004,12 +969,6 @@ internal sealed class Profiler : IDisposable
         }
 
         _profileExists = true;
-        if (_toSwitch.Contains(id))
-        {
-            SwitchLoaded(); // It has a timer of the new rules now.
-            return;
-        }
-
         Advance(_dueAt, inclusive: true);
         Store();
     }
@@ -1282,15 +1241,13 @@ internal sealed class Profiler : IDisposable
             case BackfillStep.Finish when _prepared?.Id == e.Generation:
                 BackfillPlan done = _finished = _prepared;
                 _prepared = null;
-                Dictionary<string, long> epochs = _epochs;
-                SwitchRest();
                 _epochs = new Dictionary<string, long>(_epochs, StringComparer.Ordinal);
                 foreach (string shared in done.States)
                 {
                     _epochs[shared] = done.Id;
                 }
 
-                ChangeModel(_models(done.ModelVersion), BackfillPlan.Parse(e.Payload), epochs);
+                ChangeModel(_models(done.ModelVersion), BackfillPlan.Parse(e.Payload));
                 break;
         }
     }
@@ -1358,8 +1315,7 @@ internal sealed class Profiler : IDisposable
     /// <summary>From here on another model counts: every profile is evaluated with it, new functions start from now.</summary>
     /// <param name="model">The model.</param>
     /// <param name="backfill">A backfill that brought what it needs of history; null: none.</param>
-    /// <param name="epochsBefore">Those of the model until now, where a backfill has changed them.</param>
-    private void ChangeModel(CdpModel model, BackfillPlan? backfill = null, Dictionary<string, long>? epochsBefore = null)
+    private void ChangeModel(CdpModel model, BackfillPlan? backfill = null)
     {
         if (backfill is null && _prepared is not null && _prepared.ModelVersion != model.Version)
         {
@@ -1372,19 +1328,9 @@ internal sealed class Profiler : IDisposable
             return;
         }
 
-        SwitchRest();
+        MembershipReason reason = backfill is null ? MembershipReason.Edit : MembershipReason.Backfill;
         _prepared = null; // Counted for a model that is not wanted any more.
-        _before = _segments;
-        _beforeModel = _model;
-        _switch = new ModelSwitch
-        {
-            Offset = _offset,
-            TimestampMs = _timestampMs,
-            At = Now,
-            IsBackfill = backfill is not null,
-            Before = _model.Version,
-            BeforeEpochs = backfill is null ? _epochs : epochsBefore ?? _epochs,
-        };
+        PassTimeForAll();
         CdpModel old = _model;
         HashSet<string> known = [.. ModelFunctions.Of(old)];
         HashSet<string> counted = [.. backfill?.States ?? []];
@@ -1412,120 +1358,59 @@ internal sealed class Profiler : IDisposable
 
         FunctionsSince = since; // Whole, because the query API reads it from its own threads.
 
+        Dictionary<uint, SegmentDefinition> gone = [];
+        var before = new SegmentEngine(old);
+        for (int i = 0; i < old.Segments.Count; i++)
+        {
+            if (_segments.SegmentIndex(before.SegmentKey(i)) < 0)
+            {
+                gone[before.SegmentKey(i)] = old.Segments[i];
+            }
+        }
+
         foreach (UInt128 id in AllIds())
         {
-            _toSwitch.Add(id);
-            _switching.Enqueue(id);
-        }
-
-        SwitchSome(0);
-    }
-
-    /// <summary>Lets some profiles be evaluated with the new model; those of current events were before it, anyway.</summary>
-    private void SwitchSome(int most)
-    {
-        for (int i = 0; i < most && _switching.TryDequeue(out UInt128 id); i++)
-        {
-            if (_toSwitch.Contains(id) && TryLoad(id, keep: false, out _))
+            if (!TryLoad(id, keep: false, out _) || _offset <= _profile.SourceOffset)
             {
-                SwitchLoaded();
+                continue;
             }
-        }
 
-        if (_switching.Count == 0)
-        {
-            _toSwitch.Clear();
-            (_switch, _before, _beforeModel) = (null, null, null);
-            Served = _model;
-        }
-    }
-
-    private void SwitchRest()
-    {
-        while (_switching.Count > 0)
-        {
-            SwitchSome(_switching.Count);
-        }
-    }
-
-    /// <summary>Evaluates the loaded profile with the new model, at the instant of its marker: what time did until then the old rules say, and then the new ones count.</summary>
-    private void SwitchLoaded()
-    {
-        if (_switch is not { } change || !_toSwitch.Remove(_profile.Id) || _profile.SourceOffset >= change.Offset)
-        {
-            return; // Redo: it is in the record already.
-        }
-
-        bool existed = _profileExists;
-        (long offset, long timestampMs) = (_offset, _timestampMs);
-        (_offset, _timestampMs, _profileExists) = (change.Offset, change.TimestampMs, true);
-        bool waits = _pending.TryGetValue(_profile.Id, out Pending? pending) && pending.Queue.Count > 0; // For a merge: what is queued comes before.
-        if (!waits && _profile.ArmedDeadline <= change.At)
-        {
-            for (long deadline = _before!.NextDeadline(_profile, _profile.AdvancedTo); deadline <= change.At; deadline = _before.NextDeadline(_profile, deadline))
+            _profileExists = true;
+            _changes.Clear();
+            _segments.RemoveUnknown(_profile, ref _changes);
+            for (int i = 0; i < _changes.Count; i++)
             {
-                _changes.Clear();
-                _before.EvaluateDue(_profile, deadline, ref _changes);
-                _profile.AdvancedTo = deadline;
-                EmitBefore(deadline, MembershipReason.Time);
-            }
-        }
-
-        MembershipReason reason = change.IsBackfill ? MembershipReason.Backfill : MembershipReason.Edit;
-        _changes.Clear();
-        _segments.RemoveUnknown(_profile, ref _changes);
-        EmitGone(change.At, reason);
-        _changes.Clear();
-        _segments.Evaluate(_profile, change.At, ref _changes);
-        _profile.AdvancedTo = Math.Max(_profile.AdvancedTo, change.At);
-        Emit(change.At, reason, default, 0);
-        _profile.ArmedDeadline = long.MaxValue;
-        Arm();
-        Store();
-        (_offset, _timestampMs, _profileExists) = (offset, timestampMs, existed);
-    }
-
-    /// <summary>Changes that the old model's rules made.</summary>
-    private void EmitBefore(long at, MembershipReason reason)
-    {
-        if (_changes.Count > 0)
-        {
-            _profile.UpdatedAt = Math.Max(_profile.UpdatedAt, at);
-        }
-
-        for (int i = 0; i < _changes.Count; i++)
-        {
-            SegmentChange change = _changes[i];
-            SegmentDefinition segment = _beforeModel!.Segments[change.Segment];
-            _profile.Version++;
-            if (Members.TryGetValue(segment.Id, out SegmentMembers? members))
-            {
-                if (change.Entered)
+                if (gone.TryGetValue(_changes[i].Key, out SegmentDefinition? segment))
                 {
-                    members.Set(_profile.Id, at);
-                }
-                else
-                {
-                    members.Remove(_profile.Id);
+                    _profile.Version++;
+                    EmitMembership(Encoding.UTF8.GetBytes(segment.Id), Encoding.UTF8.GetBytes(segment.Version.ToString("x16")), entered: false, Now, reason, default);
                 }
             }
 
-            EmitMembership(Encoding.UTF8.GetBytes(segment.Id), Encoding.UTF8.GetBytes(segment.Version.ToString("x16")), change.Entered, at, reason, default);
+            _changes.Clear();
+            _segments.Evaluate(_profile, Now, ref _changes);
+            _profile.AdvancedTo = Math.Max(_profile.AdvancedTo, Now);
+            Emit(Now, reason, default, 0);
+            _profile.ArmedDeadline = long.MaxValue;
+            Arm();
+            Store();
         }
+
+        Served = model;
     }
 
-    /// <summary>Exits from segments that the new model does not have.</summary>
-    private void EmitGone(long at, MembershipReason reason)
+    /// <summary>Does what time did up to now to every profile, while the old model's rules are there to say what.</summary>
+    private void PassTimeForAll()
     {
-        for (int i = 0; i < _changes.Count; i++)
+        foreach (UInt128 id in AllIds())
         {
-            int index = _before!.SegmentIndex(_changes[i].Key);
-            if (index >= 0)
+            bool waits = _pending.TryGetValue(id, out Pending? pending) && pending.Queue.Count > 0; // For a merge: what is queued comes before.
+            if (waits || !TryLoad(id, keep: false, out _) || _offset <= _profile.SourceOffset || !Advance(Now, inclusive: true))
             {
-                SegmentDefinition segment = _beforeModel!.Segments[index];
-                _profile.Version++;
-                EmitMembership(Encoding.UTF8.GetBytes(segment.Id), Encoding.UTF8.GetBytes(segment.Version.ToString("x16")), entered: false, at, reason, default);
+                continue;
             }
+
+            Changed(); // Not Store: this record is not done yet with the profile.
         }
     }
 

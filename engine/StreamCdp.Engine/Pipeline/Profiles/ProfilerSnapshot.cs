@@ -30,36 +30,11 @@ internal sealed record ProfilerSnapshot
     /// <summary>The backfill that the shard counts for.</summary>
     public BackfillPlan? Prepared { get; init; }
 
-    /// <summary>A change of the model that not all profiles have made yet: those with an older record.</summary>
-    public ModelSwitch? Switch { get; init; }
-
     /// <summary>The backfill that was done last.</summary>
     public BackfillPlan? Finished { get; init; }
 
     /// <summary>Records that wait for a merge.</summary>
     public List<PendingSnapshot> Pending { get; init; } = [];
-}
-
-/// <summary>A change of the model, by its marker.</summary>
-internal sealed record ModelSwitch
-{
-    /// <summary>Its offset.</summary>
-    public long Offset { get; init; }
-
-    /// <summary>Its time in the log, Unix ms.</summary>
-    public long TimestampMs { get; init; }
-
-    /// <summary>The shard's now at it, Unix ms: the instant of all changes that it makes.</summary>
-    public long At { get; init; }
-
-    /// <summary>History was counted for it.</summary>
-    public bool IsBackfill { get; init; }
-
-    /// <summary>Version of the model before.</summary>
-    public ulong Before { get; init; }
-
-    /// <summary>Its states that come from a backfill.</summary>
-    public Dictionary<string, long> BeforeEpochs { get; init; } = [];
 }
 
 /// <summary>What waits for one profile.</summary>
