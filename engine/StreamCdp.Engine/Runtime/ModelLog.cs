@@ -40,6 +40,11 @@ internal sealed class ModelLog
     public CdpModel WithApiSegments(CdpModel model)
     {
         List<ApiSegment> written = Last is { } last ? [.. Get(last).Segments.Where(segment => segment.IsOfApi).Select(segment => new ApiSegment(segment.Id, segment.Name, segment.When.ToString()!))] : [];
+        if (written.Count == 0)
+        {
+            return model; // As it is, also where it does not come from a text.
+        }
+
         (CdpModel? joined, string? error) = Join(model, written);
         return joined ?? throw new InvalidDataException($"Segments that the API wrote do not fit this cdp.yaml: {error} Start with the former cdp.yaml and delete or change them (DELETE or PUT /v1/segments/ID), or put back what they use.");
     }
