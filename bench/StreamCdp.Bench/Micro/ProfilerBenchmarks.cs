@@ -26,7 +26,7 @@ public class ProfilerBenchmarks
     [GlobalSetup]
     public void Setup()
     {
-        CdpModel model = Place.Model();
+        CdpModel model = Model();
         _records = Samples.Routed(model, Devices);
         _store = new FasterStore(_directory, StoreKind.Updated, new StoreSizes(256 << 20, 16 << 20));
         _profiler = new Profiler(0, 1, model, _ => model, _store, _effects, SchemaIds.BuiltIn);
@@ -43,6 +43,9 @@ public class ProfilerBenchmarks
         }
     }
 
+    /// <summary>What it computes with.</summary>
+    protected virtual CdpModel Model() => Place.Model();
+
     [GlobalCleanup]
     public void CheckAnswer()
     {
@@ -55,53 +58,13 @@ public class ProfilerBenchmarks
 
 /// <summary>The same with a thousand segments over 600 leaves: what an event costs must not grow with them.</summary>
 [MemoryDiagnoser]
-public class ManySegmentsBenchmarks
+public class ManySegmentsBenchmarks : ProfilerBenchmarks
 {
-    private const int Devices = 1000;
-
-    private readonly CountingEffects _effects = new();
-    private readonly string _directory = Samples.NewDirectory();
-    private FasterStore _store = null!;
-    private Profiler _profiler = null!;
-    private byte[][] _records = [];
-    private long _offset;
-
     /// <summary>Segments of the model.</summary>
     [Params(10, 1000, 5000)]
     public int Segments { get; set; } = 1000;
 
-    [GlobalSetup]
-    public void Setup()
-    {
-        CdpModel model = ManySegments.Of(Place.Model(), Segments);
-        _records = Samples.Routed(model, Devices);
-        _store = new FasterStore(_directory, StoreKind.Updated, new StoreSizes(256 << 20, 16 << 20));
-        _profiler = new Profiler(0, 1, model, _ => model, _store, _effects, SchemaIds.BuiltIn);
-        foreach (byte[] _ in _records)
-        {
-            Apply(); // Every profile has been in its first segments.
-        }
-    }
-
-    [Benchmark]
-    public void Apply()
-    {
-        _profiler.Apply(new LogRecord { Offset = _offset, TimestampMs = Samples.StartMs, Value = _records[_offset % _records.Length] });
-        _offset++;
-        if (_profiler.EmittedFor.Count > 1000)
-        {
-            _profiler.EmittedFor.Clear();
-        }
-    }
-
-    [GlobalCleanup]
-    public void CheckAnswer()
-    {
-        Samples.MustBe(_offset, _profiler.Applied, "events applied");
-        _profiler.Dispose();
-        _store.Dispose();
-        Directory.Delete(_directory, recursive: true);
-    }
+    protected override CdpModel Model() => ManySegments.Of(base.Model(), Segments);
 }
 
 /// <summary>The functions of the demo model on one profile.</summary>

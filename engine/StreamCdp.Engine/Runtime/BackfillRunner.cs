@@ -37,7 +37,8 @@ internal sealed class BackfillRunner : StageRunner
     private SegmentEngine? _engine;
     private EventScan? _scan;
     private ILogReader? _reader;
-    private IEnumerator<KeyValuePair<UInt128, byte[]>>? _toWrite;
+    private Dictionary<UInt128, byte[]>.Enumerator _toWrite;
+    private bool _isWriting;
     private byte[] _buffer = new byte[4096];
     private byte[] _payload = new byte[4096];
     private byte[] _record = new byte[4096];
@@ -74,7 +75,7 @@ internal sealed class BackfillRunner : StageRunner
     public override bool IsSaving => false;
 
     /// <summary>The backfill that an earlier run began and did not end; null: none.</summary>
-    public static BackfillState? Saved(IStateHome home)
+    private static BackfillState? Saved(IStateHome home)
     {
         foreach ((long _, byte[] json) in home.Manifests(Stage))
         {
@@ -133,10 +134,7 @@ internal sealed class BackfillRunner : StageRunner
         }
         catch (LogTruncatedException)
         {
-            // Retention went over what was being read: the slice is counted again from what is left, and says so.
-            Save(_state with { SinceMs = Since() });
-            Reset();
-            _isLooking = true;
+            TakeTruncated();
         }
         catch (Exception exception) when (exception is (IOException or UnauthorizedAccessException or CheckpointFailedException) and not LogUnavailableException)
         {
@@ -145,6 +143,21 @@ internal sealed class BackfillRunner : StageRunner
 
         Report();
         return worked;
+    }
+
+    /// <summary>Retention went over what was being read: the slice is counted again from what is left, and says so. Where what was written is gone, too, nobody knows who has it.</summary>
+    private void TakeTruncated()
+    {
+        if (_state!.Phase == BackfillPhase.Read && Enumerable.Range(0, _shards.Count).Any(shard => _state.CountAt[shard] < _logs.ProfileEvents.BeginOffset(shard)))
+        {
+            Cancel();
+            CheckpointProblem = "The backfill ended without a result: it was slower than the retention of profile-events (StreamCdp:Engine:RetainProfileEventsMs). Make that longer, and begin it again.";
+            return;
+        }
+
+        Save(_state with { SinceMs = Since() });
+        Reset();
+        _isLooking = true;
     }
 
     private bool Go(long nowMs) => _state!.Phase switch
@@ -160,7 +173,6 @@ internal sealed class BackfillRunner : StageRunner
     public override void Dispose()
     {
         _reader?.Dispose();
-        _toWrite?.Dispose();
         _writer.Dispose();
         base.Dispose();
     }
@@ -188,12 +200,7 @@ internal sealed class BackfillRunner : StageRunner
             return true;
         }
 
-        if (_writer.Fault is { } fault)
-        {
-            throw new LogUnavailableException(fault.Message, fault);
-        }
-
-        if (_writer.Durable < _writer.Appended || !_shards.All(isTaken))
+        if (!IsDurable() || !_shards.All(isTaken))
         {
             return false;
         }
@@ -261,7 +268,7 @@ internal sealed class BackfillRunner : StageRunner
             _isLooking = false;
         }
 
-        if (_toWrite is not null)
+        if (_isWriting)
         {
             return Write(nowMs);
         }
@@ -270,7 +277,7 @@ internal sealed class BackfillRunner : StageRunner
         {
             if (_readShard == _shards.Count)
             {
-                _toWrite = _counted.GetEnumerator();
+                (_toWrite, _isWriting) = (_counted.GetEnumerator(), true);
                 return true;
             }
 
@@ -360,23 +367,11 @@ internal sealed class BackfillRunner : StageRunner
 
         for (int i = 0; i < Math.Min(Batch, MostAhead); i++)
         {
-            if (!_toWrite!.MoveNext())
+            if (!_toWrite.MoveNext())
             {
-                if (_writer.Fault is { } fault)
+                if (!IsDurable() || (_state!.Slice + 1 == _state.Slices && !HasArrived()))
                 {
-                    throw new LogUnavailableException(fault.Message, fault);
-                }
-
-                if (_writer.Durable < _writer.Appended)
-                {
-                    _toWrite = Enumerable.Empty<KeyValuePair<UInt128, byte[]>>().GetEnumerator(); // Nothing more; it is asked again.
-                    return false;
-                }
-
-                if (_state!.Slice + 1 == _state.Slices && !HasArrived())
-                {
-                    _toWrite = Enumerable.Empty<KeyValuePair<UInt128, byte[]>>().GetEnumerator();
-                    return false;
+                    return false; // The enumerator stays at its end, and is asked again.
                 }
 
                 Save(_state with { Slice = _state.Slice + 1, Phase = _state.Slice + 1 == _state.Slices ? BackfillPhase.Finish : BackfillPhase.Read, SinceMs = Math.Max(_state.SinceMs, Since()) });
@@ -395,6 +390,8 @@ internal sealed class BackfillRunner : StageRunner
 
         return true;
     }
+
+    private bool IsDurable() => _writer.Fault is { } fault ? throw new LogUnavailableException(fault.Message, fault) : _writer.Durable >= _writer.Appended;
 
     /// <summary>Everybody has his states, also where they had to follow a merge to another shard: each shard has read what was there after the last of them was written, and then what was there when all had.</summary>
     private bool HasArrived()
@@ -449,8 +446,7 @@ internal sealed class BackfillRunner : StageRunner
     private void Reset()
     {
         _reader?.Dispose();
-        _toWrite?.Dispose();
-        (_reader, _toWrite, _readShard, _isAppended, _arrival) = (null, null, 0, false, null);
+        (_reader, _isWriting, _readShard, _isAppended, _arrival) = (null, false, 0, false, null);
         _counted.Clear();
         _written.Clear();
         if (_state?.Phase != BackfillPhase.Read)
@@ -501,7 +497,7 @@ internal sealed class BackfillRunner : StageRunner
         Status = new BackfillStatus(state.Plan.Id, state.Plan.ModelVersion, state.Plan.States, state.Phase switch
         {
             BackfillPhase.Prepare or BackfillPhase.Count => "preparing",
-            BackfillPhase.Read => _toWrite is null ? "counting" : "writing",
+            BackfillPhase.Read => _isWriting ? "writing" : "counting",
             _ => "switching",
         }, state.Phase == BackfillPhase.Finish ? 1 : done);
     }

@@ -36,6 +36,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     private readonly TaskCompletionSource _stopped = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Dictionary<StageRunner, Action> _published = [];
     private volatile UInt128[]? _exportIds;
+    private volatile bool _isEnding;
 
     private CdpEngine(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, ModelLog models, EngineMetrics metrics, TimeProvider time, ILogger logger)
     {
@@ -136,7 +137,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         long[] ends = [.. Enumerable.Range(0, _shards.Length).Select(_logs.ProfileEvents.EndOffset)];
         while (!Enumerable.Range(0, _shards.Length).All(shard => _shards[shard].Position >= ends[shard]))
         {
-            if (_stopped.Task.IsCompleted)
+            if (_isEnding || _stopped.Task.IsCompleted)
             {
                 return;
             }
@@ -144,7 +145,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             await Task.Delay(20).ConfigureAwait(false);
         }
 
-        while (!_stopped.Task.IsCompleted)
+        while (!_isEnding && !_stopped.Task.IsCompleted)
         {
             try
             {
@@ -707,7 +708,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     /// <summary>Stops: stages finish their batch, take a last checkpoint, and close.</summary>
     public async ValueTask DisposeAsync()
     {
-        _stopped.TrySetResult();
+        _isEnding = true;
         _threads.ForEach(thread => thread.RequestStop(save: true));
         await Task.Run(() => _threads.ForEach(thread => thread.Join())).ConfigureAwait(false); // One pool thread waits, not one a stage: the saves need the others.
         _threads.ForEach(thread => thread.Dispose());

@@ -14,7 +14,7 @@ namespace StreamCdp.Engine.Pipeline.Profiles;
 /// <param name="places">Profiles that it holds at most; a power of two.</param>
 internal sealed class ProfileCache(IStateStore store, int places)
 {
-    /// <summary>Where nothing else is said: 30 MB a shard, and about three quarters of the events of a site with 100,000 visitors.</summary>
+    /// <summary>Where nothing else is said: mostly 30 MB a shard, and about three quarters of the events of a site with 100,000 visitors.</summary>
     public const int DefaultPlaces = 4096;
 
     private const int SmallBytes = 16 << 10;
