@@ -22,7 +22,7 @@ public sealed class ApiAuthTests
     {
         await using ApiHost host = await ApiHost.StartAsync();
         using var client = new HttpClient();
-        foreach (string path in new[] { "v1/profiles/user_id:42", "v1/profiles/user_id:42/events", "v1/trace/a", "v1/segments", "v1/segments/big_spenders", "v1/segments/big_spenders/members", "v1/profiles", "v1/dead-letters", "v1/backfill" })
+        foreach (string path in new[] { "v1/profiles/user_id:42", "v1/profiles/user_id:42/events", "v1/trace/a", "v1/segments", "v1/segments/big_spenders", "v1/segments/big_spenders/members", "v1/profiles", "v1/dead-letters", "v1/backfill", "v1/schema" })
         {
             using var request = new HttpRequestMessage(HttpMethod.Get, new Uri(host.Address, path));
             if (authorization is not null)

@@ -41,6 +41,10 @@ internal sealed class ApiFakeQueries : IEngineQueries
 
     public CdpModel ServedModel => Model;
 
+    public SeenSchema Seen { get; set; } = SeenSchema.Empty;
+
+    public ValueTask<SeenSchema> SchemaAsync(CancellationToken cancellationToken) => ValueTask.FromResult(Seen);
+
     public CdpModel Model { get; } = new() { Text = "", Version = 1 };
 
     public ValueTask<byte[]?> ExplainAsync(string type, string value, string segmentId, CancellationToken cancellationToken) =>

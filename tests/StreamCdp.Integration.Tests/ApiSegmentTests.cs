@@ -1,5 +1,6 @@
 using System.Net;
 using System.Text.Json;
+using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Integration.Tests;
 
@@ -40,7 +41,7 @@ public sealed class ApiSegmentTests
         await using ApiHost host = await ApiHost.StartAsync();
 
         Assert.Equal(
-            """{"members":12,"enter":10,"leave":3,"scanned":100,"profiles":1000,"is_sample":true,"sample":["hot_lead 9"],"leaves":[{"text":"count(\"A\") > 3","members":12}],"not_counted":["count(\"X\")"]}""",
+            """{"members":12,"enter":10,"leave":3,"scanned":100,"profiles":1000,"is_sample":true,"sample":["hot_lead 9"],"leaves":[{"text":"count(\"A\") > 3","members":12}],"not_counted":["count(\"X\")"],"notes":[]}""",
             (await host.PostAsync("v1/segments/preview?seconds=9", """{"when":"count('A') > 3","segment":"hot_lead"}""")).Body.GetRawText());
         (HttpStatusCode status, JsonElement body) = await host.PostAsync("v1/segments/preview", """{"when":"count('A') >"}""");
         Assert.Equal((HttpStatusCode.BadRequest, "bad_rule"), (status, body.GetProperty("code").GetString()));
@@ -50,6 +51,24 @@ public sealed class ApiSegmentTests
         Assert.Equal("""{"segment":"hot_lead","asked":{"type":"user_id","value":"42"}}""", (await host.GetAsync("v1/profiles/user_id:42/segments/hot_lead")).Body.GetRawText());
         Assert.Equal("unknown_segment", (await host.GetAsync("v1/profiles/user_id:42/segments/shoes")).Body.GetProperty("code").GetString());
         Assert.Equal("unknown_profile", (await host.GetAsync("v1/profiles/user_id:43/segments/hot_lead")).Body.GetProperty("code").GetString());
+    }
+
+    [Fact]
+    public async Task What_events_looked_like_is_listed_and_names_that_never_came_are_noted()
+    {
+        await using ApiHost host = await ApiHost.StartAsync(keys: [new("ops", ApiHost.ReadKey, ["read", "admin"])]);
+        host.Queries.Seen = new SeenSchema { Events = [new("track", "Order Completed") { Count = 3, LookedAt = 2, FirstAt = 1_700_000_000_123, LastAt = 1_700_000_000_124, Properties = [new("properties.revenue") { Seen = 2, Types = ["number"], Shapes = ["99.99"] }] }], Traits = [new("traits.plan") { Types = ["text"] }], EventsLeftOut = 4 };
+
+        Assert.Equal(
+            """{"events":[{"type":"track","name":"Order Completed","count":3,"looked_at":2,"first_at":"2023-11-14T22:13:20.123Z","last_at":"2023-11-14T22:13:20.124Z","properties":[{"path":"properties.revenue","seen":2,"types":["number"],"shapes":["99.99"]}]}],"traits":[{"path":"traits.plan","seen":0,"types":["text"],"shapes":[]}],"context":[],"events_left_out":4,"paths_left_out":0}""",
+            (await host.GetAsync("v1/schema")).Body.GetRawText());
+        Assert.Equal("properties.revenue", (await host.GetAsync("v1/schema?event=Order%20Completed")).Body.GetProperty("events")[0].GetProperty("properties")[0].GetProperty("path").GetString());
+        Assert.Equal("unknown_event", (await host.GetAsync("v1/schema?event=Order")).Body.GetProperty("code").GetString());
+        const string Note = "when:1:24: note: no \"Order Completed\" of the 2 looked into had properties.revenu; did you mean properties.revenue?";
+        const string Rule = """{"when":"sum('Order Completed', properties.revenu) > 3"}""";
+        Assert.Equal([Note], (await host.PostAsync("v1/segments/preview", Rule)).Body.GetProperty("notes").EnumerateArray().Select(note => note.GetString()));
+        using HttpResponseMessage put = await host.Client.PutAsync("v1/segments/hot_lead", new StringContent(Rule), TestContext.Current.CancellationToken);
+        Assert.Equal([Note], JsonElement.Parse(await put.Content.ReadAsStringAsync(TestContext.Current.CancellationToken)).GetProperty("notes").EnumerateArray().Select(note => note.GetString()));
     }
 
     [Fact]

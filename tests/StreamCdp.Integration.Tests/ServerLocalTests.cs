@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Text.Json;
 using StreamCdp.Cli;
 using StreamCdp.Engine.Logs;
+using StreamCdp.Engine.Model;
 using StreamCdp.Schemas;
 
 namespace StreamCdp.Integration.Tests;
@@ -142,16 +143,24 @@ public sealed class ServerLocalTests : IDisposable
         Assert.Equal([3, 1, 0], preview.GetProperty("leaves").EnumerateArray().Select(leaf => leaf.GetProperty("members").GetInt32()));
         Assert.Equal(["happened(\"Never seen\")"], preview.GetProperty("not_counted").EnumerateArray().Select(function => function.GetString()));
 
+        Assert.Equal(["when:1:72: note: no event \"Never seen\" has come yet"], preview.GetProperty("notes").EnumerateArray().Select(note => note.GetString()));
+
         string file = Path.Combine(_data, "other.yaml");
-        await File.WriteAllTextAsync(file, model.Replace("revenue > 3", "revenue > 4", StringComparison.Ordinal).Replace("'traits.plan == \"pro\"' }", "'count(\"Order Completed\") >= 2' }\n  more: { when: 'count(\"Order Completed\") >= 1' }", StringComparison.Ordinal).Replace("  buyers: { when: 'count(\"Order Completed\") >= 1' }\n", "", StringComparison.Ordinal), TestContext.Current.CancellationToken);
+        await File.WriteAllTextAsync(file, model.Replace("revenue > 3", "revenu > 4", StringComparison.Ordinal).Replace("'traits.plan == \"pro\"' }", "'count(\"Order Completed\") >= 2' }\n  more: { when: 'count(\"Order Completed\") >= 1' }", StringComparison.Ordinal).Replace("  buyers: { when: 'count(\"Order Completed\") >= 1' }\n", "", StringComparison.Ordinal), TestContext.Current.CancellationToken);
         using var output = new StringWriter();
         using var error = new StringWriter();
         int code = await Cli.CommandLine.RunAsync(["check", file, "--against", "live", "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key], output, error, TestContext.Current.CancellationToken);
         Assert.Equal((0, ""), (code, error.ToString()));
         Assert.Contains("fresh (changed): 0 enter, 1 leave, without what nothing counts yet", output.ToString(), StringComparison.Ordinal);
+        Assert.Matches("other.yaml:[0-9]+:[0-9]+: note: no \"Order Completed\" of the 4 looked into had properties.revenu; did you mean properties.revenue\\?", output.ToString());
         Assert.Contains("pros (changed): 1 enter, 0 leave", output.ToString(), StringComparison.Ordinal);
         Assert.Contains("more (new): 3 enter, 0 leave", output.ToString(), StringComparison.Ordinal);
         Assert.Contains("buyers (gone): 3 leave", output.ToString(), StringComparison.Ordinal);
+
+        output.GetStringBuilder().Clear();
+        Assert.Equal(0, await Cli.CommandLine.RunAsync(["schema", "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key], output, error, TestContext.Current.CancellationToken));
+        Assert.Contains("Order Completed: 4 track, ", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains("\n  properties.revenue: number, in 100 %, such as 9\n", output.ToString(), StringComparison.Ordinal);
     }
 
     [Fact]
@@ -178,6 +187,13 @@ public sealed class ServerLocalTests : IDisposable
             await server.SendAsync("track", """{"userId":"u1","event":"Product Viewed"}""");
             Assert.Equal(["viewers"], ServerFixtureHost.Segments(await server.ProfileAsync("user_id:u1")));
             Assert.Equal(2, await MembersAsync(server));
+            Assert.Equal(4, (await server.GetAsync("/v1/schema?event=Product%20Viewed&wait=true")).GetProperty("events")[0].GetProperty("count").GetInt32());
+
+            using var output = new StringWriter();
+            Assert.Equal(0, await Cli.CommandLine.RunAsync(["model", "export", "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key], output, TextWriter.Null, TestContext.Current.CancellationToken));
+            Assert.Contains("  \"viewers\": { name: \"Viewers\", when: ", output.ToString(), StringComparison.Ordinal);
+            ModelResult exported = ModelReader.Read("exported.yaml", output.ToString(), _ => "x");
+            Assert.Equal(["buyers", "viewers"], exported.Model!.Segments.Select(segment => segment.Id).Order());
         }
 
         Cli.CliException unfit = await Assert.ThrowsAsync<Cli.CliException>(() => ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model.Replace("buyers:", "orderers:", StringComparison.Ordinal)));

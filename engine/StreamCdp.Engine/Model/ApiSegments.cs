@@ -36,11 +36,45 @@ internal static class ApiSegments
         var text = new StringBuilder(file).Append(Head);
         foreach (ApiSegment segment in segments)
         {
-            text.Append("  ").Append(JsonSerializer.Serialize(segment.Id, s_json)).Append(": { name: ").Append(JsonSerializer.Serialize(segment.Name, s_json)).Append(", when: ").Append(JsonSerializer.Serialize(segment.When, s_json)).Append(" }\n");
+            text.Append("  ").Append(Entry(segment)).Append('\n');
         }
 
         return text.ToString();
     }
+
+    /// <summary>One cdp.yaml with the segments of both in its section <c>segments</c>, those of the API first. What the file has stays as it is written.</summary>
+    /// <param name="model">As published: secrets that stood in it are words such as redacted-1.</param>
+    public static string Export(CdpModel model)
+    {
+        string file = FileOf(model.Text);
+        string[] entries = [.. model.Segments.Where(segment => segment.IsOfApi).Select(segment => Entry(new ApiSegment(segment.Id, segment.Name, segment.When.ToString()!)))];
+        if (entries.Length == 0)
+        {
+            return file;
+        }
+
+        (YamlScalar? key, YamlNode? section) = YamlTree.Read(file, static (_, _) => { }) is YamlMap root ? root.Entries.FirstOrDefault(entry => entry.Key.Value == "segments") : default;
+        string lines = string.Concat(entries.Select(entry => $"\n  {entry}"));
+        switch (section)
+        {
+            case null:
+                return $"{file}{(file.EndsWith('\n') ? "" : "\n")}segments:{lines}\n";
+            case YamlMap map when file[map.Offset] == '{':
+                return file.Insert(map.Offset + 1, $" {string.Join(", ", entries)}{(map.Entries.Count > 0 ? "," : "")}");
+            case YamlMap map:
+                int line = file.LastIndexOf('\n', map.Offset) + 1;
+                string indent = file[line..map.Offset];
+                return file.Insert(map.Offset, string.Concat(entries.Select(entry => $"{entry}\n{indent}")));
+            default:
+                // It is there and empty.
+                int colon = file.IndexOf(':', key!.End) + 1;
+                int end = section is YamlScalar { End: int after } && after > colon ? after : colon;
+                return string.Concat(file.AsSpan(0, colon), lines, file.AsSpan(end));
+        }
+    }
+
+    private static string Entry(ApiSegment segment) =>
+        $"{JsonSerializer.Serialize(segment.Id, s_json)}: {{ name: {JsonSerializer.Serialize(segment.Name, s_json)}, when: {JsonSerializer.Serialize(segment.When, s_json)} }}";
 
     /// <summary>The text of cdp.yaml alone.</summary>
     public static string FileOf(string text) => text.LastIndexOf(Head, StringComparison.Ordinal) is >= 0 and int at ? text[..at] : text;

@@ -7,13 +7,14 @@ public static class ExpressionReader
     /// <param name="text">The expression.</param>
     /// <param name="model">Where computed traits, segments and identifier types are looked up; null: every name is taken as known.</param>
     /// <param name="fileName">Only for messages.</param>
-    public static ExpressionResult ReadCondition(string text, CdpModel? model = null, string fileName = "expression") => Read(text, model, fileName, isCondition: true);
+    /// <param name="seen">What events have brought so far: other names get a note.</param>
+    public static ExpressionResult ReadCondition(string text, CdpModel? model = null, string fileName = "expression", SeenSchema? seen = null) => Read(text, model, fileName, seen, isCondition: true);
 
     /// <summary>Reads a computed trait's value.</summary>
     /// <inheritdoc cref="ReadCondition"/>
-    public static ExpressionResult ReadValue(string text, CdpModel? model = null, string fileName = "expression") => Read(text, model, fileName, isCondition: false);
+    public static ExpressionResult ReadValue(string text, CdpModel? model = null, string fileName = "expression", SeenSchema? seen = null) => Read(text, model, fileName, seen, isCondition: false);
 
-    private static ExpressionResult Read(string text, CdpModel? model, string fileName, bool isCondition)
+    private static ExpressionResult Read(string text, CdpModel? model, string fileName, SeenSchema? seen, bool isCondition)
     {
         ArgumentNullException.ThrowIfNull(text);
         List<ExpressionError> errors = [];
@@ -41,7 +42,10 @@ public static class ExpressionReader
             .Select(error => (Place: source.Place(error.Offset), error.Message))
             .OrderBy(error => error.Place)
             .Select(error => new ModelError(fileName, error.Place.Line, error.Place.Column, error.Message))];
-        return new ExpressionResult(found.Length == 0 ? parsed!.Root : null, found);
+        ModelNote[] notes = found.Length > 0 || seen is null ? [] : [.. new SeenNames(seen, model?.Traits.Select(trait => trait.Name) ?? []).Notes(parsed!)
+            .Select(note => (Place: source.Place(note.Offset), note.Message))
+            .Select(note => new ModelNote(fileName, note.Place.Line, note.Place.Column, note.Message))];
+        return new ExpressionResult(found.Length == 0 ? parsed!.Root : null, found) { Notes = notes };
     }
 
     private static ExpressionType TypeOf(string name, CdpModel? model)

@@ -82,6 +82,18 @@ internal sealed class ModelExpressions(ModelDraft draft, string[] identifierType
         ExpressionType Type(string name) => types.GetValueOrDefault(name, ExpressionType.Any);
     }
 
+    /// <summary>Notes names that no event has brought yet.</summary>
+    public void Note(SeenNames seen)
+    {
+        foreach (Draft of in _computed.Concat(_segments).Where(of => of.Parsed is not null))
+        {
+            foreach (ExpressionError note in seen.Notes(of.Parsed!))
+            {
+                draft.Note(of.Places[Math.Min(note.Offset, of.Places.Length - 1)], note.Message);
+            }
+        }
+    }
+
     private static ulong Version(Draft of, Dictionary<string, ulong> computed, Dictionary<string, ulong> segments)
     {
         using IncrementalHash hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);

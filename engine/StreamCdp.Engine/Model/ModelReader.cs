@@ -16,13 +16,14 @@ public static class ModelReader
     /// <param name="fileName">Only for messages.</param>
     /// <param name="yamlText">The whole text; a byte order mark is allowed.</param>
     /// <param name="environment">Value of an environment variable, or null: for <c>env:NAME</c>.</param>
+    /// <param name="seen">What events have brought so far: other names in expressions get a note.</param>
     /// <returns>Never throws for a text, whatever it holds.</returns>
-    public static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment) => Read(fileName, yamlText, environment, withDestinations: true);
+    public static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, SeenSchema? seen = null) => Read(fileName, yamlText, environment, seen, withDestinations: true);
 
     /// <summary>Reads a text of the log <c>models</c>, to compute as it says: its keys are not needed, and destinations of a text from before take no part.</summary>
-    internal static ModelResult ReadPublished(string yamlText) => Read("models", yamlText, name => $"unused-{name}", withDestinations: false);
+    internal static ModelResult ReadPublished(string yamlText) => Read("models", yamlText, name => $"unused-{name}", seen: null, withDestinations: false);
 
-    private static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, bool withDestinations)
+    private static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, SeenSchema? seen, bool withDestinations)
     {
         ArgumentNullException.ThrowIfNull(yamlText);
         ArgumentNullException.ThrowIfNull(environment);
@@ -52,7 +53,7 @@ public static class ModelReader
             return draft.Result(null);
         }
 
-        return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment, withDestinations);
+        return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment, seen, withDestinations);
     }
 
     private static bool IsAuto(ModelDraft draft, YamlScalar how)
@@ -67,7 +68,7 @@ public static class ModelReader
 
     internal static ulong VersionOf(string text) => BinaryPrimitives.ReadUInt64BigEndian(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
 
-    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, bool withDestinations)
+    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, SeenSchema? seen, bool withDestinations)
     {
         IReadOnlyDictionary<string, YamlNode> sections = draft.Keys(map, "the model", withDestinations ? Sections : [.. Sections, ApiSegments.Section]); // A file has none: what the API wrote is in the log alone.
         ModelSections reader = new(draft, environment);
@@ -80,6 +81,11 @@ public static class ModelReader
         expressions.ReadSegments(sections.GetValueOrDefault("segments"));
         expressions.ReadSegments(sections.GetValueOrDefault(ApiSegments.Section), isOfApi: true);
         (IReadOnlyList<ComputedDefinition> computed, IReadOnlyList<SegmentDefinition> segments) = expressions.Check();
+        if (seen is not null)
+        {
+            expressions.Note(new SeenNames(seen, traits.Select(trait => trait.Name)));
+        }
+
         IReadOnlyList<ConsentDefinition> consents = new PrivacyReader(draft).Read(sections.GetValueOrDefault("privacy"));
         IReadOnlyList<DestinationDefinition> destinations = withDestinations ? new ModelDestinations(draft, reader, expressions.Names, sources, identifiers, traits, consents).Read(sections.GetValueOrDefault("destinations")) : [];
         bool backfillsItself = sections.TryGetValue("backfill", out YamlNode? backfill) && draft.Text(backfill, "backfill") is { } how && IsAuto(draft, how);

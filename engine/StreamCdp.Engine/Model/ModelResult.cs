@@ -9,7 +9,11 @@ public sealed record ModelResult(CdpModel? Model, IReadOnlyList<ModelError> Erro
 /// <summary>What <see cref="ExpressionReader"/> made of a text: an expression, or every reason why not.</summary>
 /// <param name="Expression">The checked expression; null as soon as there is one error.</param>
 /// <param name="Errors">All errors, in the order of their place.</param>
-public sealed record ExpressionResult(Expression? Expression, IReadOnlyList<ModelError> Errors);
+public sealed record ExpressionResult(Expression? Expression, IReadOnlyList<ModelError> Errors)
+{
+    /// <summary>Names that no event has brought yet.</summary>
+    public IReadOnlyList<ModelNote> Notes { get; init; } = [];
+}
 
 /// <summary>A reason to refuse a model.</summary>
 /// <param name="FileName">As given to the reader.</param>

@@ -20,6 +20,9 @@ public interface IEngineQueries
     /// <summary>What became of a messageId, stage by stage: a JSON object, or null where no kept event of the dedup window has it, and none of the newest dead letters.</summary>
     ValueTask<byte[]?> TraceAsync(string messageId, CancellationToken cancellationToken);
 
+    /// <summary>What the events looked like that this process applied: names, properties, traits, types.</summary>
+    ValueTask<SeenSchema> SchemaAsync(CancellationToken cancellationToken);
+
     /// <summary>The newest model: a new rule is checked with it.</summary>
     CdpModel Model { get; }
 

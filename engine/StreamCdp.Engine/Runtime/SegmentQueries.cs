@@ -96,6 +96,10 @@ public sealed partial class CdpEngine
     }
 
     /// <inheritdoc/>
+    public async ValueTask<SeenSchema> SchemaAsync(CancellationToken cancellationToken) =>
+        SeenSchema.Merge(await Task.WhenAll(_shards.Select(shard => shard.AskAsync(shard.Profiler.Schema))).WaitAsync(cancellationToken).ConfigureAwait(false));
+
+    /// <inheritdoc/>
     public CdpModel ServedModel => _shards[0].Profiler.Model;
 
     /// <inheritdoc/>

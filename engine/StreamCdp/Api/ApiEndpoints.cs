@@ -118,6 +118,8 @@ public static class ApiEndpoints
         endpoints.MapGet("/v1/segments/{id}/members", gate.Secured("read", segments.MembersAsync));
         endpoints.MapGet("/v1/profiles/{identifier}/segments/{id}", gate.Secured("read", segments.ExplainAsync));
         endpoints.MapPost("/v1/segments/preview", gate.Secured("read", segments.PreviewAsync));
+        endpoints.MapGet("/v1/model", gate.Secured("admin", segments.ModelAsync));
+        endpoints.MapGet("/v1/schema", gate.Secured("read", segments.SchemaAsync));
         endpoints.MapGet("/v1/backfill", gate.Secured("read", segments.BackfillAsync));
         endpoints.MapPost("/v1/backfill", gate.Secured("admin", segments.StartBackfillAsync));
         endpoints.MapGet("/v1/stream", gate.Secured("read", stream.ServeAsync));

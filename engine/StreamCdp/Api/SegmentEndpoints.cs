@@ -180,17 +180,17 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
             return problem;
         }
 
-        ExpressionResult rule = ExpressionReader.ReadCondition(when, queries.ServedModel, "when");
+        ExpressionResult rule = await ReadAsync(context, when, queries.ServedModel);
         if (rule.Expression is null)
         {
-            return ApiProblem.BadRequest("bad_rule", string.Join(' ', rule.Errors.Take(5).Select(error => error.ToString())));
+            return Bad(rule);
         }
 
-        return await TryRuleAsync(context, rule.Expression, id, seconds);
+        return await TryRuleAsync(context, rule, id, seconds);
     }
 
     /// <summary>One at a time: each looks at every profile.</summary>
-    private async Task<ApiProblem?> TryRuleAsync(HttpContext context, Expression rule, string? id, int seconds)
+    private async Task<ApiProblem?> TryRuleAsync(HttpContext context, ExpressionResult rule, string? id, int seconds)
     {
         if (!await s_previews.WaitAsync(TimeSpan.FromSeconds(1), context.RequestAborted))
         {
@@ -199,7 +199,7 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
 
         try
         {
-            await WritePreviewAsync(context, await queries.PreviewAsync(rule, id, TimeSpan.FromSeconds(seconds), context.RequestAborted));
+            await WritePreviewAsync(context, await queries.PreviewAsync(rule.Expression!, id, TimeSpan.FromSeconds(seconds), context.RequestAborted), rule.Notes);
             return null;
         }
         finally
@@ -216,9 +216,26 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
         }
     }
 
-    private static Task WritePreviewAsync(HttpContext context, SegmentPreview preview) =>
-        ApiJson.WriteAsync(context, preview, static (json, preview) =>
+    private async Task<ExpressionResult> ReadAsync(HttpContext context, string when, CdpModel model) =>
+        ExpressionReader.ReadCondition(when, model, "when", await queries.SchemaAsync(context.RequestAborted));
+
+    private static ApiProblem Bad(ExpressionResult rule) => ApiProblem.BadRequest("bad_rule", string.Join(' ', rule.Errors.Take(5).Select(error => error.ToString())));
+
+    private static void WriteNotes(Utf8JsonWriter json, IReadOnlyList<ModelNote> notes)
+    {
+        json.WriteStartArray("notes"u8);
+        foreach (ModelNote note in notes)
         {
+            json.WriteStringValue(note.ToString());
+        }
+
+        json.WriteEndArray();
+    }
+
+    private static Task WritePreviewAsync(HttpContext context, SegmentPreview found, IReadOnlyList<ModelNote> notes) =>
+        ApiJson.WriteAsync(context, (found, notes), static (json, answer) =>
+        {
+            (SegmentPreview preview, IReadOnlyList<ModelNote> notes) = answer;
             json.WriteStartObject();
             json.WriteNumber("members"u8, preview.Members);
             json.WriteNumber("enter"u8, preview.Enter);
@@ -250,6 +267,7 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
             }
 
             json.WriteEndArray();
+            WriteNotes(json, notes);
             json.WriteEndObject();
         });
 
@@ -276,10 +294,10 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
             return ApiProblem.BadRequest("bad_body", $"The body is {{\"name\":\"Big spenders\",\"when\":\"count(\\\"Order Completed\\\") > 3\"}}, of at most {ApiSegments.MaxLength} characters.");
         }
 
-        ExpressionResult rule = ExpressionReader.ReadCondition(when, queries.Model, "when");
+        ExpressionResult rule = await ReadAsync(context, when, queries.Model);
         if (rule.Expression is null)
         {
-            return ApiProblem.BadRequest("bad_rule", string.Join(' ', rule.Errors.Take(5).Select(error => error.ToString())));
+            return Bad(rule);
         }
 
         if (context.Request.Query["dry_run"] == "true")
@@ -289,21 +307,21 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
                 return OfFile(id);
             }
 
-            return ExpressionReader.ReadCondition(when, queries.ServedModel, "when").Expression is { } served ? await TryRuleAsync(context, served, id, DefaultPreviewSeconds)
+            return await ReadAsync(context, when, queries.ServedModel) is { Expression: not null } served ? await TryRuleAsync(context, served, id, DefaultPreviewSeconds)
                 : new ApiProblem(StatusCodes.Status409Conflict, "not_served_yet", "The rule uses what waits for its backfill (GET /v1/backfill). Try it when that is done.");
         }
 
-        return await AnswerAsync(context, id, await queries.PutSegmentAsync(id, name, when, withHistory: context.Request.Query["backfill"] != "false", context.RequestAborted));
+        return await AnswerAsync(context, id, await queries.PutSegmentAsync(id, name, when, withHistory: context.Request.Query["backfill"] != "false", context.RequestAborted), rule.Notes);
     }
 
     /// <summary><c>DELETE /v1/segments/{id}</c>.</summary>
     public async Task<ApiProblem?> DeleteAsync(HttpContext context)
     {
         string id = ApiRequest.RawSegment(context, fromEnd: 1);
-        return await AnswerAsync(context, id, await queries.DeleteSegmentAsync(id, context.RequestAborted));
+        return await AnswerAsync(context, id, await queries.DeleteSegmentAsync(id, context.RequestAborted), notes: []);
     }
 
-    private async Task<ApiProblem?> AnswerAsync(HttpContext context, string id, SegmentEdit edit)
+    private async Task<ApiProblem?> AnswerAsync(HttpContext context, string id, SegmentEdit edit, IReadOnlyList<ModelNote> notes)
     {
         switch (edit.Outcome)
         {
@@ -317,7 +335,7 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
 
         if (queries.Segments().FirstOrDefault(segment => segment.Id == id) is { } written)
         {
-            await ApiJson.WriteAsync(context, written, Write);
+            await ApiJson.WriteAsync(context, (written, notes), static (json, answer) => Write(json, answer.written, answer.notes));
         }
         else
         {
@@ -328,6 +346,39 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
     }
 
     private static ApiProblem OfFile(string id) => new(StatusCodes.Status409Conflict, "segment_of_file", $"'{id}' stands in cdp.yaml, under segments, and is changed there.");
+
+    /// <summary><c>GET /v1/model</c>: one cdp.yaml of the file and of what the API wrote.</summary>
+    public async Task<ApiProblem?> ModelAsync(HttpContext context)
+    {
+        context.Response.ContentType = "application/yaml";
+        context.Response.Headers.CacheControl = "no-store";
+        await context.Response.WriteAsync(ApiSegments.Export(queries.Model), context.RequestAborted);
+        return null;
+    }
+
+    /// <summary><c>GET /v1/schema</c>: names, properties, traits and their types, as events brought them.</summary>
+    public async Task<ApiProblem?> SchemaAsync(HttpContext context)
+    {
+        if (await ApiRequest.WaitAsync(context, queries, options) is { } problem)
+        {
+            return problem;
+        }
+
+        SeenSchema schema = await queries.SchemaAsync(context.RequestAborted);
+        if (context.Request.Query["event"].ToString() is { Length: > 0 } name)
+        {
+            schema = schema with { Events = [.. schema.Events.Where(e => e.Name == name)], Traits = [], Context = [] };
+            if (schema.Events.Count == 0)
+            {
+                return ApiProblem.NotFound("unknown_event", "No event of this name has come; GET /v1/schema lists all that have.");
+            }
+        }
+
+        context.Response.ContentType = "application/json";
+        context.Response.Headers.CacheControl = "no-store";
+        await context.Response.Body.WriteAsync(schema.ToJson(), context.RequestAborted);
+        return null;
+    }
 
     /// <summary><c>GET /v1/backfill</c>.</summary>
     public async Task<ApiProblem?> BackfillAsync(HttpContext context)
@@ -399,7 +450,9 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
     /// <summary>404 for a segment that the model lacks.</summary>
     public static ApiProblem Unknown(string id) => ApiProblem.NotFound("unknown_segment", $"The model has no segment '{id}'; GET /v1/segments lists them.");
 
-    private static void Write(Utf8JsonWriter json, SegmentStatus segment)
+    private static void Write(Utf8JsonWriter json, SegmentStatus segment) => Write(json, segment, notes: null);
+
+    private static void Write(Utf8JsonWriter json, SegmentStatus segment, IReadOnlyList<ModelNote>? notes)
     {
         json.WriteStartObject();
         json.WriteString("id"u8, segment.Id);
@@ -420,6 +473,11 @@ internal sealed class SegmentEndpoints(IEngineQueries queries, IReadOnlySet<stri
 
         json.WriteNumber("members"u8, segment.Members);
         WriteExactness(json, segment.ExactSince, segment.NeedsBackfill);
+        if (notes is not null)
+        {
+            WriteNotes(json, notes);
+        }
+
         json.WriteEndObject();
     }
 

@@ -83,6 +83,14 @@ internal sealed class CdpClient : IDisposable
         }
     }
 
+    /// <summary>GET of text; null for 404.</summary>
+    public async Task<string?> GetTextAsync(string path, CancellationToken cancellationToken)
+    {
+        using var request = new HttpRequestMessage(HttpMethod.Get, path);
+        using HttpResponseMessage? response = await HeadersAsync(request, cancellationToken).ConfigureAwait(false);
+        return response is null ? null : await response.Content.ReadAsStringAsync(cancellationToken).ConfigureAwait(false);
+    }
+
     /// <summary>POST of JSON; null for 404.</summary>
     public async Task<JsonElement?> PostAsync(string path, object body, CancellationToken cancellationToken)
     {

@@ -11,7 +11,7 @@ internal static class CheckCommand
     {
         var file = new Argument<string>("FILE") { Description = "The model, for example cdp.yaml." };
         var connect = new Option<bool>("--connect") { Description = "Also connect to each destination, at most 10 s, and compare mapped fields with those of the CRM. Nothing is sent or changed." };
-        var against = new Option<string?>("--against") { Description = "live: also ask a running server how many people would enter and leave each segment that is new, changed or gone. Nothing is changed.", HelpName = "live" };
+        var against = new Option<string?>("--against") { Description = "live: also ask a running server how many people would enter and leave each segment that is new, changed or gone, and which names of events, properties and traits it has not seen yet. Nothing is changed.", HelpName = "live" };
         against.AcceptOnlyFromAmong("live");
         var server = new ServerOptions();
         var command = new CommandWithExamples(
@@ -29,7 +29,9 @@ internal static class CheckCommand
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
-            (CdpModel model, IReadOnlyList<ModelNote> notes) = ModelFile.ReadWithNotes(parsed.GetRequiredValue(file), Environment.GetEnvironmentVariable);
+            using CdpClient? live = parsed.GetValue(against) is null ? null : server.Connect(parsed);
+            SeenSchema? seen = live is null ? null : await LiveCheck.SchemaAsync(live, cancellationToken).ConfigureAwait(false);
+            (CdpModel model, IReadOnlyList<ModelNote> notes) = ModelFile.ReadWithNotes(parsed.GetRequiredValue(file), Environment.GetEnvironmentVariable, seen);
             TextWriter output = parsed.InvocationConfiguration.Output;
             ModelReport.Write(output, model, notes);
             if (parsed.GetValue(connect) && await ConnectCheck.RunAsync(parsed.GetRequiredValue(file), model, output, cancellationToken).ConfigureAwait(false) is { Count: > 0 } problems)
@@ -37,10 +39,9 @@ internal static class CheckCommand
                 throw new CliException(string.Join(Environment.NewLine, problems));
             }
 
-            if (parsed.GetValue(against) is not null)
+            if (live is not null)
             {
-                using CdpClient client = server.Connect(parsed);
-                await LiveCheck.RunAsync(client, model, output, cancellationToken).ConfigureAwait(false);
+                await LiveCheck.RunAsync(live, model, output, cancellationToken).ConfigureAwait(false);
             }
 
             return CommandLine.Ok;

@@ -81,6 +81,8 @@ internal static class CommandLine
             SimulateCommand.Create(),
             ExportCommand.Create(),
             BackfillCommand.Create(),
+            ModelCommand.Create(),
+            SchemaCommand.Create(),
             ProfileCommand.Create(),
             DeadLettersCommand.Create(),
             ConnectorsCommand.Create(),

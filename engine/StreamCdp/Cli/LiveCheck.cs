@@ -37,6 +37,10 @@ internal static class LiveCheck
         }
     }
 
+    /// <summary>What the server has seen in events.</summary>
+    public static async Task<SeenSchema> SchemaAsync(CdpClient client, CancellationToken cancellationToken) =>
+        SeenSchema.Parse(await client.GetAsync("/v1/schema", cancellationToken).ConfigureAwait(false) ?? throw new CliException($"{client.Address} has no /v1/schema. Is it a StreamCdp server of this version?"));
+
     private static async Task<string> TryAsync(CdpClient client, SegmentDefinition segment, CancellationToken cancellationToken)
     {
         JsonElement preview;

@@ -33,6 +33,7 @@ internal sealed class Profiler : IDisposable
     private readonly SchemaIds _schemas;
     private readonly Func<ulong, CdpModel> _models;
     private readonly ProfileCache _cache;
+    private readonly EventCatalog _catalog = new();
     private readonly ProfileState _passing = new();
     private readonly ProfileState _loser = new();
     private readonly PriorityQueue<UInt128, long> _timers = new();
@@ -146,6 +147,9 @@ internal sealed class Profiler : IDisposable
 
     /// <summary>Profiles that wait for the record of a merged one.</summary>
     public int PendingCount => _pending.Count;
+
+    /// <summary>What the events looked like that were applied.</summary>
+    public SeenSchema Schema() => _catalog.ToSchema();
 
     /// <summary>Takes a record of profile-events.</summary>
     public void Apply(in LogRecord record)
@@ -289,6 +293,7 @@ internal sealed class Profiler : IDisposable
             ModelVersion = _model.Version,
             Fences = new Dictionary<int, long>(_fences),
             Received = new Dictionary<int, long>(_received),
+            Schema = _catalog.ToSchema(),
             FunctionsSince = new Dictionary<string, long>(FunctionsSince),
             Epochs = new Dictionary<string, long>(_epochs),
             Epoch = _epoch,
@@ -318,6 +323,7 @@ internal sealed class Profiler : IDisposable
                 _received[shard] = offset;
             }
 
+            _catalog.Restore(snapshot.Schema);
             FunctionsSince = new Dictionary<string, long>(snapshot.FunctionsSince);
             (_epoch, _prepared, _finished) = (snapshot.Epoch, snapshot.Prepared, snapshot.Finished);
             if (_prepared is not null || snapshot.Epochs.Count > 0)
@@ -689,19 +695,17 @@ internal sealed class Profiler : IDisposable
         }
 
         EventView view = _scan.Read(e);
-        JsonSlice traits = _scan.Traits;
-        JsonSlice contextTraits = _scan.ContextTraits;
-        _traits.Apply(
-            _profile,
-            view,
-            traits.Kind == JsonTokenType.StartObject ? traits.In(e.Payload) : default,
-            contextTraits.Kind == JsonTokenType.StartObject ? contextTraits.In(view.ContextPayload) : default,
-            e.Source);
-        if (_crm.IsCrm(e.Source) && (_scan.IsOfBatch || _scan.Context.Kind == JsonTokenType.StartObject))
+        ReadOnlySpan<byte> traits = Object(_scan.Traits, e.Payload);
+        ReadOnlySpan<byte> contextTraits = Object(_scan.ContextTraits, view.ContextPayload);
+        ReadOnlySpan<byte> context = _scan.IsOfBatch ? e.Context : Object(_scan.Context, e.Payload);
+        _traits.Apply(_profile, view, traits, contextTraits, e.Source);
+        if (_crm.IsCrm(e.Source) && !context.IsEmpty)
         {
             _segments.CrmChanged();
-            _crm.Apply(_profile, _scan.IsOfBatch ? e.Context : _scan.Context.In(e.Payload), e.Source, order);
+            _crm.Apply(_profile, context, e.Source, order);
         }
+
+        _catalog.Observe(view, traits.IsEmpty ? contextTraits : traits, context);
 
         _segments.Apply(_profile, view, epoch);
         if (_profile.EventCount == 0)
@@ -720,6 +724,8 @@ internal sealed class Profiler : IDisposable
             _profile.LastLink = e.LinkOffset;
         }
     }
+
+    private static ReadOnlySpan<byte> Object(JsonSlice slice, ReadOnlySpan<byte> json) => slice.Kind == JsonTokenType.StartObject ? slice.In(json) : default;
 
     private void Name(ReadOnlySpan<byte> type, ReadOnlySpan<byte> value, ReadOnlySpan<byte> source, EventOrder order)
     {

@@ -1,3 +1,5 @@
+using StreamCdp.Engine.Model;
+
 namespace StreamCdp.Engine.Pipeline.Profiles;
 
 /// <summary>What a checkpoint of a shard holds beyond its store.</summary>
@@ -17,6 +19,9 @@ internal sealed record ProfilerSnapshot
 
     /// <summary>Place of the last record taken from each other shard.</summary>
     public Dictionary<int, long> Received { get; init; } = [];
+
+    /// <summary>What its events looked like.</summary>
+    public SeenSchema Schema { get; init; } = SeenSchema.Empty;
 
     /// <summary>Functions that started later than the shard.</summary>
     public Dictionary<string, long> FunctionsSince { get; init; } = [];
