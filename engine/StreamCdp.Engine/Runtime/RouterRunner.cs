@@ -13,6 +13,7 @@ internal sealed class RouterRunner : StageRunner
     private const string Stage = "route";
     private const int Batch = 512;
     private const int BatchBehind = 4096; // Far behind, questions are rarer: each batch of them waits for a commit.
+    private const int MaxMarks = 256;
 
     private readonly EngineLogs _logs;
     private readonly EngineOptions _options;
@@ -24,6 +25,8 @@ internal sealed class RouterRunner : StageRunner
     private readonly ILogReader[] _events;
     private readonly RouterManifest _restored;
     private readonly ILogReader _decisions;
+    private readonly List<Mark> _marks = [];
+    private readonly Stack<Mark> _freeMarks = [];
     private long _nextTick;
 
     /// <summary>Restores the router from its newest good checkpoint and from what it appended after it.</summary>
@@ -127,6 +130,7 @@ internal sealed class RouterRunner : StageRunner
             worked = true;
         }
 
+        SetMark();
         for (int partition = 0; partition < _events.Length; partition++)
         {
             int batch = _logs.Events.EndOffset(partition) - _events[partition].Position > 4 * BatchBehind ? BatchBehind : Batch;
@@ -164,12 +168,13 @@ internal sealed class RouterRunner : StageRunner
     /// <inheritdoc/>
     protected override void Begin()
     {
+        long[] positions = [.. Enumerable.Range(0, _events.Length).Select(Position)];
         _checkpointer.Begin(new RouterManifest
         {
-            Positions = [.. Enumerable.Range(0, _events.Length).Select(Position)],
+            Positions = positions,
             MapPosition = _decisions.Position,
             // As long as events of the last run have not come by again, the next restart must find them where this one did.
-            ShardEnds = Router.Routed.Count > 0 ? _restored.ShardEnds : [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)],
+            ShardEnds = Router.Routed.Count > 0 ? _restored.ShardEnds : EndsBefore(positions),
             LinksEnd = _logs.IdentityLinks.EndOffset(0),
             Asked = [.. Router.Asked.Select(asked => new AskedEvent(asked.Partition, asked.Offset))],
             Clock = Router.Clock,
@@ -234,6 +239,62 @@ internal sealed class RouterRunner : StageRunner
         return null;
     }
 
+    /// <summary>Notes, before events are read, how far the output is: what is read from here on stands behind that.</summary>
+    private void SetMark()
+    {
+        if (Router.WaitingCount == 0)
+        {
+            foreach (Mark old in _marks)
+            {
+                _freeMarks.Push(old);
+            }
+
+            _marks.Clear();
+        }
+        else if (_marks.Count > 0 && Enumerable.SequenceEqual(_marks[^1].Positions, _events.Select(reader => reader.Position)))
+        {
+            return;
+        }
+        else if (_marks.Count == MaxMarks)
+        {
+            // Somebody has waited for long: half of them do, a restart only reads a little more.
+            for (int i = MaxMarks - 1; i > 0; i -= 2)
+            {
+                _freeMarks.Push(_marks[i]);
+                _marks.RemoveAt(i);
+            }
+        }
+
+        if (!_freeMarks.TryPop(out Mark? mark))
+        {
+            mark = new Mark(new long[_events.Length], new long[_logs.ProfileEvents.Partitions]);
+        }
+
+        for (int partition = 0; partition < _events.Length; partition++)
+        {
+            mark.Positions[partition] = _events[partition].Position;
+        }
+
+        for (int shard = 0; shard < mark.Ends.Length; shard++)
+        {
+            mark.Ends[shard] = _logs.ProfileEvents.EndOffset(shard);
+        }
+
+        _marks.Add(mark);
+    }
+
+    /// <summary>Where to look for what was passed on of the events from these positions on. While one waits, later ones pass it: their output stands before that of now.</summary>
+    private long[] EndsBefore(long[] positions)
+    {
+        if (Router.WaitingCount == 0)
+        {
+            return [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)];
+        }
+
+        int last = _marks.FindLastIndex(mark => mark.Positions.Zip(positions).All(pair => pair.First <= pair.Second));
+        return [.. _marks[last].Ends];
+    }
+
     /// <summary>Reads its own output after the checkpoint: events in it are not passed on again.</summary>
     private void FindRouted(RouterManifest manifest)
     {
@@ -271,6 +332,9 @@ internal sealed class RouterRunner : StageRunner
             }
         }
     }
+
+    /// <summary>How far the output was, durably, when events were read up to here.</summary>
+    private sealed record Mark(long[] Positions, long[] Ends);
 }
 
 /// <summary>What a checkpoint of the router holds beyond its stores.</summary>
@@ -282,7 +346,7 @@ internal sealed record RouterManifest
     /// <summary>Where to read identity-map.</summary>
     public long MapPosition { get; init; }
 
-    /// <summary>Durable end of each partition of profile-events.</summary>
+    /// <summary>Of each partition of profile-events: what was passed on of the events from <see cref="Positions"/> on stands behind it.</summary>
     public long[] ShardEnds { get; init; } = [];
 
     /// <summary>Durable end of identity-links.</summary>

@@ -236,6 +236,15 @@ internal sealed class SimulatedEngine : IDisposable
         }
     }
 
+    /// <summary>Saves all stages.</summary>
+    public void Checkpoint()
+    {
+        foreach (StageRunner runner in Runners)
+        {
+            runner.BeginCheckpoint(0);
+        }
+    }
+
     /// <summary>Kills the process: what is not durable may be lost, stores are as they were last saved.</summary>
     public void Crash(Choice choice)
     {
@@ -299,13 +308,34 @@ internal sealed class SimulatedEngine : IDisposable
             return null;
         }
 
+        return (id, (JsonObject)JsonNode.Parse(Document(profiler, profile))!);
+    }
+
+    /// <summary>All profiles by id, as the query API gives them, byte for byte.</summary>
+    public SortedDictionary<string, string> Documents()
+    {
+        var documents = new SortedDictionary<string, string>(StringComparer.Ordinal);
+        foreach (Profiler profiler in _shards.Select(shard => shard.Profiler))
+        {
+            foreach (UInt128 id in profiler.AllIds())
+            {
+                Assert.True(profiler.TryGet(id, out _, out ProfileState profile));
+                documents.Add(CanonicalId.Text(id), Encoding.UTF8.GetString(Document(profiler, profile)));
+            }
+        }
+
+        return documents;
+    }
+
+    private static byte[] Document(Profiler profiler, ProfileState profile)
+    {
         using var stream = new MemoryStream();
         using (var writer = new Utf8JsonWriter(stream))
         {
             ProfileDocument.Write(writer, profile, profiler.Segments, profiler.Now, ProfileParts.Default);
         }
 
-        return (id, (JsonObject)JsonNode.Parse(stream.ToArray())!);
+        return stream.ToArray();
     }
 
     /// <summary>Membership changes by profile, in order of version, repeats included once.</summary>
