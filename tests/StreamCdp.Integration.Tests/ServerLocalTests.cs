@@ -163,6 +163,22 @@ public sealed class ServerLocalTests : IDisposable
         Assert.Contains("\n  properties.revenue: number, in 100 %, such as 9\n", output.ToString(), StringComparison.Ordinal);
     }
 
+    /// <summary>Its record would be larger than a page of its store, and than a record of a log may be: that stopped the shard, for good.</summary>
+    [Fact]
+    public async Task Nobody_with_a_public_key_makes_a_profile_too_large_for_its_store()
+    {
+        await using ServerFixtureHost server = await ServerFixtureHost.StartAsync(_data, ServerFixtureHost.Model, ("Engine:MemoryBytes", "67108864"));
+        string value = new('x', 31_000);
+        for (int i = 0; i < 300; i++)
+        {
+            await server.SendAsync("identify", $$"""{"userId":"u1","traits":{"t{{i}}":"{{value}}"} }""");
+        }
+
+        await server.SendAsync("identify", """{"userId":"u1","traits":{"plan":"pro"} }""");
+        JsonElement profile = await server.ProfileAsync("user_id:u1");
+        Assert.Equal((301, "limited", "pro", 5), (profile.GetProperty("activity").GetProperty("events").GetInt32(), profile.GetProperty("notes").GetProperty("traits").GetString(), profile.GetProperty("traits").GetProperty("plan").GetString(), profile.GetProperty("traits").EnumerateObject().Count()));
+    }
+
     [Fact]
     public async Task A_segment_of_the_api_is_filled_changed_kept_over_restarts_and_emptied()
     {

@@ -26,6 +26,7 @@ public sealed class EngineMetrics
     private readonly Gauge _logLag;
     private readonly Counter _identityRejections;
     private readonly Counter _crmSkipped;
+    private readonly Counter _traitsSkipped;
     private readonly Gauge _segmentMembers;
     private readonly Counter _segmentChanges;
     private readonly Gauge _checkpointAge;
@@ -49,6 +50,7 @@ public sealed class EngineMetrics
         _logLag = factory.CreateGauge("streamcdp_log_lag_records", "Records of a log's partition that its stage has not read yet.", ["log", "partition"]);
         IdentityMerges = factory.CreateCounter("streamcdp_identity_merges_total", "Profiles that were merged into another.");
         _identityRejections = factory.CreateCounter("streamcdp_identity_rejections_total", "Identifiers that were not linked, by the rule that refused.", ["rule"]);
+        _traitsSkipped = factory.CreateCounter("streamcdp_traits_skipped_total", "Writes of traits that a profile had no room for, by limit (too_many, too_large, too_many_items).", ["reason"]);
         _crmSkipped = factory.CreateCounter("streamcdp_crm_records_skipped_total", "CRM records of events that were not kept, by reason (malformed, too_long, too_many).", ["reason"]);
         IdentityWaiting = factory.CreateGauge("streamcdp_identity_waiting", "Events that wait for a decision of the resolver.");
         Profiles = factory.CreateGauge("streamcdp_profiles", "Profiles in the shards of this process.");
@@ -105,6 +107,9 @@ public sealed class EngineMetrics
 
     /// <summary>The counter of one rule (limit, blocked, merge_by, cap, …); take it once.</summary>
     public Counter.Child IdentityRejections(string rule) => _identityRejections.WithLabels(rule);
+
+    /// <summary>The counter of one limit (too_many, too_large, too_many_items); take it once.</summary>
+    public Counter.Child TraitsSkipped(string reason) => _traitsSkipped.WithLabels(reason);
 
     /// <summary>The counter of one reason (malformed, too_long, too_many); take it once.</summary>
     public Counter.Child CrmSkipped(string reason) => _crmSkipped.WithLabels(reason);

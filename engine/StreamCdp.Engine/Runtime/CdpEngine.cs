@@ -916,6 +916,10 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 Prometheus.Counter.Child tooMany = _metrics.CrmSkipped("too_many");
                 long applied = 0;
                 var skipped = new CrmSkipped();
+                Prometheus.Counter.Child traitsTooMany = _metrics.TraitsSkipped("too_many");
+                Prometheus.Counter.Child traitsTooLarge = _metrics.TraitsSkipped("too_large");
+                Prometheus.Counter.Child traitsTooManyItems = _metrics.TraitsSkipped("too_many_items");
+                var traitsSkipped = new TraitsSkipped();
                 return () =>
                 {
                     Add(_metrics.EventsProcessed, shard.Profiler.Applied, ref applied);
@@ -928,6 +932,9 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                         }
 
                         shard.StageLatency.PublishTo(profileLatency);
+                        Add(traitsTooMany, shard.Profiler.TraitsSkipped.TooMany, ref traitsSkipped.TooMany);
+                        Add(traitsTooLarge, shard.Profiler.TraitsSkipped.TooLarge, ref traitsSkipped.TooLarge);
+                        Add(traitsTooManyItems, shard.Profiler.TraitsSkipped.TooManyItems, ref traitsSkipped.TooManyItems);
                         Add(malformed, shard.Profiler.CrmSkipped.Malformed, ref skipped.Malformed);
                         Add(tooLong, shard.Profiler.CrmSkipped.TooLong, ref skipped.TooLong);
                         Add(tooMany, shard.Profiler.CrmSkipped.TooMany, ref skipped.TooMany);

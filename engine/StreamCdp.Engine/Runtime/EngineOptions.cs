@@ -10,6 +10,9 @@ public sealed record EngineOptions
     /// <summary>Section of these settings.</summary>
     public const string Section = "StreamCdp:Engine";
 
+    /// <summary>A profile has identifiers (1,000 of 512 bytes), traits, CRM records and the states of functions: more than half of this only with hundreds of <c>first</c> and <c>last</c> of long values.</summary>
+    private const long PageOfProfiles = 2 << 20;
+
     /// <summary>Partitions of the log events where it is made. 1 to 1024, default 1: one router thread keeps up with one machine's collector.</summary>
     public int EventPartitions { get; init; } = 1;
 
@@ -37,6 +40,15 @@ public sealed record EngineOptions
     /// <summary>Identifiers a profile may have. 10 to 100 000, default 1000 (RULES.md §3.7).</summary>
     public int MaxIdentifiers { get; init; } = Resolver.DefaultMaxIdentifiers;
 
+    /// <summary>Traits that a profile keeps beside those that the model declares. 10 to 10 000, default 1000; what is beyond is counted, and the profile's notes say <c>"traits": "limited"</c>.</summary>
+    public int MaxTraits { get; init; } = new TraitLimits().MaxTraits;
+
+    /// <summary>Names and values of a profile's traits together, bytes. 16 384 to 524 288, default 131 072.</summary>
+    public int MaxTraitBytes { get; init; } = new TraitLimits().MaxBytes;
+
+    /// <summary>Elements of a trait with <c>merge: union</c>. 10 to 10 000, default 1000.</summary>
+    public int MaxListItems { get; init; } = new TraitLimits().MaxListItems;
+
     /// <summary>Events that may wait for identity decisions. 100 to 50 000, default 10 000; then the router reads no further.</summary>
     public int MaxWaiting { get; init; } = 10_000;
 
@@ -61,6 +73,9 @@ public sealed record EngineOptions
             (nameof(CheckpointMs), CheckpointMs, 1_000, 3_600_000),
             (nameof(TickMs), TickMs, 50, 60_000),
             (nameof(MaxIdentifiers), MaxIdentifiers, 10, 100_000),
+            (nameof(MaxTraits), MaxTraits, 10, 10_000),
+            (nameof(MaxTraitBytes), MaxTraitBytes, 16 << 10, 512 << 10),
+            (nameof(MaxListItems), MaxListItems, 10, 10_000),
             (nameof(MaxWaiting), MaxWaiting, 100, 50_000),
             (nameof(CachedProfiles), CachedProfiles, 1, 1 << 20),
         })
@@ -90,7 +105,9 @@ public sealed record EngineOptions
         }
     }
 
-    internal StoreSizes ShardSizes => Sizes(MemoryBytes / 8 * 6 / Shards);
+    internal TraitLimits TraitLimits => new(MaxTraits, MaxTraitBytes, MaxListItems);
+
+    internal StoreSizes ShardSizes => Sizes(MemoryBytes / 8 * 6 / Shards) with { PageBytes = PageOfProfiles };
 
     internal StoreSizes MapSizes => Sizes(MemoryBytes / 32);
 

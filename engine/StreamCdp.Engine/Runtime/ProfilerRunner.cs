@@ -40,7 +40,7 @@ internal sealed class ProfilerRunner : StageRunner
         }
 
         CdpModel first = manifest is null ? model : models(manifest.Snapshot.ModelVersion);
-        Profiler = new Profiler(shard, logs.ProfileEvents.Partitions, first, models, _store, _effects, schemas, options.CachedProfiles);
+        Profiler = new Profiler(shard, logs.ProfileEvents.Partitions, first, models, _store, _effects, schemas, options.CachedProfiles, options.TraitLimits);
         Profiler.Restore(manifest?.Snapshot);
         _emittedFrom = manifest?.MembershipsEnd ?? logs.Memberships.BeginOffset(shard);
         FindEmitted();

@@ -18,7 +18,8 @@ internal enum StoreKind
 /// <summary>Sizes of one store, all in bytes.</summary>
 /// <param name="MemoryBytes">Log kept in memory; the rest goes to disk. Rounded down to a power of two, 1 MiB at least.</param>
 /// <param name="IndexBytes">Hash index. 1 MiB to 1 GiB: at 2 GiB FASTER 2.6.5 recovers nothing (adr/0004).</param>
-internal sealed record StoreSizes(long MemoryBytes, long IndexBytes);
+/// <param name="PageBytes">Least size of a page, a power of two: a value and a quarter more must fit one. Eight are in memory, however little that is to be.</param>
+internal sealed record StoreSizes(long MemoryBytes, long IndexBytes, long PageBytes = 64 << 10);
 
 /// <summary>A store on Microsoft FASTER 2.6.5, with every size set and its traps closed (adr/0004-fasters-limits).</summary>
 /// <remarks>
@@ -57,8 +58,9 @@ internal sealed unsafe class FasterStore : IStateStore
         }
 
         Directory.CreateDirectory(directory);
-        int memoryBits = Math.Clamp((int)Math.Log2(sizes.MemoryBytes), 20, 40);
-        int pageBits = Math.Clamp(memoryBits - 5, 16, 23);
+        int leastPageBits = (int)Math.Log2(sizes.PageBytes);
+        int memoryBits = Math.Clamp((int)Math.Log2(sizes.MemoryBytes), Math.Max(20, leastPageBits + 3), 40);
+        int pageBits = Math.Clamp(memoryBits - 5, leastPageBits, 23);
         _device = Devices.CreateLogDevice(Path.Combine(directory, "store.log"), preallocateFile: false, deleteOnClose: false);
         _functions = new Functions(kind);
         var settings = new FasterKVSettings<StoreKey, SpanByte>(null)

@@ -27,6 +27,9 @@ internal enum IdentifierOutcome : byte
 /// <remarks>Cost: 0 B, except phone numbers without country code (libphonenumber works on strings) and patterns.</remarks>
 internal sealed class IdentifierRule
 {
+    /// <summary>Longest identifier, bytes of UTF-8: longer ones are invalid, so that a profile with very many fits its store.</summary>
+    public const int MaxBytes = 512;
+
     /// <summary>Longest text that libphonenumber is asked about: its own limit is 250 characters.</summary>
     private const int MaxPhoneText = 250;
 
@@ -70,6 +73,7 @@ internal sealed class IdentifierRule
             IdentifierNormalization.E164 => TryNormalisePhone(ref value),
             _ => true,
         };
+        valid = valid && value.Length <= MaxBytes;
         return (!valid, valid && IsBlocked(value)) switch
         {
             (true, _) => IdentifierOutcome.Invalid,

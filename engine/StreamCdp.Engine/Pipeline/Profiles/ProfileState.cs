@@ -103,6 +103,7 @@ internal sealed class ProfileState
 
     private const byte Format = 4; // 1 had other keys of functions with windows, 2 is a redirect.
     private const byte CrmFormat = 5;
+    private const int TraitsLimited = 1 << 6;
 
     private byte[] _arena = new byte[4096];
     private int _used;
@@ -179,6 +180,9 @@ internal sealed class ProfileState
     /// <summary>A CRM record came whose fields were too long to keep.</summary>
     public bool HasSkippedCrm { get; set; }
 
+    /// <summary>A trait, or an element of one, came for which there was no room.</summary>
+    public bool IsTraitsLimited { get; set; }
+
     /// <summary>By object: no write up to and with this one is kept, because there were too many; <see cref="EventOrder.None"/> where there never were.</summary>
     public Span<EventOrder> CrmFloors => _crmFloors;
 
@@ -203,7 +207,7 @@ internal sealed class ProfileState
         ArmedDeadline = long.MaxValue;
         LastLink = SourceOffset = -1;
         _used = _identifierCount = _traitCount = _functionCount = _membershipCount = _mergedFromCount = _recentCount = _crmCount = CrmBytes = 0;
-        HasSkippedCrm = false;
+        HasSkippedCrm = IsTraitsLimited = false;
         CrmFloors.Fill(EventOrder.None);
     }
 
@@ -545,7 +549,7 @@ internal sealed class ProfileState
     /// <returns>Bytes written.</returns>
     public int Write(ref byte[] buffer)
     {
-        bool hasCrm = _crmCount > 0 || IsCrmLimited;
+        bool hasCrm = _crmCount > 0 || IsCrmLimited || IsTraitsLimited;
         int most = _used + 320 + (_crmCount * 48) + (_identifierCount * 40) + (_traitCount * 56) + (_functionCount * 12) + (_membershipCount * 16) + (_mergedFromCount * 16) + (_recentCount * 20);
         if (buffer.Length < most)
         {
@@ -623,8 +627,9 @@ internal sealed class ProfileState
 
     private void ReadCrm(ref RecordReader reader)
     {
-        int flags = reader.Byte(); // Bit 0: skipped; bit 1 + n: object n has a floor.
+        int flags = reader.Byte(); // Bit 0: skipped; bit 1 + n: object n has a floor; bit 6: traits are limited.
         HasSkippedCrm = (flags & 1) != 0;
+        IsTraitsLimited = (flags & TraitsLimited) != 0;
         for (int i = 0; i < _crmFloors.Length; i++)
         {
             if ((flags & (2 << i)) != 0)
@@ -652,7 +657,7 @@ internal sealed class ProfileState
 
     private void WriteCrm(ref RecordWriter writer)
     {
-        int flags = HasSkippedCrm ? 1 : 0;
+        int flags = (HasSkippedCrm ? 1 : 0) | (IsTraitsLimited ? TraitsLimited : 0);
         for (int i = 0; i < _crmFloors.Length; i++)
         {
             flags |= _crmFloors[i] == EventOrder.None ? 0 : 2 << i;

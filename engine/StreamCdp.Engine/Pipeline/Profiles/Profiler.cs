@@ -33,6 +33,7 @@ internal sealed class Profiler : IDisposable
     private readonly SchemaIds _schemas;
     private readonly Func<ulong, CdpModel> _models;
     private readonly ProfileCache _cache;
+    private readonly TraitLimits _traitLimits;
     private readonly EventCatalog _catalog = new();
     private readonly ProfileState _passing = new();
     private readonly ProfileState _loser = new();
@@ -79,8 +80,10 @@ internal sealed class Profiler : IDisposable
     /// <param name="effects">Where records go.</param>
     /// <param name="schemas">Schema ids to write with.</param>
     /// <param name="cachedProfiles">Decoded profiles that are held; a power of two.</param>
-    public Profiler(int shard, int shards, CdpModel model, Func<ulong, CdpModel> models, IStateStore store, IEffects effects, SchemaIds schemas, int cachedProfiles = ProfileCache.DefaultPlaces)
+    /// <param name="traitLimits">How much of sent traits a profile keeps; null: the defaults.</param>
+    public Profiler(int shard, int shards, CdpModel model, Func<ulong, CdpModel> models, IStateStore store, IEffects effects, SchemaIds schemas, int cachedProfiles = ProfileCache.DefaultPlaces, TraitLimits? traitLimits = null)
     {
+        _traitLimits = traitLimits ?? new TraitLimits();
         _shard = shard;
         _shards = shards;
         _models = models;
@@ -138,6 +141,9 @@ internal sealed class Profiler : IDisposable
 
     /// <summary>CRM records that were not kept since the start.</summary>
     public CrmSkipped CrmSkipped { get; } = new();
+
+    /// <summary>Writes of traits that were not kept since the start.</summary>
+    public TraitsSkipped TraitsSkipped { get; } = new();
 
     /// <summary>Entered and exited since the start, by segment index of the model.</summary>
     public (long Entered, long Exited)[] ChangeCounts { get; private set; } = [];
@@ -1222,7 +1228,7 @@ internal sealed class Profiler : IDisposable
         }
 
         _segments = new SegmentEngine(_model, _epochs, prepared);
-        _traits = new TraitRules(_model, EventScan.FirstTraitSlot(_segments.EventPaths.Count));
+        _traits = new TraitRules(_model, EventScan.FirstTraitSlot(_segments.EventPaths.Count), _traitLimits, TraitsSkipped);
         _crm = new CrmRules(_model, CrmSkipped);
         _scan = new EventScan(_segments.EventPaths, _traits.Paths);
         BackfillPlan? plan = _prepared ?? _finished;

@@ -5,10 +5,31 @@ using StreamCdp.Engine.Model;
 
 namespace StreamCdp.Engine.Pipeline.Profiles;
 
+/// <summary>How much of sent traits a profile keeps, so that nobody who knows a public write key can make a profile larger than a store and a log take.</summary>
+/// <param name="MaxTraits">Traits that the model does not declare; removed ones count.</param>
+/// <param name="MaxBytes">Names and values of all traits, bytes of JSON; of a union also who brought each element.</param>
+/// <param name="MaxListItems">Elements of a union.</param>
+internal sealed record TraitLimits(int MaxTraits = 1_000, int MaxBytes = 128 << 10, int MaxListItems = 1_000);
+
+/// <summary>Writes of traits that were not kept.</summary>
+internal sealed class TraitsSkipped
+{
+    /// <summary>Beyond <see cref="TraitLimits.MaxTraits"/>.</summary>
+    public long TooMany;
+
+    /// <summary>Beyond <see cref="TraitLimits.MaxBytes"/>.</summary>
+    public long TooLarge;
+
+    /// <summary>Beyond <see cref="TraitLimits.MaxListItems"/>.</summary>
+    public long TooManyItems;
+}
+
 /// <summary>How writes of sent traits become one value with its provenance (RULES.md §5).</summary>
 internal sealed class TraitRules
 {
     private readonly Declared[] _declared;
+    private readonly TraitLimits _limits;
+    private readonly TraitsSkipped _skipped;
     private readonly Dictionary<string, string> _kinds = new(StringComparer.Ordinal);
     private readonly Dictionary<string, string>.AlternateLookup<ReadOnlySpan<char>> _kindsByText;
     private readonly JsonMembers _members = new();
@@ -19,8 +40,12 @@ internal sealed class TraitRules
 
     /// <param name="model">Declared traits and the kinds of sources.</param>
     /// <param name="firstSlot">Slot of the first of <see cref="Paths"/> in the caller's scan.</param>
-    public TraitRules(CdpModel model, int firstSlot)
+    /// <param name="limits">What a profile keeps.</param>
+    /// <param name="skipped">Counts what it does not.</param>
+    public TraitRules(CdpModel model, int firstSlot, TraitLimits? limits = null, TraitsSkipped? skipped = null)
     {
+        _limits = limits ?? new TraitLimits();
+        _skipped = skipped ?? new TraitsSkipped();
         _declared = [.. model.Traits.Select(trait => new Declared(Encoding.UTF8.GetBytes(trait.Name), trait.Merge, [.. trait.Prefer], trait.From))];
         var paths = new List<string[]>();
         foreach (Declared trait in _declared)
@@ -76,6 +101,7 @@ internal sealed class TraitRules
     /// <summary>Adds the loser's writes to the survivor's, as if one person had all events.</summary>
     public void Merge(ProfileState survivor, ProfileState loser)
     {
+        survivor.IsTraitsLimited |= loser.IsTraitsLimited;
         foreach (ref TraitEntry entry in loser.Traits)
         {
             ReadOnlySpan<byte> name = loser.Bytes(entry.Name);
@@ -175,6 +201,11 @@ internal sealed class TraitRules
         int index = profile.IndexOfTrait(name);
         if (index < 0)
         {
+            if (!HasRoom(profile, name, value.Length, declared))
+            {
+                return;
+            }
+
             ref TraitEntry added = ref profile.AddTrait(name);
             added.Value = profile.Add(value);
             added.Source = profile.Add(source);
@@ -199,12 +230,44 @@ internal sealed class TraitRules
                 break;
         }
 
-        if (wins)
+        if (wins && (value.Length <= entry.Value.Length || HasRoom(profile, name, value.Length, declared)))
         {
             entry.Value = value.SequenceEqual(profile.Bytes(entry.Value)) ? entry.Value : profile.Add(value);
             entry.Source = source.SequenceEqual(profile.Bytes(entry.Source)) ? entry.Source : profile.Add(source);
             entry.Order = order;
         }
+    }
+
+    /// <summary>Whether a value may be kept; else that is counted and noted.</summary>
+    private bool HasRoom(ProfileState profile, ReadOnlySpan<byte> name, int valueBytes, Declared? declared)
+    {
+        if (declared is null && profile.Traits.Length >= _limits.MaxTraits && profile.IndexOfTrait(name) < 0)
+        {
+            _skipped.TooMany++;
+            profile.IsTraitsLimited = true;
+            return false;
+        }
+
+        if (profile.ArenaUsed + name.Length + valueBytes <= _limits.MaxBytes)
+        {
+            return true; // All that the profile has is no more.
+        }
+
+        int bytes = valueBytes;
+        foreach (ref TraitEntry entry in profile.Traits)
+        {
+            bool isSame = profile.Bytes(entry.Name).SequenceEqual(name);
+            bytes += entry.Name.Length + (isSame ? 0 : entry.Value.Length + entry.Detail.Length);
+        }
+
+        if (bytes + (profile.IndexOfTrait(name) < 0 ? name.Length : 0) <= _limits.MaxBytes)
+        {
+            return true;
+        }
+
+        _skipped.TooLarge++;
+        profile.IsTraitsLimited = true;
+        return false;
     }
 
     /// <summary>Place of a source in <c>prefer</c>, by its id or its kind; smaller is better.</summary>
@@ -245,7 +308,7 @@ internal sealed class TraitRules
             }
             else if (reader.TokenType is not (JsonTokenType.StartArray or JsonTokenType.EndArray or JsonTokenType.Null))
             {
-                changed |= AddElement(value[(int)reader.TokenStartIndex..(int)reader.BytesConsumed], source, order);
+                changed |= AddElement(profile, value[(int)reader.TokenStartIndex..(int)reader.BytesConsumed], source, order);
             }
         }
 
@@ -261,7 +324,7 @@ internal sealed class TraitRules
         bool changed = false;
         foreach (Element element in ReadElements(detail))
         {
-            changed |= AddElement(element.Json, element.Source, element.Order);
+            changed |= AddElement(survivor, element.Json, element.Source, element.Order);
         }
 
         if (changed)
@@ -280,7 +343,7 @@ internal sealed class TraitRules
         }
     }
 
-    private bool AddElement(ReadOnlySpan<byte> json, ReadOnlySpan<byte> source, EventOrder order)
+    private bool AddElement(ProfileState profile, ReadOnlySpan<byte> json, ReadOnlySpan<byte> source, EventOrder order)
     {
         for (int i = 0; i < _elements.Count; i++)
         {
@@ -294,6 +357,13 @@ internal sealed class TraitRules
 
                 return earlier;
             }
+        }
+
+        if (_elements.Count >= _limits.MaxListItems)
+        {
+            _skipped.TooManyItems++;
+            profile.IsTraitsLimited = true;
+            return false;
         }
 
         _elements.Add(new Element(json.ToArray(), source.ToArray(), order));
@@ -365,6 +435,11 @@ internal sealed class TraitRules
         }
 
         _union[length++] = (byte)']';
+        if (!HasRoom(profile, name, length + detail.Position, Find(name)))
+        {
+            return;
+        }
+
         Slice value = profile.Add(_union.AsSpan(0, length));
         Slice details = profile.Add(_union.AsSpan(most, detail.Position));
         Slice by = profile.Add(_elements[^1].Source);

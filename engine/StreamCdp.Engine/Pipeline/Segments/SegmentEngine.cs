@@ -548,7 +548,7 @@ internal sealed class SegmentEngine
         }
     }
 
-    /// <summary>Writes an object with the notes: of a computed trait that is a function which kept not everything why its value may not be exact, and <c>"crm": "limited"</c> where something of the CRM's was not kept.</summary>
+    /// <summary>Writes an object with the notes: of a computed trait that is a function which kept not everything why its value may not be exact, <c>"crm": "limited"</c> where something of the CRM's was not kept, <c>"traits": "limited"</c> where there was no room for a trait.</summary>
     public void WriteNotes(Utf8JsonWriter writer, ProfileState profile, long nowMs)
     {
         EvaluationContext context = Context(profile, nowMs);
@@ -565,6 +565,11 @@ internal sealed class SegmentEngine
         if (profile.IsCrmLimited)
         {
             writer.WriteString("crm"u8, "limited"u8);
+        }
+
+        if (profile.IsTraitsLimited)
+        {
+            writer.WriteString("traits"u8, "limited"u8);
         }
 
         writer.WriteEndObject();
