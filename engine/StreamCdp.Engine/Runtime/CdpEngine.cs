@@ -451,8 +451,10 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     {
         var statuses = new List<SegmentStatus>();
         BackfillProgress? backfill = Backfill();
-        foreach (SegmentDefinition segment in Model.Segments)
+        IReadOnlyList<SegmentDefinition> segments = Model.Segments;
+        for (int i = 0; i < segments.Count; i++)
         {
+            SegmentDefinition segment = segments[i];
             long members = 0;
             foreach (ProfilerRunner shard in _shards)
             {
@@ -462,7 +464,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             long since = ExactSince(segment.When);
             statuses.Add(new SegmentStatus(segment.Id, segment.Name, segment.When.ToString()!, segment.Version.ToString("x16", CultureInfo.InvariantCulture), members, since, since > 0)
             {
-                ServedVersion = Served(segment)?.ToString("x16", CultureInfo.InvariantCulture),
+                ServedVersion = Served(segment, i)?.ToString("x16", CultureInfo.InvariantCulture),
                 IsOfApi = segment.IsOfApi,
                 Progress = backfill?.Names.Contains(segment.Id) == true ? backfill.Done : null,
             });
@@ -472,11 +474,12 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     }
 
     /// <summary>Version of a segment that the shards serve; while they switch that of one which has not yet. Null: it is new there.</summary>
-    private ulong? Served(SegmentDefinition segment)
+    private ulong? Served(SegmentDefinition segment, int index)
     {
         foreach (ProfilerRunner shard in _shards)
         {
-            ulong? served = shard.Profiler.Served.Segments.FirstOrDefault(one => one.Id == segment.Id)?.Version;
+            IReadOnlyList<SegmentDefinition> segments = shard.Profiler.Served.Segments;
+            ulong? served = (index < segments.Count && segments[index].Id == segment.Id ? segments[index] : segments.FirstOrDefault(one => one.Id == segment.Id))?.Version; // Mostly it stands at the same place.
             if (served != segment.Version)
             {
                 return served;
@@ -494,6 +497,11 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     private long ExactSince(Expression expression)
     {
         long since = 0;
+        if (_shards.All(shard => shard.Profiler.FunctionsSince.Count == 0))
+        {
+            return since;
+        }
+
         foreach (FunctionExpression function in ModelFunctions.Of(expression, Model))
         {
             foreach (ProfilerRunner shard in _shards)
@@ -909,6 +917,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                 int number = int.Parse(name.AsSpan("profile ".Length), CultureInfo.InvariantCulture);
                 Prometheus.Histogram.Child profileLatency = _metrics.StageLatency("profile");
                 (long Entered, long Exited)[] changes = [];
+                (Prometheus.Counter.Child Entered, Prometheus.Counter.Child Exited, Prometheus.Gauge.Child Members)[] ofSegments = [];
                 long nextInexact = 0;
                 CdpModel? model = null;
                 Prometheus.Counter.Child malformed = _metrics.CrmSkipped("malformed");
@@ -942,15 +951,16 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                         {
                             model = shard.Profiler.Model;
                             changes = new (long, long)[model.Segments.Count];
+                            ofSegments = [.. model.Segments.Select(segment => (_metrics.SegmentEntered(segment.Id), _metrics.SegmentExited(segment.Id), _metrics.SegmentMembers(segment.Id)))];
                         }
 
                         for (int i = 0; i < changes.Length; i++)
                         {
                             (long entered, long exited) = shard.Profiler.ChangeCounts[i];
-                            _metrics.SegmentEntered(model.Segments[i].Id).Inc(entered - changes[i].Entered);
-                            _metrics.SegmentExited(model.Segments[i].Id).Inc(exited - changes[i].Exited);
+                            ofSegments[i].Entered.Inc(entered - changes[i].Entered);
+                            ofSegments[i].Exited.Inc(exited - changes[i].Exited);
                             changes[i] = (entered, exited);
-                            _metrics.SegmentMembers(model.Segments[i].Id).Set(_shards.Sum(other => other.Profiler.Members.GetValueOrDefault(model.Segments[i].Id)?.Count ?? 0));
+                            ofSegments[i].Members.Set(_shards.Sum(other => other.Profiler.Members.GetValueOrDefault(model.Segments[i].Id)?.Count ?? 0));
                         }
 
                         if (number == 0 && Environment.TickCount64 >= nextInexact)

@@ -104,6 +104,7 @@ internal sealed class ProfileState
     private const byte Format = 4; // 1 had other keys of functions with windows, 2 is a redirect.
     private const byte CrmFormat = 5;
     private const int TraitsLimited = 1 << 6;
+    private const int FunctionHints = 64;
 
     private byte[] _arena = new byte[4096];
     private int _used;
@@ -115,6 +116,7 @@ internal sealed class ProfileState
     private CrmEntry[] _crm = [];
     private readonly EventOrder[] _crmFloors = new EventOrder[CrmObjects.Count];
     private readonly RecentEvent[] _recent = new RecentEvent[MaxRecent];
+    private readonly byte[] _functionHints = new byte[FunctionHints];
     private int _identifierCount;
     private int _traitCount;
     private int _functionCount;
@@ -689,6 +691,13 @@ internal sealed class ProfileState
 
     private int IndexOfFunction(uint key)
     {
+        // An event asks for the same few again and again.
+        ref byte hint = ref _functionHints[key % FunctionHints];
+        if (hint < _functionCount && _functions[hint].Key == key)
+        {
+            return hint;
+        }
+
         int low = 0;
         int high = _functionCount - 1;
         while (low <= high)
@@ -697,6 +706,7 @@ internal sealed class ProfileState
             uint found = _functions[middle].Key;
             if (found == key)
             {
+                hint = (byte)Math.Min(middle, byte.MaxValue);
                 return middle;
             }
 
@@ -715,15 +725,21 @@ internal sealed class ProfileState
 
     private int IndexOfMembership(uint key)
     {
-        for (int i = 0; i < _membershipCount; i++)
+        int low = 0;
+        int high = _membershipCount - 1;
+        while (low <= high)
         {
-            if (_memberships[i].Key >= key)
+            int middle = (low + high) >>> 1;
+            uint found = _memberships[middle].Key;
+            if (found == key)
             {
-                return _memberships[i].Key == key ? i : ~i;
+                return middle;
             }
+
+            (low, high) = found < key ? (middle + 1, high) : (low, middle - 1);
         }
 
-        return ~_membershipCount;
+        return ~low;
     }
 
     private Slice Reserve(int length)

@@ -30,6 +30,61 @@ internal static class UniqueValues
     /// <summary>The state of the events of both.</summary>
     public static void Combine(scoped ReadOnlySpan<byte> left, scoped ReadOnlySpan<byte> right, bool hasWindow, long bucketsInWindow, ref StateWriter writer)
     {
+        if (!TryAddOne(left, right, hasWindow, bucketsInWindow, ref writer))
+        {
+            CombineAll(left, right, hasWindow, bucketsInWindow, ref writer);
+        }
+    }
+
+    /// <summary>One value more, as of an event, while none leaves the window: what is there is copied around it.</summary>
+    private static bool TryAddOne(scoped ReadOnlySpan<byte> left, scoped ReadOnlySpan<byte> right, bool hasWindow, long bucketsInWindow, ref StateWriter writer)
+    {
+        var reader = new StateReader(left);
+        var rightReader = new StateReader(right);
+        long newest = Math.Max(reader.Signed(), rightReader.Signed());
+        bool isSaturated = (reader.Unsigned() | rightReader.Unsigned()) != 0;
+        if (isSaturated || !TryRead(ref rightReader, hasWindow, out Entry added) || !rightReader.IsAtEnd || (hasWindow && newest - added.Bucket >= bucketsInWindow))
+        {
+            return false;
+        }
+
+        ReadOnlySpan<byte> entries = reader.Rest;
+        int before = entries.Length;
+        int after = entries.Length;
+        int count = 0;
+        for (int at = 0; TryRead(ref reader, hasWindow, out Entry entry); count++)
+        {
+            if (hasWindow && newest - entry.Bucket >= bucketsInWindow)
+            {
+                return false;
+            }
+
+            int end = entries.Length - reader.Rest.Length;
+            if (entry.Value >= added.Value && before == entries.Length)
+            {
+                before = at;
+                after = entry.Value == added.Value ? end : at;
+                added = entry.Value == added.Value ? added with { Bucket = Math.Max(added.Bucket, entry.Bucket) } : added;
+            }
+
+            at = end;
+        }
+
+        if (count == MaxValues && before == after)
+        {
+            return false;
+        }
+
+        writer.Signed(newest);
+        writer.Unsigned(0);
+        writer.Raw(entries[..before]);
+        WriteEntry(added, hasWindow, ref writer);
+        writer.Raw(entries[after..]);
+        return true;
+    }
+
+    private static void CombineAll(scoped ReadOnlySpan<byte> left, scoped ReadOnlySpan<byte> right, bool hasWindow, long bucketsInWindow, ref StateWriter writer)
+    {
         var leftReader = new StateReader(left);
         var rightReader = new StateReader(right);
         long newest = Math.Max(leftReader.Signed(), rightReader.Signed());
