@@ -137,6 +137,13 @@ public sealed class ServerLocalTests : IDisposable
         Assert.Equal(["dear", "cheap-u1"], count.GetProperty("events").EnumerateArray().Select(e => e.GetProperty("message_id").GetString()));
         Assert.False((await server.GetAsync("/v1/profiles/user_id:u2/segments/fresh")).GetProperty("member").GetBoolean());
 
+        // A late event stands where it belongs, and not in a window that it is too late for.
+        await server.SendAsync("track", $$"""{"userId":"u1","messageId":"late","event":"Order Completed","timestamp":"{{DateTimeOffset.UtcNow.AddHours(-2):O}}","properties":{"revenue":9} }""");
+        await server.ProfileAsync("user_id:u1");
+        rule = (await server.GetAsync("/v1/profiles/user_id:u1/segments/fresh")).GetProperty("rule");
+        Assert.Equal(["dear"], rule.GetProperty("all")[0].GetProperty("events").EnumerateArray().Select(e => e.GetProperty("message_id").GetString()));
+        Assert.Equal(["dear", "cheap-u1", "late"], rule.GetProperty("all")[1].GetProperty("any")[1].GetProperty("not")[0].GetProperty("events").EnumerateArray().Select(e => e.GetProperty("message_id").GetString()));
+
         using HttpResponseMessage tried = await server.Client.PostAsync("/v1/segments/preview", new StringContent("""{"when":"count('Order Completed') >= 1 and not count('Order Completed') >= 2 or happened('Never seen')","segment":"fresh"}"""), TestContext.Current.CancellationToken);
         JsonElement preview = JsonElement.Parse(await tried.Content.ReadAsByteArrayAsync(TestContext.Current.CancellationToken));
         Assert.Equal((2, 2, 1, 3, false), (preview.GetProperty("members").GetInt32(), preview.GetProperty("enter").GetInt32(), preview.GetProperty("leave").GetInt32(), preview.GetProperty("scanned").GetInt32(), preview.GetProperty("is_sample").GetBoolean()));
@@ -152,14 +159,14 @@ public sealed class ServerLocalTests : IDisposable
         int code = await Cli.CommandLine.RunAsync(["check", file, "--against", "live", "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key], output, error, TestContext.Current.CancellationToken);
         Assert.Equal((0, ""), (code, error.ToString()));
         Assert.Contains("fresh (changed): 0 enter, 1 leave, without what nothing counts yet", output.ToString(), StringComparison.Ordinal);
-        Assert.Matches("other.yaml:[0-9]+:[0-9]+: note: no \"Order Completed\" of the 4 looked into had properties.revenu; did you mean properties.revenue\\?", output.ToString());
+        Assert.Matches("other.yaml:[0-9]+:[0-9]+: note: no \"Order Completed\" of the 5 looked into had properties.revenu; did you mean properties.revenue\\?", output.ToString());
         Assert.Contains("pros (changed): 1 enter, 0 leave", output.ToString(), StringComparison.Ordinal);
         Assert.Contains("more (new): 3 enter, 0 leave", output.ToString(), StringComparison.Ordinal);
         Assert.Contains("buyers (gone): 3 leave", output.ToString(), StringComparison.Ordinal);
 
         output.GetStringBuilder().Clear();
         Assert.Equal(0, await Cli.CommandLine.RunAsync(["schema", "--url", server.Address.ToString(), "--key", ServerFixtureHost.Key], output, error, TestContext.Current.CancellationToken));
-        Assert.Contains("Order Completed: 4 track, ", output.ToString(), StringComparison.Ordinal);
+        Assert.Contains("Order Completed: 5 track, ", output.ToString(), StringComparison.Ordinal);
         Assert.Contains("\n  properties.revenue: number, in 100 %, such as 9\n", output.ToString(), StringComparison.Ordinal);
     }
 

@@ -25,74 +25,74 @@ public sealed partial class CdpEngine
             return null;
         }
 
-        Profiler first = _shards[0].Profiler;
-        CdpModel served = first.Model;
-        if (served.Segments.FirstOrDefault(segment => segment.Id == segmentId) is not { } definition)
-        {
-            return null; // It is new, and waits for its backfill.
-        }
+        // The shard only copies the profile: to compile a model takes too long for its thread.
+        Copied? copied = await AskAsync(id, (profiler, profile) => Copy(profiler, profile, segmentId)).WaitAsync(cancellationToken).ConfigureAwait(false);
+        return copied?.Model.Segments.FirstOrDefault(segment => segment.Id == segmentId) is { } definition ? Explain(copied, definition) : null; // Else it is new, and waits for its backfill.
+    }
 
-        var probe = new SegmentProbe(served, first.Epochs, definition.When);
-        RecentEvent[]? recent = await AskAsync(id, (_, profile) => profile.Recent.ToArray()).WaitAsync(cancellationToken).ConfigureAwait(false);
-        if (recent is null)
-        {
-            return null;
-        }
+    private static Copied Copy(Profiler profiler, ProfileState profile, string segmentId)
+    {
+        byte[] record = [];
+        int length = profile.Write(ref record);
+        long since = 0;
+        bool isMember = profiler.Segments.SegmentIndex(segmentId) is >= 0 and int index && profile.IsMember(profiler.Segments.SegmentKey(index), out since);
+        return new Copied(profile.Id, record[..length], profiler.Now, profiler.Model, profiler.Epochs, isMember ? since : null);
+    }
 
-        List<(string MessageId, long ReceivedAt, byte[] Payload, byte[] Context, EventType Type)> events = ReadRecent(recent);
-        return await AskAsync(id, (profiler, profile) =>
+    private byte[] Explain(Copied copied, SegmentDefinition definition)
+    {
+        var profile = new ProfileState();
+        profile.Read(copied.Id, copied.Record);
+        long now = copied.Now;
+        var probe = new SegmentProbe(copied.Model, copied.Epochs, definition.When);
+        bool[] holds = probe.Test(profile, now).ToArray();
+        List<ExplainedEvent> events = ReadRecent(profile.Recent, copied.Model);
+        using var buffer = new MemoryStream();
+        using var json = new Utf8JsonWriter(buffer);
+        json.WriteStartObject();
+        json.WriteString("profile"u8, CanonicalId.Text(copied.Id));
+        json.WriteString("segment"u8, definition.Id);
+        json.WriteString("version"u8, definition.Version.ToString("x16", CultureInfo.InvariantCulture));
+        json.WriteBoolean("member"u8, copied.Since is not null);
+        WriteTime(json, "since"u8, copied.Since);
+        WriteTime(json, "now"u8, now);
+        json.WritePropertyName("rule"u8);
+        WritePart(probe.Root);
+        json.WriteEndObject();
+        json.Flush();
+        return buffer.ToArray();
+
+        void WritePart(SegmentProbe.Part part)
         {
-            using var buffer = new MemoryStream();
-            using var json = new Utf8JsonWriter(buffer);
-            long now = profiler.Now;
-            bool[] holds = probe.Test(profile, now).ToArray();
             json.WriteStartObject();
-            json.WriteString("profile"u8, CanonicalId.Text(profile.Id));
-            json.WriteString("segment"u8, segmentId);
-            json.WriteString("version"u8, definition.Version.ToString("x16", CultureInfo.InvariantCulture));
-            long since = 0;
-            bool isMember = profiler.Segments.SegmentIndex(segmentId) is >= 0 and int index && profile.IsMember(profiler.Segments.SegmentKey(index), out since);
-            json.WriteBoolean("member"u8, isMember);
-            WriteTime(json, "since"u8, isMember ? since : null);
-            WriteTime(json, "now"u8, now);
-            json.WritePropertyName("rule"u8);
-            WritePart(probe.Root);
-            json.WriteEndObject();
-            json.Flush();
-            return buffer.ToArray();
-
-            void WritePart(SegmentProbe.Part part)
+            json.WriteString("text"u8, part.Expression.ToString());
+            json.WriteBoolean("holds"u8, holds[part.Index]);
+            if (!part.IsLeaf)
             {
-                json.WriteStartObject();
-                json.WriteString("text"u8, part.Expression.ToString());
-                json.WriteBoolean("holds"u8, holds[part.Index]);
-                if (!part.IsLeaf)
+                json.WriteStartArray(part.Expression is LogicExpression { IsAnd: true } ? "all"u8 : part.Expression is LogicExpression ? "any"u8 : "not"u8);
+                foreach (SegmentProbe.Part child in part.Children)
                 {
-                    json.WriteStartArray(part.Expression is LogicExpression { IsAnd: true } ? "all"u8 : part.Expression is LogicExpression ? "any"u8 : "not"u8);
-                    foreach (SegmentProbe.Part child in part.Children)
-                    {
-                        WritePart(child);
-                    }
-
-                    json.WriteEndArray();
-                }
-                else
-                {
-                    json.WritePropertyName("value"u8);
-                    probe.WriteValue(json, part, profile, now);
-                    WriteTime(json, "until"u8, probe.Until(part, profile, now));
-                    json.WriteStartArray("events"u8);
-                    foreach (FunctionExpression function in ModelFunctions.Of(part.Expression, served).DistinctBy(function => function.ToString()))
-                    {
-                        WriteEvents(json, function, now, events);
-                    }
-
-                    json.WriteEndArray();
+                    WritePart(child);
                 }
 
-                json.WriteEndObject();
+                json.WriteEndArray();
             }
-        }).WaitAsync(cancellationToken).ConfigureAwait(false);
+            else
+            {
+                json.WritePropertyName("value"u8);
+                probe.WriteValue(json, part, profile, now);
+                WriteTime(json, "until"u8, probe.Until(part, profile, now));
+                json.WriteStartArray("events"u8);
+                foreach (FunctionExpression function in ModelFunctions.Of(part.Expression, copied.Model).DistinctBy(function => function.ToString()))
+                {
+                    WriteEvents(json, function, now, events);
+                }
+
+                json.WriteEndArray();
+            }
+
+            json.WriteEndObject();
+        }
     }
 
     /// <inheritdoc/>
@@ -188,46 +188,62 @@ public sealed partial class CdpEngine
         }
     }
 
-    /// <summary>The profile's latest events that a function counts, by its name and its condition, newest first.</summary>
-    private static void WriteEvents(Utf8JsonWriter json, FunctionExpression function, long now, List<(string MessageId, long ReceivedAt, byte[] Payload, byte[] Context, EventType Type)> events)
+    /// <summary>The profile's latest events that a function counts now, by its name, its condition and its window, newest first.</summary>
+    private static void WriteEvents(Utf8JsonWriter json, FunctionExpression function, long now, List<ExplainedEvent> events)
     {
         var engine = new SegmentEngine(new CdpModel { Text = "", Version = 0, Computed = [new ComputedDefinition("x", function)] });
         var scan = new EventScan(engine.EventPaths, []);
         var nobody = new ProfileState();
         int written = 0;
-        foreach ((string messageId, long receivedAt, byte[] payload, byte[] context, EventType type) in events)
+        foreach (ExplainedEvent e in events)
         {
             nobody.Reset(0);
-            engine.Apply(nobody, scan.Read(new ProfileEvent { Payload = payload, Context = context, EventType = (int)type, EventTime = receivedAt }));
-            bool isInWindow = function.WindowMs == 0 || receivedAt > now - function.WindowMs;
-            if (nobody.Functions.Length == 0 || !isInWindow || written == EventsOfLeaf)
+            engine.Apply(nobody, scan.Read(new ProfileEvent { Payload = e.Payload, Context = e.Context, EventType = (int)e.Type, EventTime = e.At }));
+            if (nobody.Functions.Length == 0 || ModelFunctions.IsComplete(function, e.At, now)) // What it saw of that instant has left the window.
             {
                 continue;
             }
 
-            written++;
             json.WriteStartObject();
-            json.WriteString("message_id"u8, messageId);
-            WriteTime(json, "received_at"u8, receivedAt);
+            json.WriteString("message_id"u8, e.MessageId);
+            WriteTime(json, "at"u8, e.At);
+            WriteTime(json, "received_at"u8, e.ReceivedAt);
             json.WriteEndObject();
+            if (++written == EventsOfLeaf)
+            {
+                break;
+            }
         }
     }
 
-    private List<(string MessageId, long ReceivedAt, byte[] Payload, byte[] Context, EventType Type)> ReadRecent(RecentEvent[] recent)
+    /// <summary>Latest in their own order first (RULES.md §4.2).</summary>
+    private List<ExplainedEvent> ReadRecent(ReadOnlySpan<RecentEvent> recent, CdpModel model)
     {
-        List<(string, long, byte[], byte[], EventType)> events = [];
-        var reader = new EventReader(Model);
-        foreach (RecentEvent place in recent.Reverse().Where(place => place.Offset >= _logs.Events.BeginOffset(place.Partition)))
+        List<ExplainedEvent> events = [];
+        var reader = new EventReader(model);
+        for (int i = recent.Length - 1; i >= 0; i--)
         {
+            RecentEvent place = recent[i];
+            if (place.Offset < _logs.Events.BeginOffset(place.Partition))
+            {
+                continue; // Retention took it.
+            }
+
             using ILogReader log = _logs.Events.OpenReader(place.Partition, place.Offset);
             if (log.TryReadBefore(place.Offset + 1, out LogRecord record) && record.Offset == place.Offset
                 && WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && CustomerEvent.TryRead(body, out CustomerEvent e)
                 && reader.Read(e.Payload, e.Context, EventTypeText.Parse(e.Type)) == EventProblem.None)
             {
-                events.Add((System.Text.Encoding.UTF8.GetString(reader.MessageId), e.ReceivedAt, e.Payload.ToArray(), e.Context.ToArray(), reader.Type));
+                long at = reader.EventTime(e.ReceivedAt, e.SentAt, e.Import);
+                events.Add(new ExplainedEvent(System.Text.Encoding.UTF8.GetString(reader.MessageId), at, e.ReceivedAt, e.Payload.ToArray(), e.Context.ToArray(), reader.Type));
             }
         }
 
-        return events;
+        return [.. events.OrderByDescending(e => e.At)];
     }
+
+    /// <summary>A profile as its shard had it at an instant.</summary>
+    private sealed record Copied(UInt128 Id, byte[] Record, long Now, CdpModel Model, IReadOnlyDictionary<string, long> Epochs, long? Since);
+
+    private sealed record ExplainedEvent(string MessageId, long At, long ReceivedAt, byte[] Payload, byte[] Context, EventType Type);
 }
