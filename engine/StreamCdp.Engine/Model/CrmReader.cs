@@ -3,10 +3,11 @@ namespace StreamCdp.Engine.Model;
 /// <summary>Reads a CRM: hubspot, tryton.</summary>
 internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits)
 {
-    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "start", "poll", "reconcile", "delete", "api_version", "webhook", "allow_http", "at_most", "actions"];
+    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "start", "poll", "reconcile", "delete", "api_version", "activities", "webhook", "allow_http", "at_most", "actions"];
 
     private const string HubSpot = "https://api.hubapi.com";
 
+    private static readonly string[] Activities = ["call", "email", "meeting", "note", "task"];
     private static readonly string[] ContactsKeys = ["create", "lists", "fields"];
     private static readonly string[] FieldKeys = ["value", "direction", "policy"];
     private static readonly Dictionary<string, SyncDirection> Directions = new() { ["both"] = SyncDirection.Both, ["in"] = SyncDirection.In, ["out"] = SyncDirection.Out };
@@ -54,6 +55,11 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             }
         }
 
+        if (kind != "hubspot" && item.Keys.TryGetValue("activities", out YamlNode? none))
+        {
+            draft.Error(none.Offset, $"{kind} has no activities");
+        }
+
         bool allowsHttp = item.IsOn("allow_http");
         IReadOnlyDictionary<string, YamlNode>? contactKeys = item.Keys.TryGetValue("contacts", out YamlNode? node) ? draft.Item(node, "contacts", "{ fields: { name: traits.name } }", ContactsKeys) : null;
         DestinationItem contacts = item with { Keys = contactKeys ?? new Dictionary<string, YamlNode>() };
@@ -73,6 +79,7 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             {
                 User = user,
                 ApiVersion = apiVersion,
+                Activities = item.Words("activities", string.Join(", ", Activities), word => Activities.Contains(word) ? null : $"expected one of {string.Join(", ", Activities)}, found \"{ModelDraft.Short(word)}\"{Suggestion.For(word, Activities)}"),
                 Fields = Fields(contacts),
                 Create = contacts.Segments("create"),
                 Lists = contacts.Segments("lists"),

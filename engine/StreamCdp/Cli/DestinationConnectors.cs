@@ -53,6 +53,7 @@ internal static class DestinationConnectors
                 BaseUrl = destination.Url!,
                 AccessToken = destination.Secret,
                 ApiVersion = crm.ApiVersion,
+                Activities = crm.Activities,
                 AllowsHttp = destination.AllowsHttp,
                 Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs),
                 Properties = new Dictionary<CrmObject, IReadOnlyList<string>> { [CrmObject.Contact] = properties, [CrmObject.Company] = [], [CrmObject.Deal] = [] }, // Not all: many change by themselves.

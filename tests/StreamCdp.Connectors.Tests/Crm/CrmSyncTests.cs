@@ -320,7 +320,7 @@ public sealed class CrmSyncTests : IAsyncDisposable
         await _world.PassAsync(TimeSpan.FromSeconds(60));
         await _world.DrainAsync();
 
-        Assert.Equal(2, _world.Crm.Requests - requests); // The near reader, one page of each object.
+        Assert.Equal(3, _world.Crm.Requests - requests); // The near reader, one page of each object.
     }
 
     [Fact]
