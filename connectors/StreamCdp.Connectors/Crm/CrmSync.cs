@@ -733,9 +733,15 @@ internal sealed class CrmSync
                         round.Link(CrmObject.Contact, stays).IsOurs = into.IsOurs;
                     }
 
-                    meetings.RemoveAll(meeting => meeting.Link == from || (stays != into.Id && meeting.Link == into));
+                    // The survivor has now what the merge brought it, perhaps an edit that nobody had seen yet: what was decided before is not written over it (found by the simulation).
+                    meetings.RemoveAll(meeting => meeting.Link == from || meeting.Link == into);
                     bool isShared = from.IsShared || into.IsShared || !into.IsOurs;
                     await ObserveAsync(round, records, cancellationToken).ConfigureAwait(false); // The next round sees what is left.
+                    if (round.Link(CrmObject.Contact, stays) is { IsDeleted: false, Hash.Length: > 0 } survivor)
+                    {
+                        round.Unsettled[stays] = survivor;
+                    }
+
                     round.Link(CrmObject.Contact, stays).IsShared = isShared;
                 }
             }
