@@ -7,7 +7,6 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
 
     private const string HubSpot = "https://api.hubapi.com";
 
-    private static readonly string[] Activities = ["call", "email", "meeting", "note", "task"];
     private static readonly string[] ContactsKeys = ["create", "lists", "fields"];
     private static readonly string[] FieldKeys = ["value", "direction", "policy"];
     private static readonly Dictionary<string, SyncDirection> Directions = new() { ["both"] = SyncDirection.Both, ["in"] = SyncDirection.In, ["out"] = SyncDirection.Out };
@@ -55,11 +54,7 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             }
         }
 
-        if (kind != "hubspot" && item.Keys.TryGetValue("activities", out YamlNode? none))
-        {
-            draft.Error(none.Offset, $"{kind} has no activities");
-        }
-
+        string[] activities = kind == "hubspot" ? ["call", "email", "meeting", "note", "task"] : ["note"];
         bool allowsHttp = item.IsOn("allow_http");
         IReadOnlyDictionary<string, YamlNode>? contactKeys = item.Keys.TryGetValue("contacts", out YamlNode? node) ? draft.Item(node, "contacts", "{ fields: { name: traits.name } }", ContactsKeys) : null;
         DestinationItem contacts = item with { Keys = contactKeys ?? new Dictionary<string, YamlNode>() };
@@ -79,7 +74,7 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             {
                 User = user,
                 ApiVersion = apiVersion,
-                Activities = item.Words("activities", string.Join(", ", Activities), word => Activities.Contains(word) ? null : $"expected one of {string.Join(", ", Activities)}, found \"{ModelDraft.Short(word)}\"{Suggestion.For(word, Activities)}"),
+                Activities = item.Words("activities", string.Join(", ", activities), word => activities.Contains(word) ? null : $"{kind} has {string.Join(", ", activities)}, found \"{ModelDraft.Short(word)}\"{Suggestion.For(word, activities)}"),
                 Fields = Fields(contacts),
                 Create = contacts.Segments("create"),
                 Lists = contacts.Segments("lists"),

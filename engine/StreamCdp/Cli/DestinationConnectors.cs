@@ -62,7 +62,7 @@ internal static class DestinationConnectors
             return new HubSpotCrm(hubspot, gate, TimeProvider.System);
         }
 
-        var tryton = new TrytonOptions { Url = destination.Url!, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
+        var tryton = new TrytonOptions { Url = destination.Url!, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs), ReadsNotes = crm.Activities.Count > 0 };
         ThrowIfWrong(destination, tryton.Errors());
         return new TrytonCrm(tryton, gate, TimeProvider.System);
     }
