@@ -65,6 +65,11 @@ public sealed partial class HubSpotCrm
     public async ValueTask<IReadOnlyList<string>> PrepareAsync(CrmObject kind, IReadOnlyList<CrmField> fields, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(fields);
+        if (kind == CrmObject.Activity)
+        {
+            return []; // None is written, but notes and tasks of actions, which see to it themselves.
+        }
+
         string kindName = HubSpotRecords.NameOf(kind);
         _definitions.Forget(kindName);
         HubSpotRecords records = await RecordsAsync(kind, [], cancellationToken).ConfigureAwait(false);
@@ -87,7 +92,8 @@ public sealed partial class HubSpotCrm
                 throw new DestinationMustPauseException($"Of {kindName}: {error}.");
             }
 
-            HubSpotAnswer answer = await _requests.PostAsync(_requests.Path("properties", "/" + kindName), Definition(kind, field), cancellationToken).ConfigureAwait(false);
+            string group = kind switch { CrmObject.Contact => "contactinformation", CrmObject.Company => "companyinformation", _ => "dealinformation" };
+            HubSpotAnswer answer = await _requests.PostAsync(_requests.Path("properties", "/" + kindName), Definition(group, field), cancellationToken).ConfigureAwait(false);
             if (answer.Status != 409)
             {
                 answer.MustBeDone($"make the property {field.Name} of {kindName}");
@@ -102,7 +108,7 @@ public sealed partial class HubSpotCrm
     /// <inheritdoc/>
     public string? NameError(string field) => HubSpotOptions.PropertyName().IsMatch(field) ? null : $"HubSpot takes no property \"{field}\": allowed are lower case letters, digits and _, beginning with a letter; give it another name in the mapping";
 
-    private JsonObject Definition(CrmObject kind, CrmField field)
+    private JsonObject Definition(string group, CrmField field)
     {
         (string type, string fieldType) = field.Type switch
         {
@@ -120,7 +126,7 @@ public sealed partial class HubSpotCrm
             ["name"] = field.Name,
             ["label"] = isLink ? "StreamCdp id" : field.Name,
             ["description"] = isLink ? "Which profile of StreamCdp this is. Do not edit." : "Written by StreamCdp.",
-            ["groupName"] = kind switch { CrmObject.Contact => "contactinformation", CrmObject.Company => "companyinformation", _ => "dealinformation" },
+            ["groupName"] = group,
             ["type"] = type,
             ["fieldType"] = fieldType,
         };

@@ -77,8 +77,35 @@ public sealed partial class HubSpotCrm
             }
         }
 
+        foreach (HubSpotActivity activity in HubSpotActivity.All)
+        {
+            string[] left = [.. living.Where(id => !refused.ContainsKey(id))];
+            await RefuseNamedAsync(activity, left, refused, cancellationToken).ConfigureAwait(false);
+        }
+
         await ArchiveAsync([.. living.Where(id => !refused.ContainsKey(id))], refused, cancellationToken).ConfigureAwait(false);
         return refused;
+    }
+
+    /// <summary>Contacts that an activity names stay, whether it is read or not: somebody called them. One that an action of StreamCdp made is nobody's work.</summary>
+    private async ValueTask RefuseNamedAsync(HubSpotActivity activity, string[] contacts, Dictionary<string, string> refused, CancellationToken cancellationToken)
+    {
+        Dictionary<string, List<string>> named = contacts.Length == 0 ? [] : await AssociatedAsync("contacts", activity.KindName, contacts, cancellationToken).ConfigureAwait(false);
+        HashSet<string> ours = [];
+        if (named.Count > 0 && NoteKinds.Contains(activity.Kind))
+        {
+            HubSpotRecords records = await RecordsAsync(activity, cancellationToken).ConfigureAwait(false);
+            IReadOnlyList<JsonElement> read = await BatchReadAsync(records, [.. named.Values.SelectMany(ids => ids)], null, cancellationToken).ConfigureAwait(false);
+            ours = [.. read.Where(json => HubSpotRecords.Value(json, _options.IdProperty) is { Length: > 0 }).Select(HubSpotRecords.Id)];
+        }
+
+        foreach ((string contact, List<string> ids) in named)
+        {
+            if (ids.Find(id => !ours.Contains(id)) is { } other)
+            {
+                refused[contact] = $"{activity.Kind} {other} names it.";
+            }
+        }
     }
 
     /// <summary>In one request; where HubSpot refuses that, in halves.</summary>
@@ -282,7 +309,7 @@ public sealed partial class HubSpotCrm
         switch (category)
         {
             case "OBJECT_NOT_FOUND":
-                row.Outcome = new CrmOutcome(CrmOutcomeKind.Gone, row.Id is null ? null : Gone(records.Kind, row.Id, null), message);
+                row.Outcome = new CrmOutcome(CrmOutcomeKind.Gone, row.Id is null ? null : records.Gone(row.Id, null), message);
                 break;
             case "CONFLICT" when row.Id is null && ExistingId().Match(message) is { Success: true } match:
                 await AdoptAsync(records, row, match.Groups[1].Value, message, cancellationToken).ConfigureAwait(false);

@@ -5,7 +5,7 @@ using StreamCdp.Connectors.Crm;
 
 namespace StreamCdp.Connectors.HubSpot;
 
-/// <summary>Reads and writes contacts, companies and deals of one HubSpot account.</summary>
+/// <summary>Reads and writes contacts, companies and deals of one HubSpot account, and reads its activities.</summary>
 public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
 {
     private const int BatchLimit = 100;
@@ -15,6 +15,7 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
     private readonly HubSpotRequests _requests;
     private readonly HubSpotDefinitions _definitions;
     private readonly TimeProvider _time;
+    private readonly HubSpotActivity[] _activities;
 
     /// <summary>Makes it; nothing is asked yet.</summary>
     /// <param name="options">Checked: <see cref="HubSpotOptions.Errors"/> is empty.</param>
@@ -30,10 +31,12 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
         _time = time;
         _requests = new HubSpotRequests(options, gate, time, http);
         _definitions = new HubSpotDefinitions(_requests, time);
+        _activities = [.. options.Activities.Select(HubSpotActivity.Of)];
     }
 
     /// <inheritdoc/>
-    public IReadOnlyList<CrmObject> Objects { get; } = [CrmObject.Contact, CrmObject.Company, CrmObject.Deal];
+    /// <remarks>Activities also where none is read: then their questions cost no request, and what was read before is gone.</remarks>
+    public IReadOnlyList<CrmObject> Objects { get; } = [CrmObject.Contact, CrmObject.Company, CrmObject.Deal, CrmObject.Activity];
 
     /// <inheritdoc/>
     public string ContactIdType => "hubspot_contact_id";
@@ -41,6 +44,11 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
     /// <inheritdoc/>
     public async ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken)
     {
+        if (kind == CrmObject.Activity)
+        {
+            return HubSpotActivity.Fields;
+        }
+
         _definitions.Forget(HubSpotRecords.NameOf(kind));
         HubSpotRecords records = await RecordsAsync(kind, [], cancellationToken).ConfigureAwait(false);
         var fields = records.Definitions.Values.ToDictionary(definition => definition.Name, definition => new CrmField(definition.Name, definition.Type, definition.IsReadOnly, definition.Options), StringComparer.Ordinal);
@@ -66,7 +74,23 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
     /// </remarks>
     public async ValueTask<CrmPage> ChangesAsync(CrmObject kind, DateTimeOffset since, string? page, CancellationToken cancellationToken)
     {
-        HubSpotRecords records = await RecordsAsync(kind, [], cancellationToken).ConfigureAwait(false);
+        if (kind != CrmObject.Activity)
+        {
+            return await ChangesAsync(await RecordsAsync(kind, [], cancellationToken).ConfigureAwait(false), since, page, cancellationToken).ConfigureAwait(false);
+        }
+
+        if (_activities.Length == 0)
+        {
+            return new CrmPage([], null, _time.GetUtcNow() - _options.SearchLag);
+        }
+
+        (int type, string? own) = Type(page);
+        CrmPage changes = await ChangesAsync(await RecordsAsync(_activities[type], cancellationToken).ConfigureAwait(false), since, own, cancellationToken).ConfigureAwait(false);
+        return changes with { Next = Page(type, changes.Next) };
+    }
+
+    private async ValueTask<CrmPage> ChangesAsync(HubSpotRecords records, DateTimeOffset since, string? page, CancellationToken cancellationToken)
+    {
         string[] position = (page ?? $"t:{Math.Max(0, since.ToUnixTimeMilliseconds())}").Split(':', 3);
         if (position[0] == "a")
         {
@@ -104,15 +128,50 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
     public async ValueTask<IReadOnlyList<CrmRecord>> ReadAsync(CrmObject kind, IReadOnlyList<string> ids, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(ids);
-        HubSpotRecords records = await RecordsAsync(kind, [], cancellationToken).ConfigureAwait(false);
-        Dictionary<string, CrmRecord> read = await ResolveAsync(records, ids, cancellationToken).ConfigureAwait(false);
-        return [.. ids.Distinct(StringComparer.Ordinal).Select(id => read[id])];
+        if (kind != CrmObject.Activity)
+        {
+            Dictionary<string, CrmRecord> read = await ResolveAsync(await RecordsAsync(kind, [], cancellationToken).ConfigureAwait(false), ids, cancellationToken).ConfigureAwait(false);
+            return [.. ids.Distinct(StringComparer.Ordinal).Select(id => read[id])];
+        }
+
+        var activities = new Dictionary<string, CrmRecord>(StringComparer.Ordinal);
+        foreach (HubSpotActivity activity in _activities)
+        {
+            string[] own = [.. ids.Select(activity.OwnId).OfType<string>().Distinct(StringComparer.Ordinal)];
+            if (own.Length > 0)
+            {
+                HubSpotRecords records = await RecordsAsync(activity, cancellationToken).ConfigureAwait(false);
+                foreach (CrmRecord record in (await ResolveAsync(records, own, cancellationToken).ConfigureAwait(false)).Values)
+                {
+                    activities[record.Id] = record;
+                }
+            }
+        }
+
+        // Of a type that is not read any more nothing is kept.
+        return [.. ids.Distinct(StringComparer.Ordinal).Select(id => activities.GetValueOrDefault(id) ?? new CrmRecord { Kind = kind, Id = id, IsDeleted = true })];
     }
 
     /// <inheritdoc/>
     public async ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(CrmObject kind, string? page, CancellationToken cancellationToken)
     {
-        string kindName = HubSpotRecords.NameOf(kind);
+        if (kind != CrmObject.Activity)
+        {
+            return await IdsAsync(HubSpotRecords.NameOf(kind), page, cancellationToken).ConfigureAwait(false);
+        }
+
+        if (_activities.Length == 0)
+        {
+            return ([], null);
+        }
+
+        (int type, string? own) = Type(page);
+        (IReadOnlyList<string> ids, string? next) = await IdsAsync(_activities[type].KindName, own, cancellationToken).ConfigureAwait(false);
+        return ([.. ids.Select(_activities[type].Id)], Page(type, next));
+    }
+
+    private async ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(string kindName, string? page, CancellationToken cancellationToken)
+    {
         HubSpotAnswer answer = await ListAsync(kindName, isArchived: false, page, cancellationToken).ConfigureAwait(false);
         List<string> ids = [.. answer.Array("results").Select(HubSpotRecords.Id)];
         if (ids.Count == 0 && page is null)
@@ -184,6 +243,20 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
         return ValueTask.CompletedTask;
     }
 
+    /// <summary>Which type of activity a page is of, and its page of that; a type that is not read any more, or none: the first type's first.</summary>
+    private (int Type, string? Page) Type(string? page)
+    {
+        string[] parts = page?.Split('/', 2) ?? [];
+        int type = parts.Length == 2 ? Array.FindIndex(_activities, activity => activity.Kind == parts[0]) : -1;
+        return type < 0 ? (0, null) : (type, parts[1].Length == 0 ? null : parts[1]);
+    }
+
+    /// <summary>The page after one of a type: its own next, else the first of the next type; null: that was the last.</summary>
+    private string? Page(int type, string? next) => next is not null ? $"{_activities[type].Kind}/{next}" : type + 1 < _activities.Length ? _activities[type + 1].Kind + "/" : null;
+
+    private async ValueTask<HubSpotRecords> RecordsAsync(HubSpotActivity activity, CancellationToken cancellationToken) => new(
+        activity.KindName, CrmObject.Activity, _options.IdProperty, await _definitions.PropertiesAsync(activity.KindName, [], cancellationToken).ConfigureAwait(false), activity.Properties, [], [], activity);
+
     private async ValueTask<HubSpotRecords> RecordsAsync(CrmObject kind, IReadOnlyCollection<string> mustHave, CancellationToken cancellationToken, IEnumerable<string>? stages = null)
     {
         string name = HubSpotRecords.NameOf(kind);
@@ -236,11 +309,11 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
         return answer;
     }
 
-    /// <summary>What each id is now: the record, or that it is deleted or merged.</summary>
+    /// <summary>What each of HubSpot's ids is now: the record, or that it is deleted or merged.</summary>
     private async ValueTask<Dictionary<string, CrmRecord>> ResolveAsync(HubSpotRecords records, IReadOnlyList<string> ids, CancellationToken cancellationToken)
     {
         IReadOnlyList<JsonElement> found = await BatchReadAsync(records, ids, null, cancellationToken).ConfigureAwait(false);
-        var read = (await WholeAsync(records, found, cancellationToken).ConfigureAwait(false)).ToDictionary(record => record.Id, StringComparer.Ordinal);
+        var read = found.Select(HubSpotRecords.Id).Zip(await WholeAsync(records, found, cancellationToken).ConfigureAwait(false)).ToDictionary(one => one.First, one => one.Second, StringComparer.Ordinal);
         var winners = new Dictionary<string, string>(StringComparer.Ordinal);
         foreach (JsonElement json in found)
         {
@@ -259,8 +332,8 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
             }
 
             resolved[id] = read.TryGetValue(id, out CrmRecord? record) ? record
-                : winners.TryGetValue(id, out string? winner) ? Gone(records.Kind, id, winner)
-                : Gone(records.Kind, id, await WinnerAsync(records.KindName, id, cancellationToken).ConfigureAwait(false));
+                : winners.TryGetValue(id, out string? winner) ? records.Gone(id, winner)
+                : records.Gone(id, await WinnerAsync(records.KindName, id, cancellationToken).ConfigureAwait(false));
         }
 
         return resolved;
@@ -281,18 +354,16 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
         return winner != id ? winner : throw new DestinationUnavailableException("HubSpot told two things of one record: that it is there, and that it is not.");
     }
 
-    private static CrmRecord Gone(CrmObject kind, string id, string? mergedInto) => new() { Kind = kind, Id = id, IsDeleted = true, MergedInto = mergedInto };
-
     /// <summary>Objects with their contacts.</summary>
     private async ValueTask<IReadOnlyList<CrmRecord>> WholeAsync(HubSpotRecords records, IReadOnlyList<JsonElement> found, CancellationToken cancellationToken)
     {
-        if (records.Kind != CrmObject.Deal || found.Count == 0)
+        if (records.Kind is not (CrmObject.Deal or CrmObject.Activity) || found.Count == 0)
         {
             return [.. found.Select(json => records.Record(json, []))];
         }
 
-        HubSpotRecords known = await RecordsAsync(CrmObject.Deal, [], cancellationToken, found.Select(json => HubSpotRecords.Value(json, "dealstage")).OfType<string>()).ConfigureAwait(false);
-        Dictionary<string, List<string>> contacts = await AssociatedAsync("deals", "contacts", [.. found.Select(HubSpotRecords.Id)], cancellationToken).ConfigureAwait(false);
+        HubSpotRecords known = records.Kind == CrmObject.Activity ? records : await RecordsAsync(CrmObject.Deal, [], cancellationToken, found.Select(json => HubSpotRecords.Value(json, "dealstage")).OfType<string>()).ConfigureAwait(false);
+        Dictionary<string, List<string>> contacts = await AssociatedAsync(records.KindName, "contacts", [.. found.Select(HubSpotRecords.Id)], cancellationToken).ConfigureAwait(false);
         return [.. found.Select(json => known.Record(json, contacts.GetValueOrDefault(HubSpotRecords.Id(json)) ?? []))];
     }
 

@@ -7,6 +7,12 @@ namespace StreamCdp.Connectors.HubSpot;
 /// <summary>A property of an object, as the account defines it.</summary>
 internal sealed record HubSpotDefinition(string Name, CrmFieldType Type, bool IsReadOnly, bool HasUniqueValue, IReadOnlyList<string>? Options)
 {
+    /// <summary>What people see of each option.</summary>
+    public IReadOnlyDictionary<string, string> Labels { get; private init; } = new Dictionary<string, string>();
+
+    /// <summary>Where people find it: a new property of the object may stand there, too.</summary>
+    public string Group { get; private init; } = "";
+
     private static readonly JsonElement s_null = JsonElement.Parse("null"u8);
     private static readonly JsonElement s_true = JsonElement.Parse("true"u8);
     private static readonly JsonElement s_false = JsonElement.Parse("false"u8);
@@ -28,8 +34,13 @@ internal sealed record HubSpotDefinition(string Name, CrmFieldType Type, bool Is
         bool isReadOnly = (json.TryGetProperty("calculated", out JsonElement calculated) && calculated.ValueKind == JsonValueKind.True)
             || (json.TryGetProperty("modificationMetadata", out JsonElement metadata) && metadata.ValueKind == JsonValueKind.Object && metadata.TryGetProperty("readOnlyValue", out JsonElement readOnly) && readOnly.ValueKind == JsonValueKind.True);
         bool hasUniqueValue = json.TryGetProperty("hasUniqueValue", out JsonElement unique) && unique.ValueKind == JsonValueKind.True;
-        List<string> options = json.TryGetProperty("options", out JsonElement array) && array.ValueKind == JsonValueKind.Array ? [.. array.EnumerateArray().Select(option => option.GetProperty("value").GetString()!)] : [];
-        return new HubSpotDefinition(json.GetProperty("name").GetString()!, type, isReadOnly, hasUniqueValue, options.Count > 0 && type is (CrmFieldType.Text or CrmFieldType.List) ? options : null);
+        List<JsonElement> options = json.TryGetProperty("options", out JsonElement array) && array.ValueKind == JsonValueKind.Array ? [.. array.EnumerateArray()] : [];
+        IReadOnlyList<string>? values = options.Count > 0 && type is (CrmFieldType.Text or CrmFieldType.List) ? [.. options.Select(option => option.GetProperty("value").GetString()!)] : null;
+        return new HubSpotDefinition(json.GetProperty("name").GetString()!, type, isReadOnly, hasUniqueValue, values)
+        {
+            Labels = options.Where(option => option.TryGetProperty("label", out JsonElement label) && label.ValueKind == JsonValueKind.String).GroupBy(option => option.GetProperty("value").GetString()!).ToDictionary(same => same.Key, same => same.First().GetProperty("label").GetString()!),
+            Group = json.TryGetProperty("groupName", out JsonElement group) && group.ValueKind == JsonValueKind.String ? group.GetString()! : "",
+        };
     }
 
     /// <summary>A value of the wire, where everything is text, by its type; what does not fit its type stays text.</summary>
@@ -135,7 +146,7 @@ internal sealed class HubSpotDefinitions(HubSpotRequests requests, TimeProvider 
     private (DateTimeOffset At, IReadOnlyList<HubSpotStage> All)? _stages;
 
     /// <summary>Properties of an object by name, in the order of their names.</summary>
-    /// <param name="kind">contacts, companies, deals.</param>
+    /// <param name="kind">contacts, companies, deals, calls and the other activities.</param>
     /// <param name="mustHave">Names that the caller wants: where one is missing, the account is asked again.</param>
     /// <param name="cancellationToken">Gives up.</param>
     public async ValueTask<SortedDictionary<string, HubSpotDefinition>> PropertiesAsync(string kind, IEnumerable<string> mustHave, CancellationToken cancellationToken)

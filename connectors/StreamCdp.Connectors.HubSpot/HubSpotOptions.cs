@@ -51,6 +51,9 @@ public sealed partial record HubSpotOptions
     /// <summary>Properties that are read, by object; what the connector itself needs is read besides. Default null, and of an object that is not there: all that the account has.</summary>
     public IReadOnlyDictionary<CrmObject, IReadOnlyList<string>>? Properties { get; init; }
 
+    /// <summary>Types of activities that are read: call, email, meeting, note, task. Default none: each costs a search with every look for changes.</summary>
+    public IReadOnlyList<string> Activities { get; init; } = [];
+
     /// <summary>Every broken rule, each with its name, its value and what is allowed; secrets are not shown. Empty: the options are good.</summary>
     public IEnumerable<string> Errors()
     {
@@ -108,6 +111,11 @@ public sealed partial record HubSpotOptions
         if (PageRecords is < 1 or > 200)
         {
             yield return $"PageRecords is {PageRecords}; allowed are 1 to 200";
+        }
+
+        if (Activities.FirstOrDefault(kind => HubSpotActivity.All.All(activity => activity.Kind != kind)) is { } unknown)
+        {
+            yield return $"Activities has {unknown}; allowed are {string.Join(", ", HubSpotActivity.All.Select(activity => activity.Kind))}";
         }
 
         if (TimeZone is not null && !TimeZoneInfo.TryFindSystemTimeZoneById(TimeZone, out _))

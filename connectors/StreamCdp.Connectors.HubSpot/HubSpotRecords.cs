@@ -8,7 +8,7 @@ namespace StreamCdp.Connectors.HubSpot;
 
 /// <summary>HubSpot's objects as records.</summary>
 /// <remarks>Deals get, besides their own properties, the names that all CRMs share: name, stage and pipeline (labels), stage_id, pipeline_id, status, currency, close_date.</remarks>
-internal sealed class HubSpotRecords(string kindName, CrmObject kind, string idProperty, SortedDictionary<string, HubSpotDefinition> definitions, IReadOnlyList<string>? chosen, IReadOnlyCollection<string> also, IReadOnlyList<HubSpotStage> stages)
+internal sealed class HubSpotRecords(string kindName, CrmObject kind, string idProperty, SortedDictionary<string, HubSpotDefinition> definitions, IReadOnlyList<string>? chosen, IReadOnlyCollection<string> also, IReadOnlyList<HubSpotStage> stages, HubSpotActivity? activity = null)
 {
     /// <summary>Names that all CRMs share, and HubSpot's own for them, which has the value.</summary>
     public static readonly (string Shared, string Own)[] DealNames = [("name", "dealname"), ("currency", "deal_currency_code"), ("close_date", "closedate"), ("stage_id", "dealstage"), ("pipeline_id", "pipeline")];
@@ -19,7 +19,7 @@ internal sealed class HubSpotRecords(string kindName, CrmObject kind, string idP
 
     public CrmObject Kind => kind;
 
-    /// <summary>contacts, companies, deals.</summary>
+    /// <summary>contacts, companies, deals, or a type of activities.</summary>
     public string KindName => kindName;
 
     public IReadOnlyDictionary<string, HubSpotDefinition> Definitions => definitions;
@@ -34,13 +34,20 @@ internal sealed class HubSpotRecords(string kindName, CrmObject kind, string idP
         CrmObject.Contact => "contacts",
         CrmObject.Company => "companies",
         CrmObject.Deal => "deals",
-        _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "This connector has contacts, companies and deals."),
+        _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "This connector has contacts, companies, deals, and activities by their type."),
     };
 
     /// <summary>Of contacts it has another name.</summary>
     public static string ModifiedName(CrmObject kind) => kind == CrmObject.Contact ? "lastmodifieddate" : "hs_lastmodifieddate";
 
+    /// <summary>HubSpot's own id.</summary>
     public static string Id(JsonElement json) => json.GetProperty("id").ToString();
+
+    /// <summary>The kit's id of one of HubSpot's.</summary>
+    public string IdOf(string id) => activity?.Id(id) ?? id;
+
+    /// <summary>What is not there any more.</summary>
+    public CrmRecord Gone(string id, string? mergedInto) => new() { Kind = kind, Id = IdOf(id), IsDeleted = true, MergedInto = mergedInto is null ? null : IdOf(mergedInto) };
 
     public static string? Value(JsonElement json, string property) =>
         json.TryGetProperty("properties", out JsonElement properties) && properties.TryGetProperty(property, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
@@ -57,8 +64,8 @@ internal sealed class HubSpotRecords(string kindName, CrmObject kind, string idP
 
     public CrmRecord Record(JsonElement json, IReadOnlyList<string> contactIds)
     {
-        var fields = new Dictionary<string, JsonElement>(_read.Count + 8, StringComparer.Ordinal);
-        foreach (HubSpotDefinition definition in _read)
+        Dictionary<string, JsonElement> fields = activity?.Read(json, definitions) ?? new(_read.Count + 8, StringComparer.Ordinal);
+        foreach (HubSpotDefinition definition in activity is null ? _read : [])
         {
             fields[definition.Name] = definition.Read(Value(json, definition.Name));
         }
@@ -72,7 +79,7 @@ internal sealed class HubSpotRecords(string kindName, CrmObject kind, string idP
         return new CrmRecord
         {
             Kind = kind,
-            Id = Id(json),
+            Id = IdOf(Id(json)),
             CreatedAt = Instant(json, "createdAt"),
             ModifiedAt = DateTimeOffset.FromUnixTimeMilliseconds(ModifiedMs(json)),
             IsDeleted = json.TryGetProperty("archived", out JsonElement archived) && archived.ValueKind == JsonValueKind.True,

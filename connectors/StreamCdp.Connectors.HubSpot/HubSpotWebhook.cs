@@ -81,7 +81,7 @@ public static class HubSpotWebhook
                 continue;
             }
 
-            CrmObject? kind = KindOf(type[0]) ?? KindOf(Text(e, "objectTypeId"));
+            Func<string, CrmHint>? kind = KindOf(type[0]) ?? KindOf(Text(e, "objectTypeId"));
             Add(kind, e, "newObjectId");
             Add(kind, e, "primaryObjectId");
             Add(kind, e, "objectId");
@@ -96,7 +96,7 @@ public static class HubSpotWebhook
 
         return hints;
 
-        void Add(CrmObject? kind, JsonElement e, string name)
+        void Add(Func<string, CrmHint>? kind, JsonElement e, string name)
         {
             if (e.TryGetProperty(name, out JsonElement id))
             {
@@ -104,22 +104,23 @@ public static class HubSpotWebhook
             }
         }
 
-        void AddId(CrmObject? kind, JsonElement id)
+        void AddId(Func<string, CrmHint>? kind, JsonElement id)
         {
             string text = id.ValueKind is JsonValueKind.Number or JsonValueKind.String ? id.ToString() : "";
-            if (kind is { } known && text.Length is > 0 and <= 20 && text.All(char.IsAsciiDigit) && seen.Add(new CrmHint(known, text)))
+            if (kind is not null && text.Length is > 0 and <= 20 && text.All(char.IsAsciiDigit) && kind(text) is var hint && seen.Add(hint))
             {
-                hints.Add(new CrmHint(known, text));
+                hints.Add(hint);
             }
         }
     }
 
-    private static CrmObject? KindOf(string name) => name.ToLowerInvariant() switch
+    /// <summary>Makes a hint of HubSpot's id; null: it is an object that is not read.</summary>
+    private static Func<string, CrmHint>? KindOf(string name) => name.ToLowerInvariant() switch
     {
-        "contact" or "0-1" => CrmObject.Contact,
-        "company" or "0-2" => CrmObject.Company,
-        "deal" or "0-3" => CrmObject.Deal,
-        _ => null,
+        "contact" or "0-1" => id => new CrmHint(CrmObject.Contact, id),
+        "company" or "0-2" => id => new CrmHint(CrmObject.Company, id),
+        "deal" or "0-3" => id => new CrmHint(CrmObject.Deal, id),
+        var other => HubSpotActivity.All.FirstOrDefault(activity => activity.TypeId == other || activity.Kind == other) is { } activity ? id => new CrmHint(CrmObject.Activity, activity.Id(id)) : null,
     };
 
     private static string Text(JsonElement json, string name) => json.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : "";

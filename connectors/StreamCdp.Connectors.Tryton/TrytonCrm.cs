@@ -3,18 +3,17 @@ using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using StreamCdp.Connectors.Actions;
 using StreamCdp.Connectors.Crm;
 
 namespace StreamCdp.Connectors.Tryton;
 
-/// <summary>Parties of Tryton with their contact mechanisms, first address and categories as contacts; opportunities as deals. Tryton 6.0.</summary>
+/// <summary>Parties of Tryton with their contact mechanisms, first address and categories as contacts; opportunities as deals; notes as activities. Tryton 6.0.</summary>
 /// <remarks>
 /// What Tryton does and this makes up for (each measured, facts on CRM servers §1): a party does not change its date when its e-mail does, so four tables are asked and folded up;
 /// <c>write_date</c> is null until the first change; inactive records hide; deleted ones leave nothing; nothing is unique, so our id in <c>party.identifier</c> is looked for before a party is made;
 /// the lock <c>_timestamp</c> has whole seconds with SQLite, so a record that was changed in this very second is written a second later.
 /// </remarks>
-public sealed class TrytonCrm : ICrm, ICrmNotes
+public sealed partial class TrytonCrm : ICrm
 {
     private const string Code = "streamcdp:";
     private const int SettleTries = 4;
@@ -42,7 +41,8 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     }
 
     /// <inheritdoc/>
-    public IReadOnlyList<CrmObject> Objects { get; } = [CrmObject.Contact, CrmObject.Deal];
+    /// <remarks>Activities also where none is read: then their questions cost no request, and what was read before is gone.</remarks>
+    public IReadOnlyList<CrmObject> Objects { get; } = [CrmObject.Contact, CrmObject.Deal, CrmObject.Activity];
 
     /// <inheritdoc/>
     public string ContactIdType => "tryton_contact_id";
@@ -50,6 +50,11 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     /// <inheritdoc/>
     public async ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken)
     {
+        if (kind == CrmObject.Activity)
+        {
+            return [new CrmField("at", CrmFieldType.Instant, IsReadOnly: true), new CrmField("kind", CrmFieldType.Text, IsReadOnly: true, ["note"]), new CrmField("subject", CrmFieldType.Text, IsReadOnly: true)];
+        }
+
         if (kind == CrmObject.Deal)
         {
             return
@@ -73,12 +78,22 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     /// <inheritdoc/>
     public async ValueTask<CrmPage> ChangesAsync(CrmObject kind, DateTimeOffset since, string? page, CancellationToken cancellationToken)
     {
-        string[] tables = kind == CrmObject.Deal ? ["sale.opportunity"] : since == DateTimeOffset.MinValue ? s_tables[..1] : s_tables; // Reading all parties reads their parts.
+        if (IsOff(kind))
+        {
+            return new CrmPage([], null, _time.GetUtcNow());
+        }
+
+        string[] tables = kind != CrmObject.Contact ? [Model(kind)] : since == DateTimeOffset.MinValue ? s_tables[..1] : s_tables; // Reading all parties reads their parts.
         (int table, long after) = page is null ? (0, 0) : (int.Parse(page.Split(':')[0], CultureInfo.InvariantCulture), long.Parse(page.Split(':')[1], CultureInfo.InvariantCulture));
         JsonArray domain = [new JsonArray("id", ">", after)];
         if (since > DateTimeOffset.MinValue)
         {
             domain.Add(new JsonArray("OR", new JsonArray(new JsonArray("write_date", ">=", TrytonValues.Wire(since))), new JsonArray(new JsonArray("create_date", ">=", TrytonValues.Wire(since)))));
+        }
+
+        if (kind == CrmObject.Activity)
+        {
+            domain.Add(OfPeople());
         }
 
         // By id and not by date: so any number of rows with one date are no problem, and the place in between needs no date.
@@ -95,6 +110,11 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     public async ValueTask<IReadOnlyList<CrmRecord>> ReadAsync(CrmObject kind, IReadOnlyList<string> ids, CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(ids);
+        if (IsOff(kind))
+        {
+            return [.. ids.Select(id => new CrmRecord { Kind = kind, Id = id, IsDeleted = true })];
+        }
+
         JsonArray numbers = [.. ids.Where(id => long.TryParse(id, NumberStyles.None, CultureInfo.InvariantCulture, out _)).Select(id => (JsonNode)long.Parse(id, CultureInfo.InvariantCulture))];
         JsonArray domain = [new JsonArray("id", "in", numbers)];
         if (kind == CrmObject.Contact)
@@ -103,10 +123,18 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
         }
 
         // Searched, not read by id: one that was deleted would cost all of them.
-        string model = kind == CrmObject.Contact ? "party.party" : "sale.opportunity";
-        JsonElement rows = await CallUserAsync($"model.{model}.search_read", [domain, 0, null, null, Names(kind == CrmObject.Contact ? _partyReads : s_dealReads)], cancellationToken, WithInactive()).ConfigureAwait(false);
-        DateTimeOffset at = _client.ServerTime;
-        List<CrmRecord> records = [.. rows.EnumerateArray().Select(row => kind == CrmObject.Contact ? Party(row, at) : Deal(row))];
+        List<CrmRecord> records;
+        if (kind == CrmObject.Activity)
+        {
+            records = await NotesAsync(domain, cancellationToken).ConfigureAwait(false);
+        }
+        else
+        {
+            JsonElement rows = await CallUserAsync($"model.{Model(kind)}.search_read", [domain, 0, null, null, Names(kind == CrmObject.Contact ? _partyReads : s_dealReads)], cancellationToken, WithInactive()).ConfigureAwait(false);
+            DateTimeOffset at = _client.ServerTime;
+            records = [.. rows.EnumerateArray().Select(row => kind == CrmObject.Contact ? Party(row, at) : Deal(row))];
+        }
+
         records.AddRange(ids.Except(records.Select(record => record.Id)).Select(id => new CrmRecord { Kind = kind, Id = id, IsDeleted = true }));
         return records;
     }
@@ -115,8 +143,18 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     public async ValueTask<(IReadOnlyList<string> Ids, string? Next)> IdsAsync(CrmObject kind, string? page, CancellationToken cancellationToken)
     {
         const int Size = 10_000;
+        if (IsOff(kind))
+        {
+            return ([], null);
+        }
+
         JsonArray domain = [new JsonArray("id", ">", page is null ? 0 : long.Parse(page, CultureInfo.InvariantCulture))];
-        JsonElement found = await CallUserAsync($"model.{(kind == CrmObject.Contact ? "party.party" : "sale.opportunity")}.search", [domain, 0, Size, new JsonArray(new JsonArray("id", "ASC"))], cancellationToken).ConfigureAwait(false);
+        if (kind == CrmObject.Activity)
+        {
+            domain.Add(OfPeople());
+        }
+
+        JsonElement found = await CallUserAsync($"model.{Model(kind)}.search", [domain, 0, Size, new JsonArray(new JsonArray("id", "ASC"))], cancellationToken).ConfigureAwait(false);
         string[] ids = [.. found.EnumerateArray().Select(id => id.GetRawText())];
         return (ids, ids.Length == Size ? ids[^1] : null);
     }
@@ -212,30 +250,6 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
     }
 
     /// <inheritdoc/>
-    public IReadOnlyList<string> NoteKinds { get; } = ["note"];
-
-    /// <inheritdoc/>
-    public async ValueTask<Outcome> AddNoteAsync(string key, string contactId, string kind, string subject, string text, DateTimeOffset at, CancellationToken cancellationToken)
-    {
-        string resource = "party.party," + contactId;
-        string mark = Code + Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(key)).AsSpan(0, 6)); // A note has no place for an id but its text.
-        JsonArray same = [new JsonArray("resource", "=", resource), new JsonArray("message", "like", $"%{mark}")];
-        try
-        {
-            if ((await _client.CallAsync("model.ir.note.search", [same, 0, 1, null], Context(), cancellationToken).ConfigureAwait(false)).GetArrayLength() == 0)
-            {
-                await _client.CallAsync("model.ir.note.create", [new JsonArray(new JsonObject { ["resource"] = resource, ["message"] = $"{text}\n{mark}" })], Context(), cancellationToken).ConfigureAwait(false);
-            }
-
-            return Outcome.Taken;
-        }
-        catch (TrytonException exception)
-        {
-            return exception.IsAccess ? throw Forbidden("to write notes") : exception.IsBusy ? Outcome.TryAgain(exception.Message) : Outcome.Refused(exception.Message);
-        }
-    }
-
-    /// <inheritdoc/>
     public async ValueTask<string?> MergeContactsAsync(string from, string into, CancellationToken cancellationToken)
     {
         (long source, long destination) = (long.Parse(from, CultureInfo.InvariantCulture), long.Parse(into, CultureInfo.InvariantCulture));
@@ -292,6 +306,11 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
             refused[deal.GetProperty("party"u8).GetRawText()] = $"opportunity {deal.GetProperty("id"u8).GetRawText()} names it.";
         }
 
+        foreach ((string party, string note) in await NotedAsync(living.Where(id => !refused.ContainsKey(id)), cancellationToken).ConfigureAwait(false))
+        {
+            refused[party] = $"note {note} is about it.";
+        }
+
         foreach (string id in living.Where(id => !refused.ContainsKey(id)))
         {
             if (await DeletePartyAsync(long.Parse(id, CultureInfo.InvariantCulture), cancellationToken).ConfigureAwait(false) is { } why)
@@ -337,6 +356,10 @@ public sealed class TrytonCrm : ICrm, ICrmNotes
         _client.Dispose();
         return ValueTask.CompletedTask;
     }
+
+    private bool IsOff(CrmObject kind) => kind == CrmObject.Activity && !_options.ReadsNotes;
+
+    private static string Model(CrmObject kind) => kind switch { CrmObject.Contact => "party.party", CrmObject.Deal => "sale.opportunity", _ => "ir.note" };
 
     // ---- Reading -------------------------------------------------------------------------------------------------------------------
 

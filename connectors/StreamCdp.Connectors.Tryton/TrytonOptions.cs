@@ -21,6 +21,9 @@ public sealed record TrytonOptions
     /// <summary>Rows of a page of changes. 1 to 1000, default 200.</summary>
     public int PageSize { get; init; } = 200;
 
+    /// <summary>Notes at parties and opportunities are read. Default no: they cost a request with every look for changes.</summary>
+    public bool ReadsNotes { get; init; }
+
     /// <summary>Every broken rule; empty: the options are good.</summary>
     public IEnumerable<string> Errors()
     {

@@ -34,6 +34,9 @@ internal sealed class ConnectorHost : IAsyncDisposable
     /// <summary>The CRM with this id; null: there is none, or it is no CRM.</summary>
     public Crm.CrmConnection? Crm(string id) => Find(id) as Crm.CrmConnection;
 
+    /// <summary>The actions with this id; null: there are none.</summary>
+    public Actions.ActionConnection? Actions(string id) => Find(id) as Actions.ActionConnection;
+
     /// <summary>The destination with this id that goes one way; null: there is none, or it is something else.</summary>
     public Delivery? Delivery(string id) => Find(id) as Delivery;
 

@@ -4,7 +4,7 @@ import http from 'node:http'
 import { createRequire } from 'node:module'
 
 const require = createRequire(import.meta.url)
-const { Client, Signature } = require('@hubspot/api-client')
+const { AssociationTypes, Client, Signature } = require('@hubspot/api-client')
 const [scenario, basePath, accessToken] = process.argv.slice(2)
 const say = (what, value = null) => console.log(JSON.stringify({ what, value }))
 const hubspot = new Client({ accessToken, basePath, numberOfApiCallRetries: 3 })
@@ -97,6 +97,37 @@ const scenarios = {
     await hubspot.crm.associations.v4.batchApi.archive('deals', 'contacts', { inputs: [{ _from: { id: deal.id }, to: [{ id: ann.id }] }] })
     const left = await hubspot.crm.associations.v4.batchApi.getPage('deals', 'contacts', { inputs: [{ id: deal.id }] })
     say('left', left.results[0].to.length)
+  },
+  async activities() {
+    const { calls, emails, meetings, notes, tasks } = hubspot.crm.objects
+    const hs_timestamp = '2026-11-25T10:00:00.000Z'
+    const ann = await contacts.basicApi.create(contact({ email: 'ann@example.com' }))
+    const to = type => [{ to: { id: ann.id }, types: [{ associationCategory: 'HUBSPOT_DEFINED', associationTypeId: type }] }]
+    await refused(() => calls.basicApi.create({ properties: { hs_call_title: 'Without a time' }, associations: [] }))
+    const call = await calls.basicApi.create({ properties: { hs_timestamp, hs_call_title: 'Demo', hs_call_body: 'secret', hs_call_direction: 'OUTBOUND', hs_call_duration: '90000' }, associations: to(AssociationTypes.callToContact) })
+    const found = await calls.searchApi.doSearch({ filterGroups: [{ filters: [{ propertyName: 'hs_lastmodifieddate', operator: 'GTE', value: '0' }] }], sorts: ['hs_lastmodifieddate'], properties: ['hs_call_title', 'hs_call_body'], limit: 10 })
+    const linked = await hubspot.crm.associations.v4.batchApi.getPage('calls', 'contacts', { inputs: [{ id: call.id }] })
+    const back = await hubspot.crm.associations.v4.batchApi.getPage('contacts', 'calls', { inputs: [{ id: ann.id }] })
+    say('call', { title: found.results[0].properties.hs_call_title, body: found.results[0].properties.hs_call_body, linked: [String(linked.results[0].to[0].toObjectId) === ann.id, String(back.results[0].to[0].toObjectId) === call.id] })
+    const made = [
+      await emails.basicApi.create({ properties: { hs_timestamp, hs_email_subject: 'Re: Demo', hs_email_direction: 'INCOMING_EMAIL' }, associations: to(AssociationTypes.emailToContact) }),
+      await meetings.basicApi.create({ properties: { hs_timestamp, hs_meeting_title: 'Demo' }, associations: to(AssociationTypes.meetingToContact) }),
+      await notes.basicApi.create({ properties: { hs_timestamp, hs_note_body: 'secret' }, associations: to(AssociationTypes.noteToContact) }),
+      await tasks.basicApi.create({ properties: { hs_timestamp, hs_task_subject: 'Call Ann' }, associations: to(AssociationTypes.taskToContact) }),
+    ]
+    const names = [['emails', emails, 'hs_email_subject'], ['meetings', meetings, 'hs_meeting_title'], ['tasks', tasks, 'hs_task_subject']]
+    const kinds = []
+    for (const [, api, name] of names) {
+      kinds.push((await api.basicApi.getPage(10, undefined, [name])).results[0].properties[name])
+    }
+    const types = []
+    for (const [index, kind] of ['emails', 'meetings', 'notes', 'tasks'].entries()) {
+      const page = await hubspot.crm.associations.v4.batchApi.getPage(kind, 'contacts', { inputs: [{ id: made[index].id }] })
+      types.push(page.results[0].to[0].associationTypes[0].typeId)
+    }
+    say('others', { kinds, types })
+    const disposition = await properties.coreApi.getByName('calls', 'hs_call_disposition')
+    say('label', disposition.options[0].label)
   },
   async lists() {
     const ann = await contacts.basicApi.create(contact({ email: 'ann@example.com' }))

@@ -29,6 +29,7 @@ internal sealed partial class ActionConnection : IConnection
     private readonly Random _random;
     private readonly ILogger _logger;
     private readonly Lock _lock = new();
+    private readonly SemaphoreSlim _turn = new(1); // What is due, and a plan that is applied: one at a time.
     private readonly CancellationTokenSource _abandon = new();
     private readonly Channel<bool> _news = Channel.CreateBounded<bool>(new BoundedChannelOptions(1) { FullMode = BoundedChannelFullMode.DropWrite });
 
@@ -189,6 +190,7 @@ internal sealed partial class ActionConnection : IConnection
     {
         await _feed.DisposeAsync().ConfigureAwait(false); // And with it the schedule.
         _letters.Dispose();
+        _turn.Dispose();
         _abandon.Dispose();
         await _target.DisposeAsync().ConfigureAwait(false);
     }
@@ -201,18 +203,40 @@ internal sealed partial class ActionConnection : IConnection
             _isReady = true;
         }
 
-        await AfterCrashAsync(stop).ConfigureAwait(false);
+        await _turn.WaitAsync(stop).ConfigureAwait(false);
+        try
+        {
+            await AfterCrashAsync(stop).ConfigureAwait(false); // Nothing is under way: a plan that is applied is one turn.
+        }
+        finally
+        {
+            _turn.Release();
+        }
+
         while (true)
         {
             stop.ThrowIfCancellationRequested();
             _ = _news.Reader.TryRead(out _); // Before looking: so nothing is missed.
-            if (_paused is not null || !await StepAsync(stop).ConfigureAwait(false))
+            if (_paused is not null || !await TurnAsync(stop).ConfigureAwait(false))
             {
                 TimeSpan wait = _paused is null && _schedule.NextAt() is { } next ? next - _parts.Time.GetUtcNow() : s_look;
                 await WaitForNewsAsync(TimeSpan.FromMilliseconds(Math.Clamp(wait.TotalMilliseconds, 1, s_look.TotalMilliseconds)), stop).ConfigureAwait(false);
             }
 
             GoesOn();
+        }
+    }
+
+    private async Task<bool> TurnAsync(CancellationToken stop)
+    {
+        await _turn.WaitAsync(stop).ConfigureAwait(false);
+        try
+        {
+            return await StepAsync(stop).ConfigureAwait(false);
+        }
+        finally
+        {
+            _turn.Release();
         }
     }
 
@@ -347,42 +371,68 @@ internal sealed partial class ActionConnection : IConnection
         }
     }
 
-    /// <summary>What is to be done for a person as the person is now; null: nothing, and that is settled.</summary>
+    /// <summary>What is to be done for a person as the person is now; null: nothing now, and that is settled.</summary>
     private async ValueTask<ActionCall?> DecideAsync(ScheduledAction action, IEnumerable<ActionCall> others, CancellationToken cancellationToken)
     {
+        ActionDecision decision = await LookAsync(action, null, cancellationToken).ConfigureAwait(false);
+        switch (decision)
+        {
+            case { Not: { } why }:
+                _schedule.End(action, target: null);
+                Count(action, why);
+                return null;
+            case { Refused: { } reason }:
+                await RefuseAsync(action, reason).ConfigureAwait(false);
+                _schedule.End(action, target: null);
+                return null;
+            case var _ when others.Any(other => other.ProfileId == decision.ProfileId):
+                _schedule.PutOff(action, _parts.Time.GetUtcNow(), isTry: false, isMerge: true); // Two who became one: first the other.
+                return null;
+            case { Later: { } reason }:
+                await SettleAsync(action, "", Outcome.TryAgain(reason)).ConfigureAwait(false);
+                return null;
+            default:
+                return decision.Call;
+        }
+    }
+
+    /// <summary>Decides: the one place where that is done, for the doing and for a plan.</summary>
+    /// <param name="action">What waits.</param>
+    /// <param name="planned">What a plan has done already; null: this is no plan, and merges that are seen are noted.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    private async ValueTask<ActionDecision> LookAsync(ScheduledAction action, PlannedActions? planned, CancellationToken cancellationToken)
+    {
+        string profileId = action.Change.ProfileId;
         if (!_actions.TryGetValue(action.Action, out ActionDefinition? definition))
         {
-            return Not(action, "unknown"); // The model has it no more.
+            return Not("unknown"); // The model has it no more.
         }
 
-        string profileId = action.Change.ProfileId;
         ProfileView? view = await _parts.FindProfile(profileId, cancellationToken).ConfigureAwait(false);
         for (int i = 0; i < MostMerges && view?.MergedInto is { } into; i++)
         {
-            _schedule.Join(profileId, into);
+            if (planned is null)
+            {
+                _schedule.Join(profileId, into);
+            }
+
             profileId = into;
             view = await _parts.FindProfile(profileId, cancellationToken).ConfigureAwait(false);
         }
 
         if (view is null or { MergedInto: not null })
         {
-            return Not(action, "unknown");
-        }
-
-        if (others.Any(other => other.ProfileId == profileId))
-        {
-            _schedule.PutOff(action, _parts.Time.GetUtcNow(), isTry: false, isMerge: true); // Two who became one: first the other.
-            return null;
+            return Not("unknown");
         }
 
         if ((definition.AfterMs > 0 || action.IsReplay) && view.Segments.Contains(definition.Segment) != definition.OnEntered)
         {
-            return Not(action, "not_member");
+            return Not("not_member");
         }
 
         if (_settings.Consent is { } consent && view.Value(consent.Path).ValueKind != JsonValueKind.True)
         {
-            return Not(action, "no_consent");
+            return Not("no_consent");
         }
 
         string[] targets = [.. view.Identifiers.Where(identifier => identifier.Type == _target.TargetType).Select(identifier => identifier.Value).Reverse()];
@@ -391,31 +441,27 @@ internal sealed partial class ActionConnection : IConnection
             bool isMerged = action.IsMerge || profileId != action.Change.ProfileId;
             if (isMerged && definition.OnEntered && _schedule.WasDoneForMembership(definition.Id, profileId, targets))
             {
-                return Not(action, "repeat");
+                return Not("repeat");
             }
 
             if (IsCapped(definition.AtMost, definition.Id) || IsCapped(_settings.AtMost, null))
             {
-                return Not(action, "capped");
+                return Not("capped");
             }
         }
 
         if (targets.Length == 0)
         {
-            if (!_target.TargetMayCome)
-            {
-                return Not(action, "no_target");
-            }
-
-            await SettleAsync(action, "", Outcome.TryAgain($"The person has no {_target.TargetType}, so nobody is there to do it for. Check contacts.create.")).ConfigureAwait(false);
-            return null;
+            return _target.TargetMayCome
+                ? new ActionDecision(profileId, Later: $"The person has no {_target.TargetType}, so nobody is there to do it for. Check contacts.create.")
+                : Not("no_target");
         }
 
         Uri? unsubscribe = _settings.UnsubscribeUrl?.Invoke(profileId);
         try
         {
             Dictionary<string, object?> values = Values(view, profileId, definition, unsubscribe);
-            return new ActionCall
+            return new ActionDecision(profileId, new ActionCall
             {
                 Key = action.Key,
                 Action = definition,
@@ -424,16 +470,16 @@ internal sealed partial class ActionConnection : IConnection
                 Fields = definition.Fields.ToDictionary(field => field.Key, field => field.Value.Render(values, isHtml: field.Key == "html"), StringComparer.Ordinal),
                 At = action.Change.At,
                 UnsubscribeUrl = unsubscribe,
-            };
+            });
         }
         catch (FormatException exception)
         {
-            await RefuseAsync(action, exception.Message).ConfigureAwait(false);
-            _schedule.End(action, target: null);
-            return null;
+            return new ActionDecision(profileId, Refused: exception.Message);
         }
 
-        bool IsCapped(ActionLimit? limit, string? actionId) => limit is not null && _schedule.CountDone(actionId, profileId, targets, limit.WithinMs) >= limit.Times;
+        ActionDecision Not(string why) => new(profileId, Not: why);
+
+        bool IsCapped(ActionLimit? limit, string? actionId) => limit is not null && _schedule.CountDone(actionId, profileId, targets, limit.WithinMs) + (planned?.Count(actionId, profileId, targets) ?? 0) >= limit.Times;
     }
 
     private static Dictionary<string, object?> Values(ProfileView view, string profileId, ActionDefinition definition, Uri? unsubscribe) => new()
@@ -446,13 +492,6 @@ internal sealed partial class ActionConnection : IConnection
         ["profile_id"] = profileId,
         ["unsubscribe_url"] = unsubscribe?.AbsoluteUri,
     };
-
-    private ActionCall? Not(ScheduledAction action, string why)
-    {
-        _schedule.End(action, target: null);
-        Count(action, why);
-        return null;
-    }
 
     private async Task RefuseAsync(ScheduledAction action, string reason)
     {

@@ -12,7 +12,8 @@ namespace StreamCdp.Connectors.Actions;
 /// <param name="TriedMs">When it was tried first, Unix ms; null: not yet.</param>
 /// <param name="IsMerge">It may be the same membership as another one's, that of somebody who is the same person.</param>
 /// <param name="IsReplay">A person asked for it again.</param>
-internal sealed record ScheduledAction(string Key, string Action, ProfileChange Change, int Tries, long? TriedMs, bool IsMerge, bool IsReplay);
+/// <param name="Due">When.</param>
+internal sealed record ScheduledAction(string Key, string Action, ProfileChange Change, int Tries, long? TriedMs, bool IsMerge, bool IsReplay, DateTimeOffset Due);
 
 /// <summary>What is to be done and what was done, on disk: the memory behind "once for each entry", delays and frequency caps.</summary>
 /// <remarks>
@@ -150,6 +151,24 @@ internal sealed class ActionSchedule : IDestination
         lock (_lock)
         {
             return [.. Read("SELECT * FROM due WHERE state=0 AND due_at<=$now ORDER BY due_at LIMIT $limit", ("$now", NowMs), ("$limit", limit)).DistinctBy(action => action.Change.ProfileId)];
+        }
+    }
+
+    /// <summary>What waits, due or not yet, after a place in its order.</summary>
+    public IReadOnlyList<ScheduledAction> Waiting(long afterMs, string afterKey, int limit)
+    {
+        lock (_lock)
+        {
+            return Read("SELECT * FROM due WHERE state=0 AND (due_at, key)>($after, $key) ORDER BY due_at, key LIMIT $limit", ("$after", afterMs), ("$key", afterKey), ("$limit", limit));
+        }
+    }
+
+    /// <summary>One that waits; null: it does not.</summary>
+    public ScheduledAction? Find(string key)
+    {
+        lock (_lock)
+        {
+            return Read("SELECT * FROM due WHERE state=0 AND key=$key", ("$key", key)).FirstOrDefault();
         }
     }
 
@@ -349,6 +368,6 @@ internal sealed class ActionSchedule : IDestination
             Cause = reader.IsDBNull(7) ? null : reader.GetString(7),
             Reason = reader.IsDBNull(8) ? null : reader.GetString(8),
         };
-        return new ScheduledAction(reader.GetString(0), change.Action, change, reader.GetInt32(11), reader.IsDBNull(12) ? null : reader.GetInt64(12), reader.GetInt64(13) == 1, reader.GetInt64(14) == 1);
+        return new ScheduledAction(reader.GetString(0), change.Action, change, reader.GetInt32(11), reader.IsDBNull(12) ? null : reader.GetInt64(12), reader.GetInt64(13) == 1, reader.GetInt64(14) == 1, DateTimeOffset.FromUnixTimeMilliseconds(reader.GetInt64(9)));
     }
 }

@@ -284,7 +284,7 @@ internal sealed partial class CrmConnection : IConnection, IRequestGate
                 {
                     why[i] = HasReadAll
                         ? "As many contacts as delete.at_most allows were deleted today. Apply it again tomorrow (UTC)."
-                        : "Nothing is deleted before the sync has read all of the CRM once, deals and companies too. Let it run, then apply this again.";
+                        : "Nothing is deleted before the sync has read all of the CRM once, deals, companies and activities too. Let it run, then apply this again.";
                 }
                 else if (line.Change == "create" && _crm is ICrmPreparation preparation && missing.Contains(preparation.IdField))
                 {

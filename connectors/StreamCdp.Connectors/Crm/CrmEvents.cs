@@ -98,7 +98,7 @@ internal sealed class CrmEvents(CrmSettings settings, string contactIdType, IPro
         string[] names = record.Kind switch
         {
             CrmObject.Deal => ["name", "stage", "pipeline", "amount", "currency", "status"],
-            CrmObject.Activity => ["kind", "subject", "at"],
+            CrmObject.Activity => ["kind", "subject", "at", "direction", "outcome", "status", "duration_s"],
             _ => ["name"],
         };
         foreach (string name in names)

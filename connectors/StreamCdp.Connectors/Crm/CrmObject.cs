@@ -15,6 +15,6 @@ public enum CrmObject
     /// <summary>A deal, opportunity.</summary>
     Deal,
 
-    /// <summary>Something somebody did: a call, mail, meeting, note, task.</summary>
+    /// <summary>Something somebody did: a call, e-mail, meeting, note, task. One that an action of StreamCdp made carries <see cref="CrmRecord.ExternalId"/>, and is no news.</summary>
     Activity,
 }

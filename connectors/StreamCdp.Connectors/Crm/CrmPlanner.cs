@@ -92,7 +92,7 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
         string digest = CrmSync.Hash(record);
         if (record.Kind != CrmObject.Contact)
         {
-            return digest == link.Hash && !link.IsDeleted ? null : line with { Change = "record", Digest = digest };
+            return (digest == link.Hash && !link.IsDeleted) || CrmSync.IsOwnActivity(link, record) ? null : line with { Change = "record", Digest = digest };
         }
 
         CrmLink seen = link with { IsDeleted = false, Seen = new Dictionary<string, JsonElement>(record.Fields), ModifiedAt = record.ModifiedAt, IsOurs = link.IsOurs || record.ExternalId is not null, IsDeleteRefused = link.IsDeleteRefused && digest == link.Hash };
@@ -187,7 +187,7 @@ internal sealed class CrmPlanner(CrmSettings settings, ICrm crm, CrmLinks links,
     }
 
     /// <summary>Fields of an object that the sync writes, where the CRM must have them made.</summary>
-    public static IReadOnlyList<CrmField> Written(CrmSettings settings, CrmObject kind, ICrmPreparation preparation) =>
+    public static IReadOnlyList<CrmField> Written(CrmSettings settings, CrmObject kind, ICrmPreparation preparation) => kind == CrmObject.Activity ? [] :
     [
         new CrmField(preparation.IdField, CrmFieldType.Text, IsReadOnly: false),
         .. settings.Fields.Where(rule => kind == CrmObject.Contact && rule.Direction != SyncDirection.In).Select(rule => new CrmField(rule.Field, rule.Type, IsReadOnly: false)),

@@ -30,7 +30,7 @@ public sealed record CrmRecord
     /// Fields by the CRM's own names. Values are JSON text, numbers, booleans, null, or lists of them, by the field's type and not as the wire has them: a number
     /// that the wire carries as text is a number here, an instant is ISO 8601 text in UTC. A field that has no value is null; one that is not there does not exist for this account.
     /// </summary>
-    /// <remarks>A deal has at least <c>name, stage, pipeline, amount, currency</c> and <c>status</c> (open, won, lost); an activity <c>kind</c> (call, mail, meeting, note, task), <c>subject</c>, <c>at</c>.</remarks>
+    /// <remarks>A deal has at least <c>name, stage, pipeline, amount, currency</c> and <c>status</c> (open, won, lost); an activity <c>kind</c> (call, email, meeting, note, task), <c>subject</c>, <c>at</c>.</remarks>
     public IReadOnlyDictionary<string, JsonElement> Fields { get; init; } = new Dictionary<string, JsonElement>();
 
     /// <summary>Contacts that a deal, activity or company belongs to, the main one first.</summary>

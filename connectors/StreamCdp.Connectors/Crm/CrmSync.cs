@@ -178,6 +178,12 @@ internal sealed class CrmSync
                 _events.Contact(link, record, [.. Identifiers(_settings, record.Fields), .. round.Extra(record.Id)]);
                 round.Unsettled[link.Id] = link;
             }
+            else if (IsOwnActivity(link, record))
+            {
+                // Nobody did anything. What somebody changes of it later is told, and so is whose it is.
+                (link.Hash, link.IsDeleted, link.Seen) = (hash, false, new Dictionary<string, JsonElement>(record.Fields));
+                continue;
+            }
             else
             {
                 _events.Record(link, record);
@@ -196,7 +202,10 @@ internal sealed class CrmSync
 
     /// <summary>A list shows it otherwise than it was seen, and no newer.</summary>
     internal static bool IsDoubtful(CrmLink link, CrmRecord record) =>
-        link.IsDeleted || (link.EmittedMs > 0 && record.ModifiedAt is not null && record.ModifiedAt <= link.ModifiedAt && Hash(record) != link.Hash);
+        link.IsDeleted || ((link.EmittedMs > 0 || link.Hash.Length > 0) && record.ModifiedAt is not null && record.ModifiedAt <= link.ModifiedAt && Hash(record) != link.Hash);
+
+    /// <summary>A note or task that an action made, as it is seen for the first time.</summary>
+    internal static bool IsOwnActivity(CrmLink link, CrmRecord record) => record is { Kind: CrmObject.Activity, ExternalId: not null } && link.Hash.Length == 0;
 
     /// <summary>Contacts that a deal named and names no more: one that was to be deleted may be now.</summary>
     private void Unsettle(Round round, IEnumerable<string> contactIds)
@@ -724,9 +733,15 @@ internal sealed class CrmSync
                         round.Link(CrmObject.Contact, stays).IsOurs = into.IsOurs;
                     }
 
-                    meetings.RemoveAll(meeting => meeting.Link == from || (stays != into.Id && meeting.Link == into));
+                    // The survivor has now what the merge brought it, perhaps an edit that nobody had seen yet: what was decided before is not written over it (found by the simulation).
+                    meetings.RemoveAll(meeting => meeting.Link == from || meeting.Link == into);
                     bool isShared = from.IsShared || into.IsShared || !into.IsOurs;
                     await ObserveAsync(round, records, cancellationToken).ConfigureAwait(false); // The next round sees what is left.
+                    if (round.Link(CrmObject.Contact, stays) is { IsDeleted: false, Hash.Length: > 0 } survivor)
+                    {
+                        round.Unsettled[stays] = survivor;
+                    }
+
                     round.Link(CrmObject.Contact, stays).IsShared = isShared;
                 }
             }

@@ -37,6 +37,6 @@ public interface ICrm : ISource
     /// <summary>Deletes contacts: no question of this interface finds them any more. Where the CRM must keep a record because others name it, it is made inactive.</summary>
     /// <param name="ids">1 to 100, each once. One that is gone already, or never was, is no error.</param>
     /// <param name="cancellationToken">Stops waiting; what was already sent stays sent.</param>
-    /// <returns>Those that stay for good, each with the reason, which stands in dead letters: the CRM refuses it, or a deal names it, so somebody works with it. All others are gone.</returns>
+    /// <returns>Those that stay for good, each with the reason, which stands in dead letters: the CRM refuses it, or a deal or activity names it, so somebody works with it. All others are gone.</returns>
     ValueTask<IReadOnlyDictionary<string, string>> DeleteContactsAsync(IReadOnlyList<string> ids, CancellationToken cancellationToken);
 }

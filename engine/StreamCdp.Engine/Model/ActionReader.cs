@@ -157,7 +157,10 @@ internal static class ActionReader
 
         if (!objects.Contains(text))
         {
-            draft.Error(action.Keys["create"].Offset, $"{action.Kind} cannot make a {ModelDraft.Short(text)}{(Suggestion.For(text, objects) is { Length: > 0 } near ? near : $"; it makes {string.Join(", ", objects)}")}");
+            bool isCampaign = text.StartsWith("campaign", StringComparison.OrdinalIgnoreCase);
+            draft.Error(action.Keys["create"].Offset, isCampaign
+                ? $"{action.Kind} has no campaign members: put the person {(action.Kind == "hubspot" ? "on a static list, which a campaign can take up" : "into a category")}: add_to and its name"
+                : $"{action.Kind} cannot make a {ModelDraft.Short(text)}{(Suggestion.For(text, objects) is { Length: > 0 } near ? near : $"; it makes {string.Join(", ", objects)}")}");
             return (ActionVerb.Create, text, new Dictionary<string, MessageTemplate>());
         }
 

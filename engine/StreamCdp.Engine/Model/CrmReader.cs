@@ -3,7 +3,7 @@ namespace StreamCdp.Engine.Model;
 /// <summary>Reads a CRM: hubspot, tryton.</summary>
 internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition> sources, IReadOnlyList<IdentifierDefinition> identifiers, IReadOnlyList<TraitDefinition> traits)
 {
-    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "start", "poll", "reconcile", "delete", "api_version", "webhook", "allow_http", "at_most", "actions"];
+    public static readonly string[] Keys = ["url", "user", "secret", "contacts", "start", "poll", "reconcile", "delete", "api_version", "activities", "webhook", "allow_http", "at_most", "actions"];
 
     private const string HubSpot = "https://api.hubapi.com";
 
@@ -54,6 +54,7 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             }
         }
 
+        string[] activities = kind == "hubspot" ? ["call", "email", "meeting", "note", "task"] : ["note"];
         bool allowsHttp = item.IsOn("allow_http");
         IReadOnlyDictionary<string, YamlNode>? contactKeys = item.Keys.TryGetValue("contacts", out YamlNode? node) ? draft.Item(node, "contacts", "{ fields: { name: traits.name } }", ContactsKeys) : null;
         DestinationItem contacts = item with { Keys = contactKeys ?? new Dictionary<string, YamlNode>() };
@@ -73,6 +74,7 @@ internal sealed class CrmReader(ModelDraft draft, IReadOnlyList<SourceDefinition
             {
                 User = user,
                 ApiVersion = apiVersion,
+                Activities = item.Words("activities", string.Join(", ", activities), word => activities.Contains(word) ? null : $"{kind} has {string.Join(", ", activities)}, found \"{ModelDraft.Short(word)}\"{Suggestion.For(word, activities)}"),
                 Fields = Fields(contacts),
                 Create = contacts.Segments("create"),
                 Lists = contacts.Segments("lists"),

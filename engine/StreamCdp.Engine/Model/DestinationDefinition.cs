@@ -184,6 +184,9 @@ public sealed record CrmDefinition
     /// <summary>Of HubSpot: v3, or a date such as 2026-03.</summary>
     public string ApiVersion { get; init; } = "v3";
 
+    /// <summary>Types of activities that come in: call, email, meeting, note, task; empty: none.</summary>
+    public IReadOnlyList<string> Activities { get; init; } = [];
+
     /// <summary>Where the CRM tells of changes; null: it does not.</summary>
     public CrmWebhookDefinition? Webhook { get; init; }
 

@@ -105,7 +105,8 @@ internal sealed record DestinationItem(ModelDraft Draft, ModelSections Sections,
         return scalar;
     }
 
-    private List<string> Words(string key, string what, Func<string, string?> error)
+    /// <summary>A list of words; what is wrong with one goes to the draft.</summary>
+    public List<string> Words(string key, string what, Func<string, string?> error)
     {
         List<string> words = [];
         if (!Keys.TryGetValue(key, out YamlNode? node))

@@ -6,6 +6,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Microsoft.AspNetCore.Http.Features;
 using StreamCdp.Connectors;
+using StreamCdp.Connectors.Actions;
 using StreamCdp.Connectors.Crm;
 using StreamCdp.Engine.Logs;
 
@@ -19,7 +20,6 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
     private const int MaxConflicts = 500;
     private const long MaxPlanBytes = 16 << 20;
     private const long MaxWholePlanBytes = 1L << 30;
-    private const string NoPlan = "does actions, of which there is no plan: each is decided when it is due, by what its person is then. streamcdp_actions_total says what was done.";
     private const string NoConflicts = "is no CRM: it goes one way, so there is nothing that both sides could change.";
 
     /// <summary><c>GET /v1/connectors</c>.</summary>
@@ -118,7 +118,15 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
             return null;
         }
 
-        if (!TryCrm(context, NoPlan, out CrmConnection? crm, out problem))
+        if (connectors?.Actions(ApiRequest.RawSegment(context, fromEnd: 2)) is { } actions)
+        {
+            PlanHead head = actions.PlanHead();
+            var ofActions = new ActionCounts();
+            await WritePlanAsync(context, head, actions.PlanAsync, line => line.ToJson(), line => ofActions.Add(line, head.MadeAt), isComplete => JsonSerializer.SerializeToNode(ofActions with { IsComplete = isComplete }, ActionPlanJson.Default.ActionCounts), limit);
+            return null;
+        }
+
+        if (!TryCrm(context, "", out CrmConnection? crm, out problem)) // Of all others there was one above.
         {
             return problem;
         }
@@ -154,7 +162,7 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
 
             last = new JsonObject { ["counts"] = counts(isComplete), ["digest"] = Convert.ToHexStringLower(digest.GetCurrentHash()) };
         }
-        catch (Exception exception) when (exception is DestinationUnavailableException or DestinationMustPauseException or InvalidDataException or LogBehindException or LogUnavailableException)
+        catch (Exception exception) when (exception is DestinationUnavailableException or DestinationMustPauseException or InvalidDataException or TimeoutException or LogBehindException or LogUnavailableException)
         {
             last = new JsonObject { ["error"] = exception.Message };
         }
@@ -166,7 +174,7 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
         await WriteLineAsync(context, JsonSerializer.SerializeToUtf8Bytes(last), digest);
     }
 
-    /// <summary><c>POST /v1/connectors/{id}/apply</c>: of a CRM the head of a plan and up to 100 of its lines, of what goes one way the whole plan.</summary>
+    /// <summary><c>POST /v1/connectors/{id}/apply</c>: of a CRM or of actions the head of a plan and up to 100 of its lines, of what goes one way the whole plan.</summary>
     public async Task<ApiProblem?> ApplyAsync(HttpContext context)
     {
         if (connectors?.Delivery(ApiRequest.RawSegment(context, fromEnd: 2)) is { } delivery)
@@ -174,18 +182,23 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
             return await ApplyWholeAsync(context, delivery);
         }
 
-        if (!TryCrm(context, NoPlan, out CrmConnection? crm, out ApiProblem? problem))
+        if (connectors?.Actions(ApiRequest.RawSegment(context, fromEnd: 2)) is { } actions)
         {
-            return problem;
+            return await ApplyLinesAsync(context, actions.PlanHead(), bytes => ActionPlanLine.Parse(bytes), line => line.IsWhole, actions.ApplyAsync);
         }
 
+        return TryCrm(context, "", out CrmConnection? crm, out ApiProblem? problem) ? await ApplyLinesAsync(context, crm.PlanHead(), bytes => PlanLine.Parse(bytes), line => line.IsWhole, crm.ApplyAsync) : problem;
+    }
+
+    private static async Task<ApiProblem?> ApplyLinesAsync<T>(HttpContext context, PlanHead now, Func<byte[], T> parse, Predicate<T> isWhole, Func<IReadOnlyList<T>, CancellationToken, Task<(IReadOnlyList<string?> Why, long Refused)>> apply)
+    {
         if (context.Features.Get<IHttpMaxRequestBodySizeFeature>() is { IsReadOnly: false } most)
         {
             most.MaxRequestBodySize = MaxPlanBytes;
         }
 
         PlanHead? head = null;
-        List<PlanLine> lines = [];
+        List<T> lines = [];
         using var reader = new StreamReader(context.Request.Body);
         try
         {
@@ -202,7 +215,7 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
                     continue;
                 }
 
-                lines.Add(PlanLine.Parse(System.Text.Encoding.UTF8.GetBytes(text)));
+                lines.Add(parse(Encoding.UTF8.GetBytes(text)));
             }
         }
         catch (Exception exception) when (exception is JsonException or InvalidOperationException)
@@ -210,12 +223,11 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
             head = null;
         }
 
-        if (head is null || lines.Count is 0 or > MaxPlanLines || lines.Exists(line => !line.IsWhole))
+        if (head is null || lines.Count is 0 or > MaxPlanLines || !lines.TrueForAll(isWhole))
         {
             return ApiProblem.BadRequest("bad_plan", $"The body must be the first line of a plan and 1 to {MaxPlanLines} of its changes, each on a line of its own and unchanged.");
         }
 
-        PlanHead now = crm.PlanHead();
         if (head.Connector != now.Connector || head.Mapping != now.Mapping)
         {
             return new ApiProblem(StatusCodes.Status409Conflict, "other_plan", $"The plan was made for {head.Connector} with another mapping than it has now. Make a new plan.");
@@ -223,7 +235,7 @@ internal sealed class ConnectorEndpoints(ConnectorHost? connectors)
 
         try
         {
-            (IReadOnlyList<string?> why, long refused) = await crm.ApplyAsync(lines, context.RequestAborted);
+            (IReadOnlyList<string?> why, long refused) = await apply(lines, context.RequestAborted);
             await ApiJson.WriteAsync(context, (why, refused), static (json, result) =>
             {
                 json.WriteStartObject();

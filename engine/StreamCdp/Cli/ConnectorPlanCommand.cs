@@ -9,6 +9,7 @@ namespace StreamCdp.Cli;
 internal static class ConnectorPlanCommand
 {
     private const int LinesOfRequest = 100;
+    private const int MostShown = 200;
 
     private static readonly (string Name, string One, string Many)[] s_counts =
     [
@@ -24,6 +25,9 @@ internal static class ConnectorPlanCommand
         ("merged", "merge", "merges"), ("suppressed", "person to remove", "people to remove"),
     ];
 
+    private static readonly (string Name, string One, string Many)[] s_ofActions =
+        [("actions_to_do", "action to do", "actions to do"), ("actions_later", "action later", "actions later"), ("actions_skipped", "action of which nothing is done", "actions of which nothing is done")];
+
     /// <summary><c>plan ID</c>.</summary>
     public static Command CreatePlan()
     {
@@ -34,9 +38,10 @@ internal static class ConnectorPlanCommand
         var server = new ServerOptions();
         var command = new CommandWithExamples(
             "plan",
-            "What a destination would be sent now, change by change; of a CRM what the sync would do on both sides, record by record and field by field, with the reason. Nothing is changed. Works while it is paused: look before the first run.",
+            "What a destination would be sent now, change by change; of a CRM what the sync would do on both sides, record by record and field by field, with the reason; of actions (of a CRM: ID:actions) what is done for whom and when, or why not. Nothing is changed. Works while it is paused: look before the first run.",
             "streamcdp connectors plan hubspot",
             "streamcdp connectors plan hook",
+            "streamcdp connectors plan hubspot:actions",
             "streamcdp connectors plan hubspot --out plan.json") { id, file, json, limit };
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
@@ -72,9 +77,9 @@ internal static class ConnectorPlanCommand
     /// <summary><c>apply FILE</c>.</summary>
     public static Command CreateApply()
     {
-        var file = new Argument<string>("FILE") { Description = "A plan of streamcdp connectors plan ID --out FILE; of a CRM lines may be taken out of it." };
+        var file = new Argument<string>("FILE") { Description = "A plan of streamcdp connectors plan ID --out FILE; of a CRM or of actions lines may be taken out of it." };
         var server = new ServerOptions();
-        var command = new CommandWithExamples("apply", "Do exactly what a plan says. Of a CRM a change whose record or profile is another now than in the plan is not made, and named. Another destination is paused before; it sends up to the end of the plan, and is paused again.", "streamcdp connectors apply plan.json") { file };
+        var command = new CommandWithExamples("apply", "Do exactly what a plan says. Of a CRM a change whose record or profile is another now than in the plan is not made, and named; likewise an action that would be decided otherwise now, or is not due yet. Another destination is paused before; it sends up to the end of the plan, and is paused again.", "streamcdp connectors apply plan.json") { file };
         server.AddTo(command);
         command.SetAction(async (parsed, cancellationToken) =>
         {
@@ -115,7 +120,7 @@ internal static class ConnectorPlanCommand
                 }
             }
 
-            await parsed.InvocationConfiguration.Output.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"{applied} applied, {left} not applied.{(refused > 0 ? $" {refused} writes were refused by the CRM: see streamcdp dead-letters list --reason destination_refused." : "")}")).ConfigureAwait(false);
+            await parsed.InvocationConfiguration.Output.WriteLineAsync(string.Create(CultureInfo.InvariantCulture, $"{applied} applied, {left} not applied.{(refused > 0 ? $" {refused} were refused: see streamcdp dead-letters list --reason destination_refused." : "")}")).ConfigureAwait(false);
             return left == 0 ? CommandLine.Ok : CommandLine.Failed;
         });
         return command;
@@ -171,6 +176,12 @@ internal static class ConnectorPlanCommand
             return;
         }
 
+        if (line.TryGetProperty("key", out _))
+        {
+            await WriteActionAsync(output, line).ConfigureAwait(false);
+            return;
+        }
+
         string record = $"{Text("object")} {Text("id")}";
         await output.WriteLineAsync(Text("change") switch
         {
@@ -199,6 +210,19 @@ internal static class ConnectorPlanCommand
         }
     }
 
+    private static async Task WriteActionAsync(TextWriter output, JsonElement line)
+    {
+        string Text(string name) => line.TryGetProperty(name, out JsonElement value) ? value.ToString() : "";
+        string whom = line.GetProperty("targets").GetArrayLength() > 0 ? string.Join(", ", line.GetProperty("targets").EnumerateArray()) : "nobody";
+        string what = Text("change") switch { "do" => "for " + whom, "wait" => "waits", "refuse" => "becomes a dead letter", _ => "nothing is done" };
+        await output.WriteLineAsync($"{line.GetProperty("due").GetDateTimeOffset():yyyy-MM-ddTHH:mm:ssZ} {Text("action")} {what} (profile {Text("profile")}, {Text("segment")}){(Text("why") is { Length: > 0 } why ? ": " + why : "")}").ConfigureAwait(false);
+        foreach (JsonProperty field in line.GetProperty("fields").EnumerateObject())
+        {
+            string text = field.Value.GetString()!.ReplaceLineEndings(" ");
+            await output.WriteLineAsync($"  {field.Name}: {(text.Length > MostShown ? text[..MostShown] + "…" : text)}").ConfigureAwait(false);
+        }
+    }
+
     private static Task WriteChangeAsync(TextWriter output, JsonElement change)
     {
         string Text(string name) => change.TryGetProperty(name, out JsonElement value) ? value.ToString() : "";
@@ -218,9 +242,9 @@ internal static class ConnectorPlanCommand
 
     private static Task WriteCountsAsync(TextWriter output, JsonElement counts)
     {
-        bool isCrm = !counts.TryGetProperty("changes", out _);
-        string[] parts = [.. (isCrm ? s_counts : s_ofDelivery).Select(count => (count, Number: counts.GetProperty(count.Name).GetInt64())).Where(pair => pair.Number > 0).Select(pair => string.Create(CultureInfo.InvariantCulture, $"{pair.Number} {(pair.Number == 1 ? pair.count.One : pair.count.Many)}"))];
-        string text = parts.Length > 0 ? string.Join(", ", parts) + "." : isCrm ? "Nothing to do: both sides hold what they should." : "Nothing waits to be sent.";
+        bool isCrm = counts.TryGetProperty("contacts_to_create", out _);
+        string[] parts = [.. (isCrm ? s_counts : counts.TryGetProperty("changes", out _) ? s_ofDelivery : s_ofActions).Select(count => (count, Number: counts.GetProperty(count.Name).GetInt64())).Where(pair => pair.Number > 0).Select(pair => string.Create(CultureInfo.InvariantCulture, $"{pair.Number} {(pair.Number == 1 ? pair.count.One : pair.count.Many)}"))];
+        string text = parts.Length > 0 ? string.Join(", ", parts) + "." : isCrm ? "Nothing to do: both sides hold what they should." : counts.TryGetProperty("changes", out _) ? "Nothing waits to be sent." : "Nothing waits to be done.";
         return output.WriteLineAsync(counts.GetProperty("is_complete").GetBoolean() ? text : text + " There is more: the limit was reached.");
     }
 }

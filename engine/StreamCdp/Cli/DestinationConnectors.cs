@@ -53,6 +53,7 @@ internal static class DestinationConnectors
                 BaseUrl = destination.Url!,
                 AccessToken = destination.Secret,
                 ApiVersion = crm.ApiVersion,
+                Activities = crm.Activities,
                 AllowsHttp = destination.AllowsHttp,
                 Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs),
                 Properties = new Dictionary<CrmObject, IReadOnlyList<string>> { [CrmObject.Contact] = properties, [CrmObject.Company] = [], [CrmObject.Deal] = [] }, // Not all: many change by themselves.
@@ -61,7 +62,7 @@ internal static class DestinationConnectors
             return new HubSpotCrm(hubspot, gate, TimeProvider.System);
         }
 
-        var tryton = new TrytonOptions { Url = destination.Url!, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs) };
+        var tryton = new TrytonOptions { Url = destination.Url!, User = crm.User, Password = destination.Secret, AllowsHttp = destination.AllowsHttp, Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs), ReadsNotes = crm.Activities.Count > 0 };
         ThrowIfWrong(destination, tryton.Errors());
         return new TrytonCrm(tryton, gate, TimeProvider.System);
     }

@@ -442,6 +442,122 @@ public sealed class ActionConnectionTests : IDisposable
         Assert.Single(_world.Letters());
     }
 
+    // ---- Plans ---------------------------------------------------------------------------------------------------------------------
+
+    [Fact]
+    public async Task A_plan_says_what_is_done_for_whom_and_when_keeps_to_the_caps_and_changes_nothing()
+    {
+        _settings = _settings with { Actions = [Action("welcome") with { AtMost = new ActionLimit(1, 86_400_000) }, Action("again") with { AfterMs = 3_600_000 }], Consent = new ConsentDefinition("marketing", Path("traits.ok")) };
+        await DrainAsync();
+        Person(1, ["s"], """{"name":"Ann","html":"<b>","ok":true}""");
+        Person(2, ["s"], """{"name":"Bob","ok":true}""", "p1@example.com"); // The same address: one person, for the cap.
+        Person(3, ["s"], """{"name":"Eve","ok":false}""");
+        await using ActionConnection connection = await HeldAsync([(1, 5), (2, 6), (3, 7)]);
+
+        List<ActionPlanLine> plan = await PlanAsync(connection);
+
+        Assert.Empty(_target.Done);
+        Assert.Equal(
+            ["do welcome 1 p1@example.com Hello Ann", "skip welcome 2  capped", "skip welcome 3  no_consent", "do again 1 p1@example.com Hello Ann", "do again 2 p1@example.com Hello Bob", "skip again 3  no_consent"],
+            plan.Select(line => $"{line.Change} {line.Action} {int.Parse(line.Profile[^2..], System.Globalization.NumberStyles.HexNumber, System.Globalization.CultureInfo.InvariantCulture)} {string.Join(',', line.Targets)} {line.Fields.GetValueOrDefault("subject")}{line.Why}"));
+        var counts = new ActionCounts();
+        plan.ForEach(line => counts.Add(line, _world.Time.GetUtcNow()));
+        Assert.Equal((1, 2, 3), (counts.ActionsToDo, counts.ActionsLater, counts.ActionsSkipped));
+        Assert.Equal(plan.Select(line => line.ToJson()), (await PlanAsync(connection)).Select(line => line.ToJson()));
+    }
+
+    [Fact]
+    public async Task Exactly_what_stands_in_a_plan_is_done_once_and_the_rest_still_waits()
+    {
+        await DrainAsync();
+        foreach (int profile in (int[])[1, 2, 3])
+        {
+            Person(profile, "s");
+        }
+
+        await using ActionConnection connection = await HeldAsync([(1, 5), (2, 6), (3, 7)]);
+        List<ActionPlanLine> plan = await PlanAsync(connection);
+        Person(2, ["s"], """{"name":"Other"}"""); // Is another since.
+
+        (IReadOnlyList<string?> why, long refused) = await connection.ApplyAsync(plan[..2], TestContext.Current.CancellationToken);
+        (IReadOnlyList<string?> again, _) = await connection.ApplyAsync(plan[..1], TestContext.Current.CancellationToken);
+
+        Assert.Equal((null, 0), (why[0], refused));
+        Assert.StartsWith("It would be decided otherwise now", why[1], StringComparison.Ordinal);
+        Assert.StartsWith("It does not wait any more", again[0], StringComparison.Ordinal);
+        Assert.Equal(World.IdText(1), Assert.Single(_target.Done).ProfileId);
+        Assert.Equal(DeliveryState.Paused, connection.Status().State);
+        connection.Resume();
+        await connection.DrainAsync(TestContext.Current.CancellationToken);
+        Assert.Equal([1, 2, 3], _target.Done.Select(call => call.ProfileId).Order(StringComparer.Ordinal).Select((id, i) => id == World.IdText(i + 1) ? i + 1 : 0));
+    }
+
+    [Fact]
+    public async Task What_is_not_due_yet_is_not_done_by_a_plan_and_what_the_other_side_refuses_is_a_dead_letter()
+    {
+        _settings = _settings with { Actions = [Action("welcome"), Action("later") with { AfterMs = 3_600_000 }] };
+        await DrainAsync();
+        Person(1, "s");
+        await using ActionConnection connection = await HeldAsync([(1, 5)]);
+        List<ActionPlanLine> plan = await PlanAsync(connection);
+        _target.Answer = _ => Outcome.Refused("no");
+
+        (IReadOnlyList<string?> why, long refused) = await connection.ApplyAsync(plan, TestContext.Current.CancellationToken);
+
+        Assert.Equal((null, 1), (why[0], refused));
+        Assert.StartsWith("It is due at ", why[1], StringComparison.Ordinal);
+        Assert.Single(_world.Letters());
+        Assert.Equal(["later"], (await PlanAsync(connection)).Select(line => line.Action));
+    }
+
+    [Fact]
+    public async Task While_a_plan_is_applied_an_outage_leaves_the_rest_waiting()
+    {
+        await DrainAsync();
+        Person(1, "s");
+        Person(2, "s");
+        await using ActionConnection connection = await HeldAsync([(1, 5), (2, 6)]);
+        List<ActionPlanLine> plan = await PlanAsync(connection);
+        _target.Answer = call => call.ProfileId == World.IdText(2) ? throw new DestinationUnavailableException("away") : Outcome.Taken;
+
+        await Assert.ThrowsAsync<DestinationUnavailableException>(() => connection.ApplyAsync(plan, TestContext.Current.CancellationToken));
+        _target.Answer = call => throw new DestinationMustPauseException("revoked");
+        List<ActionPlanLine> left = await PlanAsync(connection);
+        connection.Resume();
+        (IReadOnlyList<string?> why, _) = await connection.ApplyAsync(left, TestContext.Current.CancellationToken);
+
+        Assert.Equal([World.IdText(2)], left.Select(line => line.Profile));
+        Assert.Equal("revoked", Assert.Single(why));
+        Assert.Equal(["welcome"], (await PlanAsync(connection)).Select(line => line.Action));
+    }
+
+    private static PathExpression Path(string text) => (PathExpression)ExpressionParser.Parse(text, [])!.Root;
+
+    private static async Task<List<ActionPlanLine>> PlanAsync(ActionConnection connection)
+    {
+        List<ActionPlanLine> lines = [];
+        await foreach (ActionPlanLine line in connection.PlanAsync(TestContext.Current.CancellationToken))
+        {
+            lines.Add(ActionPlanLine.Parse(line.ToJson()));
+        }
+
+        return lines;
+    }
+
+    /// <summary>One that is paused, and has taken these memberships in.</summary>
+    private async Task<ActionConnection> HeldAsync((int Profile, long Version)[] entered)
+    {
+        ActionConnection connection = Connection();
+        connection.Pause("look first");
+        foreach ((int profile, long version) in entered)
+        {
+            _world.Membership(profile, version);
+        }
+
+        await connection.DrainAsync(TestContext.Current.CancellationToken);
+        return connection;
+    }
+
     /// <summary>The last letter's own time, which stands in it as its place.</summary>
     private long LetterMs() => long.Parse(_world.Letters()[^1].Origin.Split(':')[2], System.Globalization.CultureInfo.InvariantCulture);
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 using StreamCdp.Connectors.Crm;
 using StreamCdp.Engine.Model;
 
@@ -49,7 +50,7 @@ public sealed class CrmConvergenceTests
             foreach (FieldRule rule in world.Settings.Fields)
             {
                 string? theirs = world.Field(contact.Id, rule.Field);
-                string? ours = rule.Value is null ? CanonicalValue.Of(System.Text.Json.JsonSerializer.SerializeToElement(string.Join(", ", view.Segments.Order(StringComparer.Ordinal)))) : CanonicalValue.Of(view.Value(rule.Value));
+                string? ours = rule.Value is null ? CanonicalValue.Of(JsonSerializer.SerializeToElement(string.Join(", ", view.Segments.Order(StringComparer.Ordinal)))) : CanonicalValue.Of(view.Value(rule.Value));
                 bool isElsewhere = rule.Field == "email" && theirs is not null && await world.FindAsync("email", theirs.Trim('"')) is { } holder && holder.Id != view.Id; // A limit keeps the two persons apart.
                 Assert.True(isElsewhere || IsExplained(rule, ours, theirs), $"seed {seed}: contact {contact.Id}, {rule.Field}: profile {ours}, CRM {theirs}");
             }
@@ -57,6 +58,7 @@ public sealed class CrmConvergenceTests
             Assert.True(view.Segments.Contains("fans") == (world.Crm.Lists.GetValueOrDefault("fans")?.Contains(contact.Id) == true), $"seed {seed}: contact {contact.Id} is on the list fans, or not, other than its person");
         }
 
+        await AssertActivitiesAsync(world, seed);
         foreach (string user in s_users)
         {
             ProfileView? view = await world.FindAsync("user_id", user);
@@ -113,7 +115,7 @@ public sealed class CrmConvergenceTests
             ofPeople.UnionWith(world.Crm.All.Where(record => record.MergedInto is not null && ofPeople.Contains(record.Id)).Select(record => record.MergedInto!).ToList());
         }
 
-        HashSet<string> named = [.. world.Crm.Living(CrmObject.Deal).SelectMany(deal => deal.ContactIds)];
+        HashSet<string> named = [.. world.Crm.Others.Where(other => other.ExternalId is null).SelectMany(other => other.ContactIds)];
         foreach (CrmRecord contact in world.Crm.Living(CrmObject.Contact))
         {
             ProfileView view = (await world.FindAsync("crm_contact_id", contact.Id))!;
@@ -156,6 +158,45 @@ public sealed class CrmConvergenceTests
         }
     }
 
+    private static void ChangeActivity(CrmWorld world, Random random, string activity, string contact, int round)
+    {
+        switch (random.Next(3))
+        {
+            case 0:
+                world.Crm.Delete(activity);
+                break;
+            case 1:
+                world.Crm.Assign(activity, contact);
+                break;
+            default:
+                world.Crm.Edit(activity, "subject", $"c{round}", random.Next(4) == 0 ? TimeSpan.FromMinutes(random.Next(50)) : default);
+                break;
+        }
+    }
+
+    /// <summary>Profiles have the activities of their contacts, as they are now, and no others; of those that an action made, only what somebody changed since.</summary>
+    private static async Task AssertActivitiesAsync(CrmWorld world, int seed)
+    {
+        foreach (CrmRecord contact in world.Crm.Living(CrmObject.Contact))
+        {
+            JsonElement document = await world.DocumentAsync("crm_contact_id", contact.Id);
+            string[] own = [.. document.GetProperty("identifiers").EnumerateArray().Where(one => one.GetProperty("type").ValueEquals("crm_contact_id")).Select(one => one.GetProperty("value").GetString()!)];
+            Dictionary<string, string?> has = document.GetProperty("crm").TryGetProperty("activities", out JsonElement activities) ? activities.EnumerateArray().ToDictionary(one => one.GetProperty("id").GetString()!, one => one.GetProperty("subject").GetString()) : [];
+            foreach (CrmRecord activity in world.Crm.Living(CrmObject.Activity).Where(one => one.ContactIds.Any(own.Contains) && !(one.ExternalId is not null && !has.ContainsKey(one.Id))))
+            {
+                Assert.True(has.Remove(activity.Id, out string? subject), $"seed {seed}: activity {activity.Id} of contact {contact.Id} did not come to its profile");
+                Assert.Equal(activity.Fields["subject"].GetString(), subject);
+            }
+
+            Assert.True(has.Count == 0, $"seed {seed}: the profile of contact {contact.Id} has the activities {string.Join(", ", has.Keys)}, which the CRM has not, or of others");
+        }
+
+        foreach (CrmRecord ours in world.Crm.All.Where(record => record is { Kind: CrmObject.Activity, ExternalId: not null }))
+        {
+            Assert.DoesNotContain(world.EventPayloads("crm"), payload => payload.Contains($"crm:crm:activity:{ours.Id}:", StringComparison.Ordinal) && payload.Contains(" Logged\"", StringComparison.Ordinal));
+        }
+    }
+
     /// <summary>Equal, or left different by what its policy says.</summary>
     private static bool IsExplained(FieldRule rule, string? ours, string? theirs) => rule.Field switch
     {
@@ -172,7 +213,8 @@ public sealed class CrmConvergenceTests
         CrmRecord[] contacts = [.. world.Crm.Living(CrmObject.Contact)];
         CrmRecord? contact = contacts.Length == 0 ? null : contacts[random.Next(contacts.Length)];
         string field = s_fields[random.Next(s_fields.Length)];
-        switch (random.Next(12))
+        CrmRecord[] activities = [.. world.Crm.Living(CrmObject.Activity)];
+        switch (random.Next(14))
         {
             case 0 or 1:
                 await world.IdentifyAsync(user, $$"""{"{{field}}":"w{{round}}"}""");
@@ -205,6 +247,12 @@ public sealed class CrmConvergenceTests
                 break;
             case 11 when contact is not null && random.Next(3) == 0:
                 world.Crm.Delete(contact.Id);
+                break;
+            case 12 when contact is not null:
+                world.Crm.MakeActivity(random.Next(2) == 0 ? "call" : "note", random.Next(4) == 0 ? $"action {round}" : null, contact.Id);
+                break;
+            case 13 when activities.Length > 0 && contact is not null:
+                ChangeActivity(world, random, activities[random.Next(activities.Length)].Id, contact.Id, round);
                 break;
         }
     }

@@ -222,6 +222,23 @@ public sealed class CrmSyncTests : IAsyncDisposable
     }
 
     [Fact]
+    public async Task An_edit_that_nobody_had_seen_when_its_contact_was_merged_is_not_written_over()
+    {
+        await _world.IdentifyAsync("u1", """{"email":"u1@b.c","name":"Ann"}""");
+        await _world.TrackAsync("u1", "Order Completed");
+        await _world.QuietAsync();
+        string ours = Assert.Single(_world.Crm.Living(CrmObject.Contact)).Id;
+        string theirs = _world.Crm.Make(CrmObject.Contact, ("email", "u1@b.c")); // Has no name, so it is to get the profile's.
+        _world.Crm.Edit(ours, "name", "Anna", late: TimeSpan.FromMinutes(20)); // The near reader does not see it.
+        await _world.PassAsync(TimeSpan.FromSeconds(10));
+        await _world.DrainAsync();
+
+        Assert.True(_world.Crm.Find(ours) is { IsDeleted: true } gone && gone.MergedInto == theirs);
+        Assert.Equal("\"Anna\"", _world.Field(theirs, "name"));
+        Assert.Equal("\"Anna\"", CrmWorld.Trait((await _world.FindAsync("user_id", "u1"))!, "name"));
+    }
+
+    [Fact]
     public async Task Texts_that_are_too_long_for_an_event_cost_nothing_else()
     {
         string id = _world.Crm.Make(CrmObject.Contact, ("email", new string('x', 40_000) + "@b.c"), ("name", new string('n', 40_000)), ("title", new string('t', 7_000)), ("city", new string('c', 7_000)), ("note", new string('o', 7_000)), ("owner", "Eve"));
@@ -320,7 +337,7 @@ public sealed class CrmSyncTests : IAsyncDisposable
         await _world.PassAsync(TimeSpan.FromSeconds(60));
         await _world.DrainAsync();
 
-        Assert.Equal(2, _world.Crm.Requests - requests); // The near reader, one page of each object.
+        Assert.Equal(3, _world.Crm.Requests - requests); // The near reader, one page of each object.
     }
 
     [Fact]

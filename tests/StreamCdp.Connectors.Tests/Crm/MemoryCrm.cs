@@ -10,6 +10,7 @@ internal sealed class MemoryCrm : ICrm
 {
     private static readonly (string Name, CrmFieldType Type)[] s_fields = [("name", CrmFieldType.Text), ("title", CrmFieldType.Text), ("email", CrmFieldType.Text), ("orders", CrmFieldType.Number)];
     private static readonly string[] s_dealFields = ["name", "stage", "pipeline", "amount", "currency"];
+    private static readonly string[] s_activityFields = ["kind", "subject", "at"];
 
     private readonly TimeProvider _time;
     private readonly Random _random;
@@ -78,13 +79,16 @@ internal sealed class MemoryCrm : ICrm
     /// <summary>Values that the connector put over another one: what a person lost by it.</summary>
     public List<(string Id, string Field, string? Was, string? Now)> Overwritten { get; } = [];
 
-    public IReadOnlyList<CrmObject> Objects { get; } = [CrmObject.Contact, CrmObject.Deal];
+    public IReadOnlyList<CrmObject> Objects { get; } = [CrmObject.Contact, CrmObject.Deal, CrmObject.Activity];
 
     public string ContactIdType => "crm_contact_id";
 
     public IEnumerable<CrmRecord> Living(CrmObject kind) => _rows.Values.Where(row => row.Record.Kind == kind && !row.Record.IsDeleted).Select(row => row.Record);
 
     public IEnumerable<CrmRecord> All => _rows.Values.Select(row => row.Record);
+
+    /// <summary>Deals and activities.</summary>
+    public IEnumerable<CrmRecord> Others => Living(CrmObject.Deal).Concat(Living(CrmObject.Activity));
 
     public CrmRecord? Find(string id) => long.TryParse(id, CultureInfo.InvariantCulture, out long number) ? _rows.GetValueOrDefault(number)?.Record : null;
 
@@ -94,6 +98,12 @@ internal sealed class MemoryCrm : ICrm
 
     public string MakeDeal(string stage, double amount, params string[] contacts) =>
         Put(new CrmRecord { Kind = CrmObject.Deal, Id = "", Fields = new Dictionary<string, JsonElement> { ["name"] = Text("D"), ["stage"] = Text(stage), ["amount"] = JsonSerializer.SerializeToElement(amount), ["currency"] = Text("EUR"), ["pipeline"] = Text("P"), ["status"] = Text("open") }, ContactIds = contacts, CreatedAt = _time.GetUtcNow() }, TimeSpan.Zero).Id;
+
+    /// <param name="kind">call, note, …</param>
+    /// <param name="externalId">An action of StreamCdp made it; null: a person did.</param>
+    /// <param name="contacts">Whose it is.</param>
+    public string MakeActivity(string kind, string? externalId, params string[] contacts) =>
+        Put(new CrmRecord { Kind = CrmObject.Activity, Id = "", Fields = new Dictionary<string, JsonElement> { ["kind"] = Text(kind), ["subject"] = Text("S"), ["at"] = Text("2026-11-25T10:00:00.000Z") }, ExternalId = externalId, ContactIds = contacts, CreatedAt = _time.GetUtcNow() }, TimeSpan.Zero).Id;
 
     /// <summary>Somebody types; with <paramref name="late"/> it is committed so long after its time.</summary>
     public void Edit(string id, string field, object? value, TimeSpan late = default)
@@ -133,9 +143,9 @@ internal sealed class MemoryCrm : ICrm
             }
         }
 
-        foreach (CrmRecord deal in Living(CrmObject.Deal).Where(deal => deal.ContactIds.Any(contact => contact == from || (mints && contact == into))).ToList())
+        foreach (CrmRecord other in Others.Where(other => other.ContactIds.Any(contact => contact == from || (mints && contact == into))).ToList())
         {
-            Put(deal with { ContactIds = [.. deal.ContactIds.Select(contact => contact == from || (mints && contact == into) ? stays : contact).Distinct()] }, TimeSpan.Zero);
+            Put(other with { ContactIds = [.. other.ContactIds.Select(contact => contact == from || (mints && contact == into) ? stays : contact).Distinct()] }, TimeSpan.Zero);
         }
 
         return stays;
@@ -144,7 +154,8 @@ internal sealed class MemoryCrm : ICrm
     // ---- The connector ----------------------------------------------------------------------------------------------------------
 
     public ValueTask<IReadOnlyList<CrmField>> DescribeAsync(CrmObject kind, CancellationToken cancellationToken) => Described is not null ? ValueTask.FromResult(Described) : RequestAsync<IReadOnlyList<CrmField>>(
-        () => kind == CrmObject.Deal
+        () => kind == CrmObject.Activity ? [.. s_activityFields.Select(name => new CrmField(name, CrmFieldType.Text, IsReadOnly: true))]
+            : kind == CrmObject.Deal
             ? [.. s_dealFields.Select(name => new CrmField(name, name == "amount" ? CrmFieldType.Number : CrmFieldType.Text, IsReadOnly: false)), new CrmField("status", CrmFieldType.Text, IsReadOnly: true)]
             : [.. s_fields.Select(field => new CrmField(field.Name, field.Type, IsReadOnly: false))],
         cancellationToken);
@@ -214,7 +225,7 @@ internal sealed class MemoryCrm : ICrm
                 Dictionary<string, string> refused = [];
                 foreach (CrmRecord contact in Living(CrmObject.Contact).Where(contact => ids.Contains(contact.Id)).ToList())
                 {
-                    if (RefusesDeletes || Living(CrmObject.Deal).Any(deal => deal.ContactIds.Contains(contact.Id)))
+                    if (RefusesDeletes || Others.Any(other => other.ExternalId is null && other.ContactIds.Contains(contact.Id)))
                     {
                         refused[contact.Id] = "not this one";
                     }

@@ -27,6 +27,7 @@ public sealed class MemoryCrmConformanceTests : CrmConformance, IAsyncDisposable
         HasSeveralEmails = false,
         CanMerge = true,
         HasDeals = true,
+        HasActivities = true,
         DealToMake = new Dictionary<string, JsonElement> { ["name"] = JsonElement.Parse("\"Engine\""), ["amount"] = JsonElement.Parse("12.5") },
         RetryAfter = TimeSpan.FromSeconds(10),
     };
@@ -59,6 +60,8 @@ public sealed class MemoryCrmConformanceTests : CrmConformance, IAsyncDisposable
     protected override ValueTask<string?> MergeAsync(string from, string into) => new(_crm.Merge(from, into, mints: true));
 
     protected override ValueTask<string> MakeDealAsync(string contact) => new(_crm.MakeDeal("new", 12.5, contact));
+
+    protected override ValueTask<string> MakeActivityAsync(string contact) => new(_crm.MakeActivity("call", null, contact));
 
     protected override ValueTask<IReadOnlyCollection<string>> ListAsync(string list) => new(_crm.Lists.GetValueOrDefault(list) ?? []);
 }

@@ -31,6 +31,7 @@ public sealed class HubSpotConformanceTests : CrmConformance, IAsyncLifetime
         HasSeveralEmails = true,
         CanMerge = true,
         HasDeals = true,
+        HasActivities = true,
         DealToMake = new Dictionary<string, JsonElement> { ["name"] = JsonElement.Parse("\"Engine\""), ["stage"] = JsonElement.Parse("\"Closed won\""), ["pipeline"] = JsonElement.Parse("\"Sales Pipeline\""), ["amount"] = JsonElement.Parse("12.5"), ["currency"] = JsonElement.Parse("\"EUR\"") },
         RetryAfter = TimeSpan.FromSeconds(10),
     };
@@ -40,7 +41,7 @@ public sealed class HubSpotConformanceTests : CrmConformance, IAsyncLifetime
     public ValueTask DisposeAsync() => _hubspot.DisposeAsync();
 
     protected override ValueTask<ICrm> ConnectAsync(IRequestGate gate, TimeSpan timeout, bool isAllowed) => new(new HubSpotCrm(
-        new HubSpotOptions { BaseUrl = _hubspot.Url, AccessToken = isAllowed ? EmulatedHubSpot.PrivateAppToken : "pat-of-nobody", SearchLag = TimeSpan.Zero, PageRecords = 3, ListsArchived = true, Timeout = timeout },
+        new HubSpotOptions { BaseUrl = _hubspot.Url, AccessToken = isAllowed ? EmulatedHubSpot.PrivateAppToken : "pat-of-nobody", SearchLag = TimeSpan.Zero, PageRecords = 3, ListsArchived = true, Timeout = timeout, Activities = ["call", "email", "meeting", "note", "task"] },
         gate,
         _time));
 
@@ -96,6 +97,13 @@ public sealed class HubSpotConformanceTests : CrmConformance, IAsyncLifetime
         string id = _hubspot.Account.Create(HubSpotAccount.Deals, ("dealname", "Engine"), ("dealstage", "appointmentscheduled"), ("pipeline", "default"), ("amount", "12500.50"));
         _hubspot.Account.Associate(HubSpotAccount.Deals, id, contact);
         return new(id);
+    }
+
+    protected override ValueTask<string> MakeActivityAsync(string contact)
+    {
+        string id = _hubspot.Account.Create(HubSpotAccount.Meetings, ("hs_timestamp", "2026-11-25T10:00:00Z"), ("hs_meeting_title", "Demo"));
+        _hubspot.Account.Associate(HubSpotAccount.Meetings, id, contact);
+        return new("meeting-" + id);
     }
 
     protected override ValueTask<IReadOnlyCollection<string>> ListAsync(string list) => new(_hubspot.Account.Members(list) ?? []);

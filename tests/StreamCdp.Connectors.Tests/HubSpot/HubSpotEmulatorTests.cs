@@ -104,6 +104,17 @@ public sealed class HubSpotEmulatorTests(HubSpotClient client) : IClassFixture<H
     }
 
     [Fact]
+    public async Task The_client_makes_finds_and_links_activities()
+    {
+        ILookup<string, JsonElement> said = await RunAsync("activities");
+
+        Assert.Equal(400, said["refused"].Single().GetProperty("code").GetInt32());
+        Assert.Equal("""{"title":"Demo","body":"secret","linked":[true,true]}""", said["call"].Single().GetRawText());
+        Assert.Equal("""{"kinds":["Re: Demo","Demo","Call Ann"],"types":[198,200,202,204]}""", said["others"].Single().GetRawText());
+        Assert.Equal("Connected", said["label"].Single().GetString());
+    }
+
+    [Fact]
     public async Task The_client_puts_contacts_on_lists()
     {
         ILookup<string, JsonElement> said = await RunAsync("lists");

@@ -67,11 +67,28 @@ public sealed class HubSpotSyncTests
             Assert.Equal(string.Join(", ", view!.Segments.Order(StringComparer.Ordinal)), contact["streamcdp_segments"] ?? "");
         }
 
+        await AssertActivitiesAsync(world, account, seed);
         foreach (string user in s_users)
         {
             ProfileView? view = await world.FindAsync("user_id", user);
             string[] own = [.. view?.Identifiers.Where(identifier => identifier.Type == "hubspot_contact_id" && account.Find(HubSpotAccount.Contacts, identifier.Value) is { ArchivedAt: null } one && one["streamcdp_id"] is { Length: > 0 }).Select(identifier => identifier.Value) ?? []];
             Assert.True(own.Length <= 1, $"seed {seed}: {user} has contacts {string.Join(", ", own)}, made more than once");
+        }
+    }
+
+    private static async Task AssertActivitiesAsync(CrmWorld world, HubSpotAccount account, int seed)
+    {
+        foreach (HubSpotRecord contact in account.Living(HubSpotAccount.Contacts))
+        {
+            JsonElement document = await world.DocumentAsync("hubspot_contact_id", contact.IdText);
+            string[] own = [.. document.GetProperty("identifiers").EnumerateArray().Where(one => one.GetProperty("type").ValueEquals("hubspot_contact_id")).Select(one => one.GetProperty("value").GetString()!)];
+            string[] has = document.GetProperty("crm").TryGetProperty("activities", out JsonElement activities) ? [.. activities.EnumerateArray().Select(one => $"{one.GetProperty("id")} {one.GetProperty("subject")}")] : [];
+            string[] expected =
+            [
+                .. account.Living(HubSpotAccount.Calls).Where(call => own.Any(id => account.IsAssociated(HubSpotAccount.Calls, call.IdText, id))).Select(call => $"call-{call.IdText} {call["hs_call_title"]}"),
+                .. account.Living(HubSpotAccount.Notes).Where(note => own.Any(id => account.IsAssociated(HubSpotAccount.Notes, note.IdText, id))).Select(note => $"note-{note.IdText} "),
+            ];
+            Assert.True(expected.Order(StringComparer.Ordinal).SequenceEqual(has.Order(StringComparer.Ordinal)), $"seed {seed}: contact {contact.IdText} has in HubSpot {string.Join(", ", expected)}, its profile {string.Join(", ", has)}");
         }
     }
 
@@ -95,6 +112,7 @@ public sealed class HubSpotSyncTests
         AccessToken = EmulatedHubSpot.PrivateAppToken,
         SearchLag = TimeSpan.Zero,
         Timeout = TimeSpan.FromSeconds(5),
+        Activities = ["call", "note"],
         Properties = new Dictionary<CrmObject, IReadOnlyList<string>> { [CrmObject.Contact] = [.. s_fields.Select(field => field.Field), "email", "streamcdp_orders", "streamcdp_segments"], [CrmObject.Company] = [], [CrmObject.Deal] = [] },
     };
 
@@ -103,8 +121,25 @@ public sealed class HubSpotSyncTests
         string user = s_users[random.Next(s_users.Length)];
         (string field, string trait) = s_fields[random.Next(s_fields.Length)];
         string? contact = contacts.Count == 0 ? null : contacts[random.Next(contacts.Count)];
-        switch (random.Next(10))
+        switch (random.Next(13))
         {
+            case 10 or 11 when contact is not null:
+                (string kind, string property) = random.Next(2) == 0 ? (HubSpotAccount.Calls, "hs_call_title") : (HubSpotAccount.Notes, "hs_note_body");
+                string activity = account.Create(kind, ("hs_timestamp", "2026-11-25T10:00:00Z"), (property, $"c{round}"));
+                account.Associate(kind, activity, contact);
+                break;
+            case 12 when account.Living(HubSpotAccount.Calls) is { Count: > 0 } calls:
+                string call = calls[random.Next(calls.Count)].IdText;
+                if (random.Next(3) == 0)
+                {
+                    account.Delete(HubSpotAccount.Calls, call);
+                }
+                else
+                {
+                    account.Set(HubSpotAccount.Calls, call, "hs_call_title", $"c{round}", visibleAfter: random.Next(3) == 0 ? TimeSpan.FromMinutes(random.Next(30)) : null);
+                }
+
+                break;
             case 0 or 1:
                 await world.IdentifyAsync(user, $$"""{"email":"{{user}}@b.co","{{trait}}":"w{{round}}"}""");
                 break;

@@ -61,6 +61,9 @@ public sealed record CrmFacts
     /// <summary>There are deals.</summary>
     public required bool HasDeals { get; init; }
 
+    /// <summary>There are activities: calls, mails, meetings, notes, tasks.</summary>
+    public bool HasActivities { get; init; }
+
     /// <summary>Fields of a deal that can be made; null: the connector only reads deals.</summary>
     public IReadOnlyDictionary<string, JsonElement>? DealToMake { get; init; }
 
@@ -73,6 +76,7 @@ public sealed record CrmFacts
 public abstract class CrmConformance
 {
     private static readonly string[] s_dealFields = ["name", "stage", "pipeline", "amount", "currency", "status"];
+    private static readonly string[] s_kinds = ["call", "email", "meeting", "note", "task"];
 
     protected static CancellationToken Cancelled => TestContext.Current.CancellationToken;
 
@@ -114,6 +118,9 @@ public abstract class CrmConformance
     /// <summary>A person makes a deal of a contact. Only where there are deals.</summary>
     protected virtual ValueTask<string> MakeDealAsync(string contact) => throw new NotSupportedException();
 
+    /// <summary>A person calls a contact, or does something of the kind. Only where there are activities.</summary>
+    protected virtual ValueTask<string> MakeActivityAsync(string contact) => throw new NotSupportedException();
+
     /// <summary>Contact ids on a list; empty where there is no such list.</summary>
     protected abstract ValueTask<IReadOnlyCollection<string>> ListAsync(string list);
 
@@ -126,6 +133,7 @@ public abstract class CrmConformance
 
         Assert.Contains(CrmObject.Contact, crm.Objects);
         Assert.Equal(Facts.HasDeals, crm.Objects.Contains(CrmObject.Deal));
+        Assert.Equal(Facts.HasActivities, crm.Objects.Contains(CrmObject.Activity));
         Assert.Equal(crm.Objects.Distinct(), crm.Objects);
         Assert.Matches("^[a-z][a-z0-9_]*$", crm.ContactIdType);
         foreach (CrmObject kind in crm.Objects)
@@ -305,6 +313,30 @@ public abstract class CrmConformance
         IReadOnlyList<CrmRecord> found = await crm.FindContactsAsync([externalId, ExternalId()], [first, Facts.HasSeveralEmails ? other : second, Mail()], Cancelled);
         Assert.Equal(Set(ids[0], ids[1], ours.Record.Id), Set([.. Ids(found)]));
         Assert.Equal(externalId, found.First(record => record.Id == ours.Record.Id).ExternalId);
+    }
+
+    [Fact]
+    public async Task An_activity_belongs_to_its_contact_and_says_what_and_when_it_was()
+    {
+        if (!Facts.HasActivities)
+        {
+            return; // That it says so is the first test.
+        }
+
+        await using ICrm crm = await OpenAsync();
+        string contact = Assert.Single(await MakeAsync([(Some(), null)]));
+        DateTimeOffset since = await LaterAsync(crm);
+        string id = await MakeActivityAsync(contact);
+
+        CrmRecord activity = (await AllAsync(crm, CrmObject.Activity, since)).Last(record => record.Id == id);
+        Assert.Equal([contact], activity.ContactIds);
+        Assert.Contains(Text(activity, "kind"), s_kinds);
+        Assert.Contains("subject", activity.Fields.Keys);
+        Assert.True(DateTimeOffset.TryParse(Text(activity, "at"), System.Globalization.CultureInfo.InvariantCulture, out _));
+        Assert.Contains(id, await AllIdsAsync(crm, CrmObject.Activity));
+        CrmRecord[] read = [.. await crm.ReadAsync(CrmObject.Activity, [id, Facts.UnknownId, "nobody's id, written by a page of a website"], Cancelled)];
+        Assert.Equal([contact], read.Single(record => record.Id == id).ContactIds);
+        Assert.Equal(2, read.Count(record => record.IsDeleted));
     }
 
     [Fact]
@@ -598,16 +630,21 @@ public abstract class CrmConformance
     }
 
     [Fact]
-    public async Task A_contact_that_a_deal_names_is_not_deleted_and_the_reason_is_told()
+    public Task A_contact_that_a_deal_names_is_not_deleted_and_the_reason_is_told() => StaysAsync(Facts.HasDeals, MakeDealAsync);
+
+    [Fact]
+    public Task A_contact_that_an_activity_names_is_not_deleted_and_the_reason_is_told() => StaysAsync(Facts.HasActivities, MakeActivityAsync);
+
+    private async Task StaysAsync(bool canBe, Func<string, ValueTask<string>> make)
     {
-        if (!Facts.HasDeals)
+        if (!canBe)
         {
             return; // That it says so is the first test.
         }
 
         await using ICrm crm = await OpenAsync();
         string[] ids = [.. await MakeAsync([(Some(), null), (Some(), null)])];
-        await MakeDealAsync(ids[0]);
+        await make(ids[0]);
 
         (string id, string reason) = Assert.Single(await crm.DeleteContactsAsync(ids, Cancelled));
 

@@ -106,6 +106,47 @@ public sealed class ServerEmailTests : IAsyncLifetime
         Assert.Equal(0, _smtp.Waiting);
     }
 
+    [Fact]
+    public async Task The_plan_of_a_paused_one_is_shown_and_exactly_that_is_sent()
+    {
+        await _server.PostAsync("/v1/connectors/mail/pause", "{}");
+        foreach ((string user, string name) in ((string, string)[])[("u1", "Ann"), ("u2", "Bob")])
+        {
+            await _server.SendAsync("identify", $$$"""{"userId":"{{{user}}}","traits":{"email":"{{{user}}}@example.com","name":"{{{name}}}","consent":{"marketing":true} } }""");
+            await BuyAsync(user, "m" + user);
+        }
+
+        string file = Path.Combine(_data, "plan.json");
+        string text = "";
+        for (long deadline = Environment.TickCount64 + 30_000; !text.Contains("2 actions to do.", StringComparison.Ordinal); await Task.Delay(50, TestContext.Current.CancellationToken))
+        {
+            Assert.True(Environment.TickCount64 < deadline, text);
+            (_, text) = await RunAsync("plan", "mail");
+        }
+
+        Assert.Contains(" for u1@example.com (profile ", text, StringComparison.Ordinal);
+        Assert.Contains("  subject: Thank you, Bob", text, StringComparison.Ordinal);
+        Assert.Equal((0, "2 actions to do." + Environment.NewLine), await RunAsync("plan", "mail", "--out", file));
+        string[] lines = await File.ReadAllLinesAsync(file, TestContext.Current.CancellationToken);
+        await File.WriteAllLinesAsync(file, lines.Where(line => !line.Contains("u1@example.com", StringComparison.Ordinal)), TestContext.Current.CancellationToken);
+
+        Assert.Equal((0, "1 applied, 0 not applied." + Environment.NewLine), await RunAsync("apply", file));
+        Assert.Equal("u2@example.com", (await _smtp.NextAsync()).To);
+        Assert.Equal("paused", (await StatusAsync(one => one.GetProperty("taken").GetInt64() == 1)).GetProperty("state").GetString());
+        (int again, string why) = await RunAsync("apply", file);
+        Assert.Equal(1, again);
+        Assert.Contains("It does not wait any more", why, StringComparison.Ordinal);
+        await _server.PostAsync("/v1/connectors/mail/resume", "{}");
+        Assert.Equal("u1@example.com", (await _smtp.NextAsync()).To);
+        Assert.Equal(0, _smtp.Waiting);
+
+        async Task<(int Code, string Output)> RunAsync(params string[] arguments)
+        {
+            (int code, string output, _) = await CliFakeServer.RunAsync(["connectors", .. arguments, "--url", _server.Address.ToString(), "--key", ServerFixtureHost.Key]);
+            return (code, output);
+        }
+    }
+
     private static bool Consent(JsonElement profile, string purpose) => profile.GetProperty("traits").GetProperty("consent").GetProperty(purpose).GetBoolean();
 
     private async Task BuyAsync(string user, string message, int revenue = 10) =>

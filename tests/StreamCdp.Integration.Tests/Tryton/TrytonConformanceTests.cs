@@ -26,12 +26,13 @@ public sealed class TrytonConformanceTests(TrytonAccount account) : CrmConforman
         HasSeveralEmails = true,
         CanMerge = true,
         HasDeals = true,
+        HasActivities = true,
         DealToMake = new Dictionary<string, JsonElement> { ["name"] = JsonElement.Parse("\"Engine\""), ["amount"] = JsonElement.Parse("12.5") },
         RetryAfter = TimeSpan.FromSeconds(7),
     };
 
     protected override ValueTask<ICrm> ConnectAsync(IRequestGate gate, TimeSpan timeout, bool isAllowed) => new(new TrytonCrm(
-        new TrytonOptions { Url = account.Url, User = TrytonServer.Bot, Password = isAllowed ? account.Server.BotPassword : "wrong", PageSize = 3, Timeout = timeout },
+        new TrytonOptions { Url = account.Url, User = TrytonServer.Bot, Password = isAllowed ? account.Server.BotPassword : "wrong", PageSize = 3, Timeout = timeout, ReadsNotes = true },
         gate,
         TimeProvider.System));
 
@@ -70,6 +71,9 @@ public sealed class TrytonConformanceTests(TrytonAccount account) : CrmConforman
     protected override async ValueTask<string> MakeDealAsync(string contact) =>
         Ids(await account.Server.CallAsync("model.sale.opportunity.create", $$$"""[[{"party":{{{contact}}},"employee":1,"description":"Engine","amount":{"__class__":"Decimal","decimal":"12500.50"},"company":1}],{"company":1}]"""))[0];
 
+    protected override async ValueTask<string> MakeActivityAsync(string contact) =>
+        Ids(await account.Server.CallAsync("model.ir.note.create", $$$"""[[{"resource":"party.party,{{{contact}}}","message":"secret"}],{}]"""))[0];
+
     protected override async ValueTask<IReadOnlyCollection<string>> ListAsync(string list) =>
         Ids(await account.Server.CallAsync("model.party.party.search", $$"""[[["categories.name","=",{{JsonSerializer.Serialize(list)}}]],0,null,null,{}]"""));
 
@@ -92,6 +96,41 @@ public sealed class TrytonConformanceTests(TrytonAccount account) : CrmConforman
         }
     }
 
+    [Fact]
+    public async Task A_note_at_an_opportunity_is_its_party_s_one_of_an_action_carries_our_id_and_none_is_read_where_none_is_wanted()
+    {
+        await using ICrm crm = await ConnectAsync(new OpenGate(), TimeSpan.FromSeconds(30), isAllowed: true);
+        string[] parties = [.. await MakeAsync([("Ann", null), ("Bob", null)])];
+        string deal = await MakeDealAsync(parties[0]);
+        string note = Ids(await account.Server.CallAsync("model.ir.note.create", $$$"""[[{"resource":"sale.opportunity,{{{deal}}}","message":"secret"}],{}]"""))[0];
+        string elsewhere = Ids(await account.Server.CallAsync("model.ir.note.create", """[[{"resource":"res.user,1","message":"secret"}],{}]"""))[0];
+        await ((TrytonCrm)crm).AddNoteAsync("key", parties[1], "note", "", "Call him", DateTimeOffset.UnixEpoch, Cancelled);
+
+        List<CrmRecord> told = [];
+        for (string? page = "0:0"; page is not null;)
+        {
+            CrmPage answer = await crm.ChangesAsync(CrmObject.Activity, DateTimeOffset.MinValue, page, Cancelled);
+            told.AddRange(answer.Records);
+            page = answer.Next;
+        }
+
+        CrmRecord atDeal = told.Single(record => record.Id == note);
+        Assert.Equal([parties[0]], atDeal.ContactIds);
+        Assert.DoesNotContain(atDeal.Fields.Values, value => value.ToString().Contains("secret", StringComparison.Ordinal));
+        CrmRecord ours = told.Single(record => record.ContactIds.Contains(parties[1]));
+        Assert.Equal((null, 12), (atDeal.ExternalId, ours.ExternalId!.Length));
+        Assert.DoesNotContain(told, record => record.Id == elsewhere);
+        Assert.True(Assert.Single(await crm.ReadAsync(CrmObject.Activity, [elsewhere], Cancelled)).IsDeleted);
+        Assert.Empty(await crm.DeleteContactsAsync([parties[1]], Cancelled)); // Nobody's work but ours.
+
+        var counter = new Counter();
+        await using var off = new TrytonCrm(new TrytonOptions { Url = account.Url, User = TrytonServer.Bot, Password = account.Server.BotPassword }, counter, TimeProvider.System);
+        Assert.Empty((await off.ChangesAsync(CrmObject.Activity, DateTimeOffset.MinValue, null, Cancelled)).Records);
+        Assert.Empty((await off.IdsAsync(CrmObject.Activity, null, Cancelled)).Ids);
+        Assert.True(Assert.Single(await off.ReadAsync(CrmObject.Activity, [note], Cancelled)).IsDeleted);
+        Assert.Equal(0, counter.Requests);
+    }
+
     private static string[] Ids(JsonElement ids) => [.. ids.EnumerateArray().Select(id => id.GetRawText())];
 }
 
@@ -99,6 +138,22 @@ public sealed class TrytonConformanceTests(TrytonAccount account) : CrmConforman
 internal sealed class OpenGate : IRequestGate
 {
     public ValueTask WaitAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+
+    public void Made(string outcome)
+    {
+    }
+}
+
+/// <summary>Counts what goes through.</summary>
+internal sealed class Counter : IRequestGate
+{
+    public int Requests { get; private set; }
+
+    public ValueTask WaitAsync(CancellationToken cancellationToken)
+    {
+        Requests++;
+        return ValueTask.CompletedTask;
+    }
 
     public void Made(string outcome)
     {

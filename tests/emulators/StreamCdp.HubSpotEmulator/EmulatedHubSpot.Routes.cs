@@ -12,7 +12,7 @@ public sealed partial class EmulatedHubSpot
     private (int, JsonNode?) Route(string method, string[] path, JsonObject body, IQueryCollection query) => (method, path) switch
     {
         ("GET", ["objects", string kind]) => List(kind, query),
-        ("POST", ["objects", string kind]) => (201, Json(Linked(Account.Create(kind, Values(body), "INTEGRATION"), body), null)),
+        ("POST", ["objects", string kind]) => (201, Json(Linked(Account.Create(kind, WithTime(kind, Values(body)), "INTEGRATION"), body), null)),
         ("POST", ["objects", string kind, "search"]) => Search(kind, body),
         ("POST", ["objects", string kind, "merge"]) => (200, Json(Account.MergeRecords(kind, body["primaryObjectId"]!.ToString(), body["objectIdToMerge"]!.ToString(), mintsNewId: MergesMintIds), null)),
         ("POST", ["objects", string kind, "batch", "read"]) => BatchRead(kind, body, query),
@@ -29,6 +29,7 @@ public sealed partial class EmulatedHubSpot
         ("POST", ["associations", string from, string to, "batch", "associate", "default"]) => CreateAssociations(from, to, body, 200),
         ("POST", ["associations", string from, string to, "batch", "archive"]) => ArchiveAssociations(from, to, body),
         ("GET", ["properties", string kind]) => (200, new JsonObject { ["results"] = new JsonArray([.. Account.PropertiesOf(kind).Values.Select(Json)]) }),
+        ("GET", ["properties", string kind, string name]) => (200, Json(Account.PropertiesOf(kind).GetValueOrDefault(name) ?? throw HubSpotErrorException.NotFound($"Property {name} does not exist."))),
         ("POST", ["properties", string kind]) => CreateProperty(kind, body),
         ("GET", ["pipelines", "deals"]) => (200, new JsonObject { ["results"] = new JsonArray([.. Account.Pipelines.Select((pipeline, index) => Json(pipeline, index))]) }),
         ("GET", ["lists", "object-type-id", "0-1", "name", string name]) => (200, new JsonObject { ["list"] = Json(Account.ListOf(name) ?? throw HubSpotErrorException.NotFound("List does not exist.")) }),
@@ -139,11 +140,7 @@ public sealed partial class EmulatedHubSpot
         JsonArray inputs = Inputs(body);
         foreach (JsonNode? input in inputs)
         {
-            Account.Validated(kind, Values(input!.AsObject()), null);
-            if (kind is HubSpotAccount.Notes or HubSpotAccount.Tasks && !Values(input!.AsObject()).ContainsKey("hs_timestamp"))
-            {
-                throw new HubSpotErrorException(400, "VALIDATION_ERROR", "Error creating object. Required properties were not set: [hs_timestamp]");
-            }
+            Account.Validated(kind, WithTime(kind, Values(input!.AsObject())), null);
         }
 
         foreach (JsonNode? input in inputs)
@@ -156,6 +153,10 @@ public sealed partial class EmulatedHubSpot
 
         return Batch([.. inputs.Select(input => Traced(Json(Linked(Account.Create(kind, Values(input!.AsObject()), "INTEGRATION"), input.AsObject()), [.. Values(input.AsObject()).Keys]), input))], [], 201);
     }
+
+    private static Dictionary<string, string> WithTime(string kind, Dictionary<string, string> values) => !HubSpotAccount.IsActivity(kind) || values.ContainsKey("hs_timestamp")
+        ? values
+        : throw new HubSpotErrorException(400, "VALIDATION_ERROR", "Error creating object. Required properties were not set: [hs_timestamp]");
 
     private (int, JsonNode?) BatchUpdate(string kind, JsonObject body)
     {
@@ -342,7 +343,7 @@ public sealed partial class EmulatedHubSpot
             }
 
             Account.Link(from, a.Id, to, b.Id);
-            results.Add(new JsonObject { ["fromObjectTypeId"] = TypeOf(from), ["fromObjectId"] = a.Id, ["toObjectTypeId"] = TypeOf(to), ["toObjectId"] = b.Id, ["labels"] = new JsonArray() });
+            results.Add(new JsonObject { ["fromObjectTypeId"] = HubSpotAccount.TypeOf(from), ["fromObjectId"] = a.Id, ["toObjectTypeId"] = HubSpotAccount.TypeOf(to), ["toObjectId"] = b.Id, ["labels"] = new JsonArray() });
         }
 
         return Batch(results, errors, status);
@@ -452,7 +453,7 @@ public sealed partial class EmulatedHubSpot
             foreach (JsonNode? association in associations)
             {
                 int type = association!["types"]![0]!["associationTypeId"]!.GetValue<int>();
-                string to = type is 3 or 280 or 202 or 204 ? HubSpotAccount.Contacts : type is 4 ? HubSpotAccount.Deals : HubSpotAccount.Companies;
+                string to = type is 3 or 280 or 194 or 198 or 200 or 202 or 204 ? HubSpotAccount.Contacts : type is 4 ? HubSpotAccount.Deals : HubSpotAccount.Companies;
                 if (Account.Live(to, association["to"]!["id"]!.ToString()) is { } other)
                 {
                     Account.Link(record.Kind, record.Id, to, other.Id);
@@ -523,7 +524,7 @@ public sealed partial class EmulatedHubSpot
     {
         IReadOnlyDictionary<string, string> values = image is null ? record.Values : image.Values;
         var properties = new JsonObject();
-        string[] standard = record.Kind == HubSpotAccount.Contacts ? ["email", "firstname", "lastname"] : record.Kind == HubSpotAccount.Deals ? ["dealname", "amount", "dealstage", "pipeline", "closedate"] : ["name", "domain"];
+        string[] standard = record.Kind == HubSpotAccount.Contacts ? ["email", "firstname", "lastname"] : record.Kind == HubSpotAccount.Deals ? ["dealname", "amount", "dealstage", "pipeline", "closedate"] : HubSpotAccount.IsActivity(record.Kind) ? ["hs_timestamp"] : ["name", "domain"];
         foreach (string name in (names is { Length: > 0 } ? names : standard).Concat(["createdate", "hs_object_id", HubSpotAccount.ModifiedProperty(record.Kind)]).Distinct(StringComparer.Ordinal).Where(Account.PropertiesOf(record.Kind).ContainsKey))
         {
             properties[name] = values.GetValueOrDefault(name);
@@ -567,7 +568,7 @@ public sealed partial class EmulatedHubSpot
         ["hasUniqueValue"] = property.HasUniqueValue,
         ["calculated"] = false,
         ["archived"] = false,
-        ["options"] = new JsonArray([.. (property.Options ?? []).Select((option, index) => new JsonObject { ["value"] = option, ["label"] = option, ["displayOrder"] = index, ["hidden"] = false })]),
+        ["options"] = new JsonArray([.. (property.Options ?? []).Select((option, index) => new JsonObject { ["value"] = option, ["label"] = property.OptionLabels?[index] ?? option, ["displayOrder"] = index, ["hidden"] = false })]),
         ["modificationMetadata"] = new JsonObject { ["readOnlyValue"] = property.IsReadOnly, ["readOnlyDefinition"] = property.IsReadOnly, ["archivable"] = !property.IsReadOnly },
     };
 
@@ -615,20 +616,17 @@ public sealed partial class EmulatedHubSpot
         (HubSpotAccount.Companies, HubSpotAccount.Contacts) => 280,
         (HubSpotAccount.Contacts, HubSpotAccount.Companies) => 279,
         (HubSpotAccount.Deals, HubSpotAccount.Companies) => 341,
+        (HubSpotAccount.Calls, HubSpotAccount.Contacts) => 194,
+        (HubSpotAccount.Contacts, HubSpotAccount.Calls) => 193,
+        (HubSpotAccount.Emails, HubSpotAccount.Contacts) => 198,
+        (HubSpotAccount.Contacts, HubSpotAccount.Emails) => 197,
+        (HubSpotAccount.Meetings, HubSpotAccount.Contacts) => 200,
+        (HubSpotAccount.Contacts, HubSpotAccount.Meetings) => 199,
         (HubSpotAccount.Notes, HubSpotAccount.Contacts) => 202,
         (HubSpotAccount.Contacts, HubSpotAccount.Notes) => 201,
         (HubSpotAccount.Tasks, HubSpotAccount.Contacts) => 204,
         (HubSpotAccount.Contacts, HubSpotAccount.Tasks) => 203,
         _ => 342,
-    };
-
-    private static string TypeOf(string kind) => kind switch
-    {
-        HubSpotAccount.Contacts => "0-1",
-        HubSpotAccount.Companies => "0-2",
-        HubSpotAccount.Notes => "0-46",
-        HubSpotAccount.Tasks => "0-27",
-        _ => "0-3",
     };
 
     private static string Text(long number) => number.ToString(CultureInfo.InvariantCulture);

@@ -9,6 +9,9 @@ public sealed partial class HubSpotAccount
     public const string Contacts = "contacts";
     public const string Companies = "companies";
     public const string Deals = "deals";
+    public const string Calls = "calls";
+    public const string Emails = "emails";
+    public const string Meetings = "meetings";
     public const string Notes = "notes";
     public const string Tasks = "tasks";
     public const int PortalId = 62515;
@@ -16,7 +19,7 @@ public sealed partial class HubSpotAccount
     /// <summary>A contact only moves forward in these; HubSpot keeps the old one, and says nothing.</summary>
     private static readonly string[] s_lifecycle = ["subscriber", "lead", "marketingqualifiedlead", "salesqualifiedlead", "opportunity", "customer", "evangelist", "other"];
 
-    private readonly Dictionary<string, SortedDictionary<long, HubSpotRecord>> _records = new(StringComparer.Ordinal) { [Contacts] = [], [Companies] = [], [Deals] = [], [Notes] = [], [Tasks] = [] };
+    private readonly Dictionary<string, SortedDictionary<long, HubSpotRecord>> _records = new(StringComparer.Ordinal) { [Contacts] = [], [Companies] = [], [Deals] = [], [Calls] = [], [Emails] = [], [Meetings] = [], [Notes] = [], [Tasks] = [] };
     private readonly Dictionary<string, SortedDictionary<string, HubSpotProperty>> _properties = new(StringComparer.Ordinal);
     private readonly SortedSet<(string From, long FromId, string To, long ToId)> _associations = [];
     private readonly List<HubSpotList> _lists = [];
@@ -135,12 +138,46 @@ public sealed partial class HubSpotAccount
         }
     }
 
-    /// <summary>A person links a deal, or company, with a contact.</summary>
+    /// <summary>Calls, mails, meetings, notes, tasks.</summary>
+    internal static bool IsActivity(string kind) => kind is Calls or Emails or Meetings or Notes or Tasks;
+
+    /// <summary>HubSpot's number of an object.</summary>
+    internal static string TypeOf(string kind) => kind switch
+    {
+        Contacts => "0-1",
+        Companies => "0-2",
+        Deals => "0-3",
+        Tasks => "0-27",
+        Notes => "0-46",
+        Meetings => "0-47",
+        Calls => "0-48",
+        _ => "0-49",
+    };
+
+    /// <summary>A person takes a deal, company or activity away from a contact.</summary>
+    public void Dissociate(string kind, string id, string contact)
+    {
+        lock (Lock)
+        {
+            Unlink(kind, Live(kind, id)!.Id, Contacts, Live(Contacts, contact)!.Id);
+        }
+    }
+
+    /// <summary>A person links a deal, company or activity with a contact.</summary>
     public void Associate(string kind, string id, string contact)
     {
         lock (Lock)
         {
             Link(kind, Live(kind, id)!.Id, Contacts, Live(Contacts, contact)!.Id);
+        }
+    }
+
+    /// <summary>A deal, company or activity is linked with a contact.</summary>
+    public bool IsAssociated(string kind, string id, string contact)
+    {
+        lock (Lock)
+        {
+            return Live(kind, id) is { } a && Live(Contacts, contact) is { } b && _associations.Contains((kind, a.Id, Contacts, b.Id));
         }
     }
 
@@ -593,13 +630,30 @@ public sealed partial class HubSpotAccount
             new("hs_lastmodifieddate", "datetime", "date", IsReadOnly: true), new("dealname", "string", "text"), new("dealstage", "enumeration", "radio"), new("pipeline", "enumeration", "select"), new("amount", "number", "number"),
             new("closedate", "datetime", "date"), new("deal_currency_code", "enumeration", "select", Options: ["EUR", "USD"]),
         ];
+        HubSpotProperty[] calls =
+        [
+            new("hs_lastmodifieddate", "datetime", "date", IsReadOnly: true), new("hs_timestamp", "datetime", "date"), new("hs_call_title", "string", "text"), new("hs_call_body", "string", "html"),
+            new("hs_call_direction", "enumeration", "select", Options: ["INBOUND", "OUTBOUND"]), new("hs_call_duration", "number", "number"),
+            new("hs_call_status", "enumeration", "select", Options: ["COMPLETED", "NO_ANSWER", "CANCELED"]),
+            new("hs_call_disposition", "enumeration", "select", Options: ["f240bbac-87c9-4f6e-bf70-924b57d47db7", "73a0d17f-1163-4015-bdd5-ec830791da20"], OptionLabels: ["Connected", "No answer"]),
+        ];
+        HubSpotProperty[] emails =
+        [
+            new("hs_lastmodifieddate", "datetime", "date", IsReadOnly: true), new("hs_timestamp", "datetime", "date"), new("hs_email_subject", "string", "text"), new("hs_email_text", "string", "textarea"), new("hs_email_html", "string", "html"),
+            new("hs_email_direction", "enumeration", "select", Options: ["EMAIL", "INCOMING_EMAIL", "FORWARDED_EMAIL"]), new("hs_email_status", "enumeration", "select", Options: ["BOUNCED", "FAILED", "SCHEDULED", "SENDING", "SENT"]),
+        ];
+        HubSpotProperty[] meetings =
+        [
+            new("hs_lastmodifieddate", "datetime", "date", IsReadOnly: true), new("hs_timestamp", "datetime", "date"), new("hs_meeting_title", "string", "text"), new("hs_meeting_body", "string", "html"),
+            new("hs_meeting_start_time", "datetime", "date"), new("hs_meeting_end_time", "datetime", "date"), new("hs_meeting_outcome", "enumeration", "select", Options: ["SCHEDULED", "COMPLETED", "RESCHEDULED", "NO_SHOW", "CANCELED"]),
+        ];
         HubSpotProperty[] notes = [new("hs_lastmodifieddate", "datetime", "date", IsReadOnly: true), new("hs_timestamp", "datetime", "date"), new("hs_note_body", "string", "html")];
         HubSpotProperty[] tasks =
         [
             new("hs_lastmodifieddate", "datetime", "date", IsReadOnly: true), new("hs_timestamp", "datetime", "date"), new("hs_task_subject", "string", "text"), new("hs_task_body", "string", "html"),
             new("hs_task_status", "enumeration", "select", Options: ["NOT_STARTED", "IN_PROGRESS", "COMPLETED", "WAITING", "DEFERRED"]),
         ];
-        foreach ((string kind, HubSpotProperty[] own) in new[] { (Contacts, contacts), (Companies, companies), (Deals, deals), (Notes, notes), (Tasks, tasks) })
+        foreach ((string kind, HubSpotProperty[] own) in new[] { (Contacts, contacts), (Companies, companies), (Deals, deals), (Calls, calls), (Emails, emails), (Meetings, meetings), (Notes, notes), (Tasks, tasks) })
         {
             _properties[kind] = new SortedDictionary<string, HubSpotProperty>(all.Concat(own).ToDictionary(property => property.Name), StringComparer.Ordinal);
         }

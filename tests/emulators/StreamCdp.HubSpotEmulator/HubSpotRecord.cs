@@ -5,7 +5,7 @@ namespace StreamCdp.HubSpotEmulator;
 /// <summary>A value that a property had, newest first in its history.</summary>
 public sealed record HistoricValue(string Value, DateTimeOffset At, string SourceType);
 
-/// <summary>A contact, company or deal.</summary>
+/// <summary>A contact, company, deal or activity.</summary>
 public sealed class HubSpotRecord
 {
     internal HubSpotRecord(string kind, long id, DateTimeOffset createdAt)
@@ -53,7 +53,8 @@ internal sealed record IndexedRecord(HubSpotRecord Record, long Version, bool Is
 /// <param name="Options">Values of an enumeration.</param>
 /// <param name="Label">For people.</param>
 /// <param name="Group">Where people find it.</param>
-public sealed record HubSpotProperty(string Name, string Type, string FieldType, bool IsReadOnly = false, bool HasUniqueValue = false, IReadOnlyList<string>? Options = null, string? Label = null, string Group = "information");
+/// <param name="OptionLabels">What people see of each option; null: the options themselves.</param>
+public sealed record HubSpotProperty(string Name, string Type, string FieldType, bool IsReadOnly = false, bool HasUniqueValue = false, IReadOnlyList<string>? Options = null, string? Label = null, string Group = "information", IReadOnlyList<string>? OptionLabels = null);
 
 /// <summary>A stage of deals.</summary>
 public sealed record HubSpotStage(string Id, string Label, double Probability, bool IsClosed);

@@ -43,6 +43,7 @@ internal sealed class WebhookOutbox
         json["toObjectId"] = toId;
         json["associationRemoved"] = false;
         json["associationType"] = $"{Singular(from)}_TO_{Singular(to)}".ToUpperInvariant();
+        (json["fromObjectTypeId"], json["toObjectTypeId"]) = (HubSpotAccount.TypeOf(from), HubSpotAccount.TypeOf(to));
         _events.Add(json);
     }
 
@@ -69,7 +70,8 @@ internal sealed class WebhookOutbox
         ["portalId"] = HubSpotAccount.PortalId,
         ["appId"] = 1,
         ["occurredAt"] = at.ToUnixTimeMilliseconds(),
-        ["subscriptionType"] = $"{Singular(kind)}.{what}",
+        ["subscriptionType"] = HubSpotAccount.IsActivity(kind) ? $"object.{what}" : $"{Singular(kind)}.{what}", // Activities have the generic kind of webhooks alone.
+        ["objectTypeId"] = HubSpotAccount.TypeOf(kind),
         ["attemptNumber"] = 0,
         ["objectId"] = id,
         ["changeSource"] = source,
