@@ -145,10 +145,10 @@ internal sealed class BackfillRunner : StageRunner
         return worked;
     }
 
-    /// <summary>Retention went over what was being read: the slice is counted again from what is left, and says so. Where what was written is gone, too, nobody knows who has it.</summary>
+    /// <summary>Retention went over what was being read: the slice is counted again from what is left, and says so. Where what was written is gone, too, nobody knows who has it, nor where counting began.</summary>
     private void TakeTruncated()
     {
-        if (_state!.Phase == BackfillPhase.Read && Enumerable.Range(0, _shards.Count).Any(shard => _state.CountAt[shard] < _logs.ProfileEvents.BeginOffset(shard)))
+        if (_state!.Phase != BackfillPhase.Read || Enumerable.Range(0, _shards.Count).Any(shard => _state.CountAt[shard] < _logs.ProfileEvents.BeginOffset(shard)))
         {
             Cancel();
             CheckpointProblem = "The backfill ended without a result: it was slower than the retention of profile-events (StreamCdp:Engine:RetainProfileEventsMs). Make that longer, and begin it again.";
@@ -229,7 +229,7 @@ internal sealed class BackfillRunner : StageRunner
             if (begin > 0)
             {
                 using ILogReader reader = _logs.ProfileEvents.OpenReader(shard, begin);
-                since = Math.Max(since, reader.TryReadBefore(Ends()[shard], out LogRecord first) ? first.TimestampMs : 1);
+                since = Math.Max(since, reader.TryReadBefore(Ends()[shard], out LogRecord first) ? Math.Max(1, first.TimestampMs) : 1);
             }
         }
 

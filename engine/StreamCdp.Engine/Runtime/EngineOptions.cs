@@ -58,8 +58,8 @@ public sealed record EngineOptions
     /// <summary>How long events are kept, ms; −1 for ever, default 400 days (privacy.retain_events comes with the privacy work).</summary>
     public long RetainEventsMs { get; init; } = 400L * 24 * 3600 * 1000;
 
-    /// <summary>How long the internal log profile-events is kept, ms. Default 7 days: how old a checkpoint may be to restart from.</summary>
-    public long RetainProfileEventsMs { get; init; } = 7L * 24 * 3600 * 1000;
+    /// <summary>How long the internal log profile-events is kept, ms; −1 for ever, default 400 days, as events: how far back a backfill counts, and how old a checkpoint may be to restart from. It takes about as much disk as events.</summary>
+    public long RetainProfileEventsMs { get; init; } = 400L * 24 * 3600 * 1000;
 
     /// <summary>Every broken rule, each with its key, its value and what is allowed. Empty: the options are good.</summary>
     public IEnumerable<string> Errors()

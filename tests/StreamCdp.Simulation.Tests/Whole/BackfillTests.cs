@@ -17,6 +17,62 @@ public class BackfillTests
     public void Crashes_at_any_moment_of_it_change_nothing() =>
         GeneratedCase.Any(OracleClock.Event).Sample(generated => Check(generated, shards: 1 + (int)(generated.Seed % 3), crashes: true), iter: 2000);
 
+    /// <summary>Then nobody knows all of history; but it ends, the new rules are served, every function that lacks something says since when it is exact, and all else is as ever.</summary>
+    [Fact]
+    public void Retention_in_the_middle_of_it_is_told() => GeneratedCase.Any(OracleClock.Event).Sample(generated =>
+    {
+        GeneratedCase numbered = generated with { Model = generated.Model with { Version = 1 } };
+        CdpModel later = Later(numbered);
+        OracleWorld oracle = (numbered with { Model = later }).Run();
+        using var engine = new SimulatedEngine(numbered.Model, numbered.Clock, numbered.DedupWindow, shards: 1 + (int)(generated.Seed % 3));
+        var choice = new Choice(generated.Seed ^ 0x5EED);
+        int start = choice.Below(numbered.Steps.Count + 1);
+        bool wasRemoved = false;
+        for (int i = 0; i <= numbered.Steps.Count; i++)
+        {
+            if (i == start)
+            {
+                engine.StartBackfill(later);
+            }
+
+            if (i < numbered.Steps.Count && numbered.Steps[i].Event is { } e)
+            {
+                engine.Feed(e);
+            }
+
+            for (int moves = choice.Below(12); moves > 0; moves--)
+            {
+                engine.Move(choice, mayCrash: false);
+                engine.MoveBackfill(choice);
+                wasRemoved |= choice.Percent(4) && engine.Retain(choice);
+            }
+        }
+
+        engine.Settle();
+        for (int tries = 0; !engine.IsServed(later); tries++)
+        {
+            Assert.True(tries < 3, $"The backfill does not end.\n{numbered}");
+            if (!engine.IsBackfilling)
+            {
+                engine.StartBackfill(later); // It was overtaken, and said so.
+            }
+
+            engine.Quiet();
+        }
+
+        engine.Settle();
+        bool isExact = !engine.Inexact.Any();
+        foreach (OraclePerson person in oracle.People.Where(person => person.Events.Count > 0))
+        {
+            JsonObject expected = OracleDocument.Of(oracle, person);
+            (_, JsonObject document) = engine.Profile(person.Identifiers[0].Type, person.Identifiers[0].Value)!.Value;
+            foreach (string part in isExact ? (string[])["computed", "traits", "identifiers", "activity"] : ["traits", "identifiers", "activity"])
+            {
+                Assert.True(OracleDocument.AreAlike(expected[part], document[part]), $"removed {wasRemoved}, {part}\nexpected {expected[part]?.ToJsonString()}\nfound    {document[part]?.ToJsonString()}\n{numbered}\nthen {later.Text}");
+            }
+        }
+    }, iter: 400);
+
     private static void Check(GeneratedCase generated, int shards, bool crashes)
     {
         GeneratedCase numbered = generated with { Model = generated.Model with { Version = 1 } };

@@ -236,6 +236,18 @@ internal sealed class SimulatedEngine : IDisposable
         }
     }
 
+    /// <summary>Retention removes some of what the shards have read; true: there was something.</summary>
+    public bool Retain(Choice choice)
+    {
+        ProfilerRunner shard = choice.Of(_shards);
+        long before = _opened.ProfileEvents.BeginOffset(shard.Shard);
+        _opened.ProfileEvents.Truncate(shard.Shard, choice.Below((int)shard.Position + 1));
+        return _opened.ProfileEvents.BeginOffset(shard.Shard) > before;
+    }
+
+    /// <summary>Functions that are not exact for all of history, and say so.</summary>
+    public IEnumerable<string> Inexact => _shards.SelectMany(shard => shard.Profiler.FunctionsSince.Keys);
+
     /// <summary>Saves all stages.</summary>
     public void Checkpoint()
     {
