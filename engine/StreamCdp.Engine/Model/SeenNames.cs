@@ -16,16 +16,16 @@ internal sealed class SeenNames
     public SeenNames(SeenSchema schema, IEnumerable<string> declaredTraits)
     {
         _schema = schema;
-        _events = schema.Events.Where(e => e.Name is not null).ToDictionary(e => e.Name!, StringComparer.Ordinal);
+        _events = schema.Events.Where(e => e.Name is not null && (e.Type != "track" || !IsPage(e.Name))).ToDictionary(e => e.Name!, StringComparer.Ordinal); // A track called like a page is never meant (RULES.md §6.5).
         _traits = [.. declaredTraits.Select(name => Text(PathRoot.Traits, name))];
     }
 
     /// <summary>Notes with their offsets in the expression.</summary>
     public IEnumerable<ExpressionError> Notes(ParsedExpression parsed)
     {
-        if (_schema.Events.Count == 0)
+        if (_schema.Events.Count == 0 || _schema.PathsLeftOut > 0)
         {
-            yield break; // A server without events knows nothing about names.
+            yield break; // A server without events knows nothing about names, and one that had no room for all of them not enough.
         }
 
         foreach (Expression node in Nodes(parsed.Root))
@@ -41,11 +41,13 @@ internal sealed class SeenNames
 
                     break;
                 case PathExpression { Root: PathRoot.Traits } path when Unknown(path, _schema.Traits.Select(seen => seen.Path).Concat(_traits)) is { } advice:
-                    yield return new ExpressionError(offset, $"nobody has had {path} yet{advice}");
+                    yield return new ExpressionError(offset, $"no identify that was looked into had {path}{advice}");
                     break;
             }
         }
     }
+
+    private static bool IsPage(string name) => name.StartsWith("page:", StringComparison.Ordinal) || name.StartsWith("screen:", StringComparison.Ordinal);
 
     private IEnumerable<ExpressionError> OfFunction(FunctionExpression function, ParsedExpression parsed)
     {

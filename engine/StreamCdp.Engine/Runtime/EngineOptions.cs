@@ -1,3 +1,4 @@
+using StreamCdp.Engine.Pipeline.Collect;
 using StreamCdp.Engine.Pipeline.Identity;
 using StreamCdp.Engine.Pipeline.Profiles;
 using StreamCdp.Engine.State;
@@ -10,8 +11,8 @@ public sealed record EngineOptions
     /// <summary>Section of these settings.</summary>
     public const string Section = "StreamCdp:Engine";
 
-    /// <summary>A profile has identifiers (1,000 of 512 bytes), traits, CRM records and the states of functions: more than half of this only with hundreds of <c>first</c> and <c>last</c> of long values.</summary>
-    private const long PageOfProfiles = 2 << 20;
+    private const int BytesOfIdentifier = IdentifierRule.MaxBytes + 24;
+    private const int BytesOfMemberships = 100 << 10;
 
     /// <summary>Partitions of the log events where it is made. 1 to 1024, default 1: one router thread keeps up with one machine's collector.</summary>
     public int EventPartitions { get; init; } = 1;
@@ -37,13 +38,13 @@ public sealed record EngineOptions
     /// <summary>Secret from which ids of profiles are derived; the same on all instances, never changed.</summary>
     public string WorkspaceKey { get; init; } = "streamcdp";
 
-    /// <summary>Identifiers a profile may have. 10 to 100 000, default 1000 (RULES.md §3.7).</summary>
+    /// <summary>Identifiers a profile may have. 10 to 8000, default 1000 (RULES.md §3.7).</summary>
     public int MaxIdentifiers { get; init; } = Resolver.DefaultMaxIdentifiers;
 
     /// <summary>Traits that a profile keeps beside those that the model declares. 10 to 10 000, default 1000; what is beyond is counted, and the profile's notes say <c>"traits": "limited"</c>.</summary>
     public int MaxTraits { get; init; } = new TraitLimits().MaxTraits;
 
-    /// <summary>Names and values of a profile's traits together, bytes. 16 384 to 524 288, default 131 072.</summary>
+    /// <summary>Names and values of a profile's declared traits together, and of its others, bytes. 16 384 to 524 288, default 131 072 each.</summary>
     public int MaxTraitBytes { get; init; } = new TraitLimits().MaxBytes;
 
     /// <summary>Elements of a trait with <c>merge: union</c>. 10 to 10 000, default 1000.</summary>
@@ -72,7 +73,7 @@ public sealed record EngineOptions
             (nameof(DedupWindowMs), DedupWindowMs, 1_000, 30L * 24 * 3600 * 1000),
             (nameof(CheckpointMs), CheckpointMs, 1_000, 3_600_000),
             (nameof(TickMs), TickMs, 50, 60_000),
-            (nameof(MaxIdentifiers), MaxIdentifiers, 10, 100_000),
+            (nameof(MaxIdentifiers), MaxIdentifiers, 10, 8_000),
             (nameof(MaxTraits), MaxTraits, 10, 10_000),
             (nameof(MaxTraitBytes), MaxTraitBytes, 16 << 10, 512 << 10),
             (nameof(MaxListItems), MaxListItems, 10, 10_000),
@@ -94,6 +95,11 @@ public sealed record EngineOptions
             }
         }
 
+        if (MemoryBytes / 8 * 6 / Shards < 8 * PageOfProfiles && MemoryBytes >= 64 << 20 && Shards >= 1 && MaxIdentifiers is > 0 and <= 8_000)
+        {
+            yield return $"{Section}:MemoryBytes is {MemoryBytes}; allowed are {8 * PageOfProfiles / 6 * 8 * Shards} or more with {Shards} shards: each holds eight pages, and the largest profile must fit one.";
+        }
+
         if (!int.IsPow2(CachedProfiles))
         {
             yield return $"{Section}:CachedProfiles is {CachedProfiles}; allowed are powers of two.";
@@ -104,6 +110,9 @@ public sealed record EngineOptions
             yield return $"{Section}:WorkspaceKey is empty; allowed is any text.";
         }
     }
+
+    /// <summary>The largest profile, with a quarter more to grow in place: identifiers, traits, CRM records, states of functions, memberships. 2 MiB with the defaults, 8 at most.</summary>
+    private long PageOfProfiles => (long)System.Numerics.BitOperations.RoundUpToPowerOf2((ulong)((((long)MaxIdentifiers * BytesOfIdentifier) + (2L * MaxTraitBytes) + CrmRules.MaxBytes + Pipeline.Segments.SegmentEngine.MaxFunctionBytes + BytesOfMemberships) * 5 / 4));
 
     internal TraitLimits TraitLimits => new(MaxTraits, MaxTraitBytes, MaxListItems);
 

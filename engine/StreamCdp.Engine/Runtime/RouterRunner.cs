@@ -49,6 +49,11 @@ internal sealed class RouterRunner : StageRunner
             throw new CheckpointFailedException($"The router has no usable checkpoint, and the log profile-events no longer has its first records: it cannot know which events were passed on, and some would count twice. Put back a copy of the state directory that is younger than {EngineOptions.Section}:RetainProfileEventsMs, or start anew with an empty data directory and import again.");
         }
 
+        if (restored is not null && restored.ShardEnds.Where((end, shard) => end < logs.ProfileEvents.BeginOffset(shard)).Any())
+        {
+            throw new CheckpointFailedException($"The router's checkpoint is older than what the log profile-events still has: it cannot know which events were passed on, and some would count twice. Put back a copy of the state directory that is younger than {EngineOptions.Section}:RetainProfileEventsMs, or start anew with an empty data directory and import again.");
+        }
+
         RouterManifest manifest = restored ?? new RouterManifest
         {
             Positions = [.. Enumerable.Range(0, logs.Events.Partitions).Select(logs.Events.BeginOffset)],
@@ -277,7 +282,8 @@ internal sealed class RouterRunner : StageRunner
 
         for (int shard = 0; shard < mark.Ends.Length; shard++)
         {
-            mark.Ends[shard] = _logs.ProfileEvents.EndOffset(shard);
+            // What the last run passed on after its checkpoint, and this one has not come by yet, stands where that run would look.
+            mark.Ends[shard] = Router.Routed.Count > 0 ? _restored.ShardEnds[shard] : _logs.ProfileEvents.EndOffset(shard);
         }
 
         _marks.Add(mark);

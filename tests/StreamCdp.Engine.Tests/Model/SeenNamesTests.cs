@@ -33,7 +33,7 @@ public sealed class SeenNamesTests
     [InlineData("sum(\"Order Completed\", properties.tax) > 1", "when:1:24: note: no \"Order Completed\" of the 120 looked into had properties.tax")]
     [InlineData("count(\"page:Home\", where: properties.pth == \"/\") > 1", "when:1:27: note: no \"page:Home\" of the 50 looked into had properties.pth; did you mean properties.path?")]
     [InlineData("count(\"Order Completed\", where: context.campain.name == \"x\") > 1", "when:1:33: note: no event of the 120 looked into had context.campain.name; did you mean context.campaign.name?")]
-    [InlineData("traits.county == \"DE\"", "when:1:1: note: nobody has had traits.county yet; did you mean traits.country?")]
+    [InlineData("traits.county == \"DE\"", "when:1:1: note: no identify that was looked into had traits.county; did you mean traits.country?")]
     [InlineData("sequence(\"Product Viewd\", \"Order Completed\")", "when:1:1: note: no event \"Product Viewd\" has come yet; did you mean \"Product Viewed\"?")]
     public void A_name_that_no_event_brought_is_noted_with_what_was_meant(string when, string note) =>
         Assert.Equal([note], ExpressionReader.ReadCondition(when, fileName: "when", seen: s_seen).Notes.Select(n => n.ToString()));
@@ -46,6 +46,19 @@ public sealed class SeenNamesTests
         Assert.NotNull(read.Model);
         Assert.Contains("cdp.yaml:3:47: note: no \"Order Completed\" of the 120 looked into had properties.curency; did you mean properties.currency?", read.Notes.Select(note => note.ToString()));
     }
+
+    /// <summary>Anybody with a public key may send one; it is never meant (RULES.md §6.5), and must not be in the way.</summary>
+    [Fact]
+    public void A_track_called_like_a_page_is_not_looked_at()
+    {
+        SeenSchema seen = s_seen with { Events = [.. s_seen.Events, new("track", "page:*") { LookedAt = 5 }, new("track", "page:Home") { LookedAt = 5 }] };
+
+        Assert.Equal(["when:1:27: note: no \"page:Home\" of the 50 looked into had properties.pth; did you mean properties.path?"], ExpressionReader.ReadCondition("count(\"page:Home\", where: properties.pth == \"/\") > 1", fileName: "when", seen: seen).Notes.Select(note => note.ToString()));
+    }
+
+    [Fact]
+    public void What_had_no_room_may_have_come() =>
+        Assert.Empty(ExpressionReader.ReadCondition("traits.county == \"DE\"", seen: s_seen with { PathsLeftOut = 1 }).Notes);
 
     [Fact]
     public void A_server_that_saw_nothing_says_nothing() =>

@@ -20,7 +20,7 @@ public sealed class EventCatalogTests
         Observe(EventType.Track, """{"type":"track","event":"Order Completed","properties":{"revenue":"12,50","currency":"usd","secret":"4711-Ada"}}""");
         Observe(EventType.Identify, """{"type":"identify","traits":{"email":"ada@example.com"}}""");
 
-        SeenSchema schema = _catalog.ToSchema();
+        SeenSchema schema = SeenSchema.Merge([_catalog.ToSchema()]);
 
         SeenEvent order = Assert.Single(schema.Events, e => e.Name == "Order Completed");
         Assert.Equal(("track", 2L, 2L, 1_000L, 2_000L), (order.Type, order.Count, order.LookedAt, order.FirstAt, order.LastAt));
@@ -41,7 +41,7 @@ public sealed class EventCatalogTests
         Observe(EventType.Page, """{"type":"page","name":"Cart","properties":{"items":2}}""");
         Observe(EventType.Page, """{"type":"page","properties":{"items":2}}""");
 
-        SeenSchema schema = _catalog.ToSchema();
+        SeenSchema schema = SeenSchema.Merge([_catalog.ToSchema()]);
 
         Assert.Equal(["page:* 3", "page:Cart 1", "page:Home 1"], schema.Events.Select(e => $"{e.Name} {e.Count}"));
         Assert.Equal(["properties.items", "properties.path"], schema.Events[0].Properties.Select(path => path.Path));
@@ -62,18 +62,18 @@ public sealed class EventCatalogTests
             Observe((EventType)(i % 3 == 0 ? EventType.Track : i % 3 == 1 ? EventType.Page : EventType.Identify), events[i % 3]);
         }
 
-        SeenSchema half = SeenSchema.Parse(JsonDocument.Parse(_catalog.ToSchema().ToJson()).RootElement);
+        SeenSchema half = SeenSchema.Parse(JsonDocument.Parse(SeenSchema.Merge([_catalog.ToSchema()]).ToJson()).RootElement);
         var restored = new EventCatalog();
         restored.Restore(half);
-        Assert.Equal(_catalog.ToSchema().ToJson(), restored.ToSchema().ToJson());
+        Assert.Equal(SeenSchema.Merge([_catalog.ToSchema()]).ToJson(), SeenSchema.Merge([restored.ToSchema()]).ToJson());
         for (int i = 0; i < 300; i++)
         {
             Observe((EventType)(i % 3 == 0 ? EventType.Track : i % 3 == 1 ? EventType.Page : EventType.Identify), events[i % 3]);
             Observe((EventType)(i % 3 == 0 ? EventType.Track : i % 3 == 1 ? EventType.Page : EventType.Identify), events[i % 3], restored);
         }
 
-        Assert.Equal(_catalog.ToSchema().ToJson(), restored.ToSchema().ToJson());
-        Assert.Contains("properties[\"weird key\"][\"\\\"\"]", _catalog.ToSchema().Events.SelectMany(e => e.Properties).Select(path => path.Path));
+        Assert.Equal(SeenSchema.Merge([_catalog.ToSchema()]).ToJson(), SeenSchema.Merge([restored.ToSchema()]).ToJson());
+        Assert.Contains("properties[\"weird key\"][\"\\\"\"]", SeenSchema.Merge([_catalog.ToSchema()]).Events.SelectMany(e => e.Properties).Select(path => path.Path));
     }
 
     [Fact]
@@ -92,7 +92,7 @@ public sealed class EventCatalogTests
 
         Observe(EventType.Track, $$"""{"type":"track","event":"{{new string('x', 200)}}"}""");
 
-        SeenSchema schema = _catalog.ToSchema();
+        SeenSchema schema = SeenSchema.Merge([_catalog.ToSchema()]);
         Assert.Equal(EventCatalog.MaxEvents, schema.Events.Count);
         Assert.Equal(EventCatalog.MaxPages, schema.Events.Count(e => e.Type == "page"));
         Assert.Equal(1_006 + 1_005 - (EventCatalog.MaxEvents - 1), schema.EventsLeftOut);
@@ -115,7 +115,7 @@ public sealed class EventCatalogTests
             EventView view = _scan.Read(new ProfileEvent { Payload = payload, EventType = (int)EventType.Track });
             _catalog.Observe(view, default, _scan.Context.In(payload));
         }));
-        SeenEvent seen = Assert.Single(_catalog.ToSchema().Events);
+        SeenEvent seen = Assert.Single(SeenSchema.Merge([_catalog.ToSchema()]).Events);
         Assert.InRange(seen.LookedAt, 100 + ((seen.Count - 200) / 64), 100 + (seen.Count / 64));
     }
 
@@ -130,7 +130,27 @@ public sealed class EventCatalogTests
     {
         string key = value[0] == '"' ? value : "\"k\"";
         Observe(EventType.Track, $"{{\"type\":\"track\",\"event\":{key},\"properties\":{{\"x\":{value},{key}:{{\"x\":{value}}}}}}}");
-        Assert.Single(_catalog.ToSchema().Events);
+        SeenSchema schema = _catalog.ToSchema();
+        var restored = new EventCatalog();
+        restored.Restore(SeenSchema.Parse(JsonDocument.Parse(schema.ToJson()).RootElement));
+        Assert.Equal(SeenSchema.Merge([schema]).ToJson(), SeenSchema.Merge([restored.ToSchema()]).ToJson());
+        Assert.Single(schema.Events);
+    }
+
+    [Fact]
+    public void However_full_it_is_identify_and_pages_have_a_place()
+    {
+        for (int i = 0; i < EventCatalog.MaxEvents + 5; i++)
+        {
+            Observe(EventType.Track, $$"""{"type":"track","event":"E{{i}}"}""");
+        }
+
+        Observe(EventType.Identify, """{"type":"identify","traits":{"plan":"pro"}}""");
+        Observe(EventType.Page, """{"type":"page","name":"Home","properties":{"path":"/"}}""");
+
+        SeenSchema schema = _catalog.ToSchema();
+        Assert.Equal("traits.plan", Assert.Single(schema.Traits).Path);
+        Assert.Equal("properties.path", Assert.Single(schema.Events.Single(e => e.Name == "page:*").Properties).Path);
     }
 
     private static IEnumerable<string> Lines(IReadOnlyList<SeenPath> paths) =>

@@ -23,7 +23,7 @@ public sealed class TraitLimitTests
     [Fact]
     public void Beyond_so_many_only_declared_traits_have_a_place()
     {
-        Identify("""{"a":1,"b":2,"c":3,"d":4,"e":5,"declared":6}""");
+        Identify("""{"declared":6,"a":1,"b":2,"c":3,"d":4,"e":5}""");
         Identify("""{"a":7}""");
 
         Assert.Equal(["a=7", "b=2", "c=3", "declared=6"], Traits(_profile));
@@ -36,9 +36,9 @@ public sealed class TraitLimitTests
     {
         Identify($$"""{"a":"{{new string('x', 600)}}","b":"{{new string('y', 300)}}"}""");
         Assert.False(_profile.IsTraitsLimited);
-        Identify($$"""{"b":"{{new string('z', 500)}}","declared":"{{new string('z', 500)}}"}""");
+        Identify($$"""{"b":"{{new string('z', 500)}}","declared":"{{new string('z', 500)}}"}"""); // Others do not take the declared ones' room.
+        Identify($$"""{"declared":"{{new string('d', 1000)}}"}""");
         Identify("""{"a":"short"}""");
-        Identify($$"""{"declared":"{{new string('z', 500)}}"}""");
 
         Assert.Equal(["a=\"short\"", $"b=\"{new string('y', 300)}\"", $"declared=\"{new string('z', 500)}\""], Traits(_profile));
         Assert.Equal((0, 2, 0), (_skipped.TooMany, _skipped.TooLarge, _skipped.TooManyItems));

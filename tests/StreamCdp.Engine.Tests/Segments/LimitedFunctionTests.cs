@@ -1,5 +1,6 @@
 using CsCheck;
 using StreamCdp.Engine.Model;
+using StreamCdp.Engine.Pipeline.Segments;
 using static StreamCdp.Engine.Tests.Segments.Build;
 
 namespace StreamCdp.Engine.Tests.Segments;
@@ -107,6 +108,24 @@ public class LimitedFunctionTests
 
         Assert.Equal(new string('x', 512), person.Computed("x", 1).GetString());
         Assert.Equal(1, person.Engine.SkippedTooLong);
+    }
+
+    [Fact]
+    public void Long_values_in_very_many_buckets_end_before_a_record_is_too_large_for_its_store()
+    {
+        Person person = new(Cdp(computed: [("first", Function(EventFunction.First, "A", "v", 1825 * Day)), ("count", Function(EventFunction.Count, "A"))]));
+        for (int day = 0; day < 1000; day++)
+        {
+            person.Apply(new PersonEvent("A", day * Day, day) { Properties = $$"""{"v":"{{new string('x', 1000)}}"}""" });
+        }
+
+        byte[] record = [];
+        Assert.InRange(person.Profile.Write(ref record), 100_000, SegmentEngine.MaxFunctionBytes + 1_000);
+        Assert.True(person.Profile.IsFunctionsLimited);
+        Assert.Equal("""{"functions":"limited"}""", Person.Written(writer => person.Engine.WriteNotes(writer, person.Profile, 0)).GetRawText());
+        person.Profile.Read(1, record);
+        Assert.True(person.Profile.IsFunctionsLimited);
+        Assert.False(person.Profile.IsTraitsLimited || person.Profile.IsCrmLimited);
     }
 
     [Fact]

@@ -159,6 +159,23 @@ public sealed partial class MetamorphicTests
             {
                 engine.MoveShards(kills);
                 engine.Crash(kills);
+                if (kills.Percent(40))
+                {
+                    // And again before it is through with what it found of the last run.
+                    for (int moves = kills.Below(10); moves > 0; moves--)
+                    {
+                        engine.Move(kills, mayCrash: false);
+                    }
+
+                    engine.Checkpoint();
+                    for (int moves = kills.Below(20); moves > 0; moves--)
+                    {
+                        engine.Move(kills, mayCrash: false);
+                    }
+
+                    engine.Crash(kills);
+                }
+
                 if (kills.Percent(50))
                 {
                     engine.Quiet();

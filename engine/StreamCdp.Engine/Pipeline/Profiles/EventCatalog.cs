@@ -4,8 +4,9 @@ using StreamCdp.Engine.Pipeline.Segments;
 
 namespace StreamCdp.Engine.Pipeline.Profiles;
 
-/// <summary>Counts which events a shard has applied, and looks into some of them: names, paths, types and shapes, never values. Part of the shard's state: replay gives the same.</summary>
+/// <summary>Counts which events a shard has applied, and looks into some of them: names, paths, types and shapes, never values.</summary>
 /// <remarks>
+/// A checkpoint has it, so a restart knows it; nothing else depends on it. A crash in the moment of a checkpoint may lose the count of some events, whose profiles were saved and which are not applied again.
 /// Bounded whatever is sent: so many names, paths, bytes of a key, levels; what has no room is counted. Of each name the first <see cref="LookedAlways"/> events are looked into, then one of
 /// <see cref="LookedOneOf"/>, so that an event costs one look-up, about 20 ns, and 0 B once its names are known.
 /// </remarks>
@@ -68,8 +69,8 @@ internal sealed class EventCatalog
         Look(e, Count(e, e.Name, ref room), traits, context);
     }
 
-    /// <summary>What is known, for a checkpoint or an answer.</summary>
-    public SeenSchema ToSchema() => SeenSchema.Merge([new SeenSchema
+    /// <summary>What is known, as it stands here: <see cref="SeenSchema.Merge"/> makes an answer of it, away from the shard's thread.</summary>
+    public SeenSchema ToSchema() => new()
     {
         Events = [.. _events.Values.Select(entry => new SeenEvent(entry.Type, entry.Name)
         {
@@ -83,7 +84,7 @@ internal sealed class EventCatalog
         Context = _context.ToList(),
         EventsLeftOut = _eventsLeftOut,
         PathsLeftOut = _pathsLeftOut,
-    }]);
+    };
 
     /// <summary>Takes over what a checkpoint has.</summary>
     public void Restore(SeenSchema schema)
@@ -91,7 +92,13 @@ internal sealed class EventCatalog
         foreach (SeenEvent seen in schema.Events)
         {
             EventType type = Enum.Parse<EventType>(seen.Type, ignoreCase: true);
-            Entry entry = Add(type, Key(type, Encoding.UTF8.GetBytes(OwnName(type, seen.Name))));
+            byte[] name = Encoding.UTF8.GetBytes(OwnName(type, seen.Name));
+            if (Find(type, name) is not null)
+            {
+                continue; // Two names of broken UTF-8 that read the same.
+            }
+
+            Entry entry = Add(type, Key(type, name));
             (entry.Count, entry.LookedAt, entry.FirstAt, entry.LastAt) = (seen.Count, seen.LookedAt, seen.FirstAt, seen.LastAt);
             _pages += type is EventType.Page or EventType.Screen ? 1 : 0;
             _paths += entry.Properties.Restore(seen.Properties);
@@ -124,7 +131,8 @@ internal sealed class EventCatalog
         ReadOnlySpan<byte> key = Key(e.Type, name);
         if (!_byName.TryGetValue(key, out Entry? entry))
         {
-            if (_events.Count >= MaxEvents || room >= MaxPages)
+            bool isAlways = e.Type is EventType.Identify or EventType.Group or EventType.Alias || name.SequenceEqual("*"u8); // A handful, and traits and page properties hang on them.
+            if (!isAlways && (_events.Count >= MaxEvents || room >= MaxPages))
             {
                 _eventsLeftOut++;
                 return null;
@@ -330,6 +338,8 @@ internal sealed class EventCatalog
     /// <summary>Paths below one root, by their keys with a zero between.</summary>
     private sealed class Paths
     {
+        private static readonly string[][] s_types = [.. Enumerable.Range(0, 128).Select(types => Enum.GetValues<SeenTypes>().Where(type => type != SeenTypes.None && ((SeenTypes)types).HasFlag(type)).Select(type => type.ToString().ToLowerInvariant()).ToArray())];
+
         private readonly PathRoot _root;
         private readonly Dictionary<byte[], PathEntry> _entries = new(BytesComparer.Instance);
         private readonly Dictionary<byte[], PathEntry>.AlternateLookup<ReadOnlySpan<byte>> _byKeys;
@@ -361,7 +371,7 @@ internal sealed class EventCatalog
         public List<SeenPath> ToList() => [.. _entries.Values.Select(entry => new SeenPath(entry.Text)
         {
             Seen = entry.Seen,
-            Types = [.. Enum.GetValues<SeenTypes>().Where(type => type != SeenTypes.None && entry.Types.HasFlag(type)).Select(type => type.ToString().ToLowerInvariant())],
+            Types = s_types[(int)entry.Types],
             Shapes = [.. entry.Shapes],
         })];
 
@@ -381,7 +391,7 @@ internal sealed class EventCatalog
                 }
             }
 
-            return paths.Count;
+            return _entries.Count;
         }
     }
 }

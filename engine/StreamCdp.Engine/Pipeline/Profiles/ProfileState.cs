@@ -104,6 +104,7 @@ internal sealed class ProfileState
     private const byte Format = 4; // 1 had other keys of functions with windows, 2 is a redirect.
     private const byte CrmFormat = 5;
     private const int TraitsLimited = 1 << 6;
+    private const int FunctionsLimited = 1 << 7;
     private const int FunctionHints = 64;
 
     private byte[] _arena = new byte[4096];
@@ -182,6 +183,9 @@ internal sealed class ProfileState
     /// <summary>A CRM record came whose fields were too long to keep.</summary>
     public bool HasSkippedCrm { get; set; }
 
+    /// <summary>The states of functions were so large that one took in nothing more.</summary>
+    public bool IsFunctionsLimited { get; set; }
+
     /// <summary>A trait, or an element of one, came for which there was no room.</summary>
     public bool IsTraitsLimited { get; set; }
 
@@ -209,7 +213,7 @@ internal sealed class ProfileState
         ArmedDeadline = long.MaxValue;
         LastLink = SourceOffset = -1;
         _used = _identifierCount = _traitCount = _functionCount = _membershipCount = _mergedFromCount = _recentCount = _crmCount = CrmBytes = 0;
-        HasSkippedCrm = IsTraitsLimited = false;
+        HasSkippedCrm = IsTraitsLimited = IsFunctionsLimited = false;
         CrmFloors.Fill(EventOrder.None);
     }
 
@@ -551,7 +555,7 @@ internal sealed class ProfileState
     /// <returns>Bytes written.</returns>
     public int Write(ref byte[] buffer)
     {
-        bool hasCrm = _crmCount > 0 || IsCrmLimited || IsTraitsLimited;
+        bool hasCrm = _crmCount > 0 || IsCrmLimited || IsTraitsLimited || IsFunctionsLimited;
         int most = _used + 320 + (_crmCount * 48) + (_identifierCount * 40) + (_traitCount * 56) + (_functionCount * 12) + (_membershipCount * 16) + (_mergedFromCount * 16) + (_recentCount * 20);
         if (buffer.Length < most)
         {
@@ -629,9 +633,10 @@ internal sealed class ProfileState
 
     private void ReadCrm(ref RecordReader reader)
     {
-        int flags = reader.Byte(); // Bit 0: skipped; bit 1 + n: object n has a floor; bit 6: traits are limited.
+        int flags = reader.Byte(); // Bit 0: skipped; bit 1 + n: object n has a floor; bit 6: traits are limited, bit 7: functions.
         HasSkippedCrm = (flags & 1) != 0;
         IsTraitsLimited = (flags & TraitsLimited) != 0;
+        IsFunctionsLimited = (flags & FunctionsLimited) != 0;
         for (int i = 0; i < _crmFloors.Length; i++)
         {
             if ((flags & (2 << i)) != 0)
@@ -659,7 +664,7 @@ internal sealed class ProfileState
 
     private void WriteCrm(ref RecordWriter writer)
     {
-        int flags = (HasSkippedCrm ? 1 : 0) | (IsTraitsLimited ? TraitsLimited : 0);
+        int flags = (HasSkippedCrm ? 1 : 0) | (IsTraitsLimited ? TraitsLimited : 0) | (IsFunctionsLimited ? FunctionsLimited : 0);
         for (int i = 0; i < _crmFloors.Length; i++)
         {
             flags |= _crmFloors[i] == EventOrder.None ? 0 : 2 << i;

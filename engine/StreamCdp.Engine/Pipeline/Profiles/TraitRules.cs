@@ -7,7 +7,7 @@ namespace StreamCdp.Engine.Pipeline.Profiles;
 
 /// <summary>How much of sent traits a profile keeps, so that nobody who knows a public write key can make a profile larger than a store and a log take.</summary>
 /// <param name="MaxTraits">Traits that the model does not declare; removed ones count.</param>
-/// <param name="MaxBytes">Names and values of all traits, bytes of JSON; of a union also who brought each element.</param>
+/// <param name="MaxBytes">Names and values of the declared traits together, and of the others, bytes of JSON; of a union also who brought each element.</param>
 /// <param name="MaxListItems">Elements of a union.</param>
 internal sealed record TraitLimits(int MaxTraits = 1_000, int MaxBytes = 128 << 10, int MaxListItems = 1_000);
 
@@ -241,7 +241,7 @@ internal sealed class TraitRules
     /// <summary>Whether a value may be kept; else that is counted and noted.</summary>
     private bool HasRoom(ProfileState profile, ReadOnlySpan<byte> name, int valueBytes, Declared? declared)
     {
-        if (declared is null && profile.Traits.Length >= _limits.MaxTraits && profile.IndexOfTrait(name) < 0)
+        if (declared is null && profile.Traits.Length >= _limits.MaxTraits && profile.IndexOfTrait(name) < 0 && Undeclared(profile) >= _limits.MaxTraits)
         {
             _skipped.TooMany++;
             profile.IsTraitsLimited = true;
@@ -253,9 +253,15 @@ internal sealed class TraitRules
             return true; // All that the profile has is no more.
         }
 
+        // Declared ones have a room of their own: nobody can fill it with others.
         int bytes = valueBytes;
         foreach (ref TraitEntry entry in profile.Traits)
         {
+            if ((Find(profile.Bytes(entry.Name)) is null) != (declared is null))
+            {
+                continue;
+            }
+
             bool isSame = profile.Bytes(entry.Name).SequenceEqual(name);
             bytes += entry.Name.Length + (isSame ? 0 : entry.Value.Length + entry.Detail.Length);
         }
@@ -268,6 +274,17 @@ internal sealed class TraitRules
         _skipped.TooLarge++;
         profile.IsTraitsLimited = true;
         return false;
+    }
+
+    private int Undeclared(ProfileState profile)
+    {
+        int count = 0;
+        foreach (ref TraitEntry entry in profile.Traits)
+        {
+            count += Find(profile.Bytes(entry.Name)) is null ? 1 : 0;
+        }
+
+        return count;
     }
 
     /// <summary>Place of a source in <c>prefer</c>, by its id or its kind; smaller is better.</summary>

@@ -17,6 +17,9 @@ namespace StreamCdp.Engine.Pipeline.Segments;
 /// </remarks>
 internal sealed class SegmentEngine
 {
+    /// <summary>What the states of a profile's functions may take together; beyond that they take in nothing that makes them larger, and the notes say so.</summary>
+    public const int MaxFunctionBytes = 320 << 10;
+
     private readonly CdpModel _model;
     private readonly Node[] _segments;
     private readonly uint[] _segmentKeys;
@@ -276,6 +279,7 @@ internal sealed class SegmentEngine
     /// <remarks>States of functions that the model does not have are left behind. Memberships follow with the next <see cref="Evaluate"/>.</remarks>
     public void Merge(ProfileState survivor, ProfileState loser)
     {
+        survivor.IsFunctionsLimited |= loser.IsFunctionsLimited;
         Debug.Assert(!ReferenceEquals(survivor, loser), "A profile merged with itself would count twice.");
 
         foreach (ref readonly FunctionEntry entry in loser.Functions)
@@ -567,6 +571,11 @@ internal sealed class SegmentEngine
             writer.WriteString("crm"u8, "limited"u8);
         }
 
+        if (profile.IsFunctionsLimited)
+        {
+            writer.WriteString("functions"u8, "limited"u8);
+        }
+
         if (profile.IsTraitsLimited)
         {
             writer.WriteString("traits"u8, "limited"u8);
@@ -603,6 +612,17 @@ internal sealed class SegmentEngine
     /// <summary>The function nodes hold the values of this profile at this instant: the deadline, asked for after an evaluation, need not walk the states again.</summary>
     private bool HasValuesOf(ProfileState profile, long nowMs) => ReferenceEquals(profile, _valuesOf) && profile.Id == _valuesOfId && nowMs == _valuesAt;
 
+    private static int BytesOfFunctions(ProfileState profile)
+    {
+        int bytes = 0;
+        foreach (ref readonly FunctionEntry entry in profile.Functions)
+        {
+            bytes += entry.State.Length;
+        }
+
+        return bytes;
+    }
+
     private void Add(ProfileState profile, CompiledFunction function, ReadOnlySpan<byte> state)
     {
         _valuesOf = null;
@@ -615,6 +635,13 @@ internal sealed class SegmentEngine
 
         var writer = new StateWriter(_combined);
         function.Combine(old, state, ref writer);
+        if (writer.Position > old.Length && profile.ArenaUsed > MaxFunctionBytes && BytesOfFunctions(profile) + writer.Position - old.Length > MaxFunctionBytes)
+        {
+            _skipped.TooLong++;
+            profile.IsFunctionsLimited = true;
+            return; // Its record would not fit its store: that would stop the shard.
+        }
+
         _combined.AsSpan(0, writer.Position).CopyTo(profile.FunctionForWrite(function.Key, writer.Position));
     }
 }
