@@ -16,13 +16,14 @@ public static class ModelReader
     /// <param name="fileName">Only for messages.</param>
     /// <param name="yamlText">The whole text; a byte order mark is allowed.</param>
     /// <param name="environment">Value of an environment variable, or null: for <c>env:NAME</c>.</param>
+    /// <param name="files">Text of a file that the model names, by the path as it is written; it throws as <see cref="File.ReadAllText(string)"/> does. Null: there are none.</param>
     /// <returns>Never throws for a text, whatever it holds.</returns>
-    public static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment) => Read(fileName, yamlText, environment, withDestinations: true);
+    public static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, Func<string, string>? files = null) => Read(fileName, yamlText, environment, files, withDestinations: true);
 
     /// <summary>Reads a text of the log <c>models</c>, to compute as it says: its keys are not needed, and destinations of a text from before take no part.</summary>
-    internal static ModelResult ReadPublished(string yamlText) => Read("models", yamlText, name => $"unused-{name}", withDestinations: false);
+    internal static ModelResult ReadPublished(string yamlText) => Read("models", yamlText, name => $"unused-{name}", null, withDestinations: false);
 
-    private static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, bool withDestinations)
+    private static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, Func<string, string>? files, bool withDestinations)
     {
         ArgumentNullException.ThrowIfNull(yamlText);
         ArgumentNullException.ThrowIfNull(environment);
@@ -52,7 +53,7 @@ public static class ModelReader
             return draft.Result(null);
         }
 
-        return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment, withDestinations);
+        return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment, files, withDestinations);
     }
 
     private static bool IsAuto(ModelDraft draft, YamlScalar how)
@@ -67,10 +68,10 @@ public static class ModelReader
 
     internal static ulong VersionOf(string text) => BinaryPrimitives.ReadUInt64BigEndian(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
 
-    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, bool withDestinations)
+    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, Func<string, string>? files, bool withDestinations)
     {
         IReadOnlyDictionary<string, YamlNode> sections = draft.Keys(map, "the model", withDestinations ? Sections : [.. Sections, ApiSegments.Section]); // A file has none: what the API wrote is in the log alone.
-        ModelSections reader = new(draft, environment);
+        ModelSections reader = new(draft, environment, files);
         IReadOnlyList<SourceDefinition> sources = reader.Sources(sections.GetValueOrDefault("sources"));
         IReadOnlyList<ApiKeyDefinition> keys = reader.ApiKeys(sections.GetValueOrDefault("api_keys"));
         IReadOnlyList<IdentifierDefinition> identifiers = reader.Identifiers(sections.GetValueOrDefault("identifiers"));
