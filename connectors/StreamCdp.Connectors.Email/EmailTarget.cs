@@ -1,6 +1,7 @@
 using System.Net.Security;
 using System.Net.Sockets;
 using System.Security.Cryptography.X509Certificates;
+using System.Text.RegularExpressions;
 using MailKit;
 using MailKit.Net.Smtp;
 using MailKit.Security;
@@ -14,7 +15,7 @@ namespace StreamCdp.Connectors.Email;
 /// SMTP cannot be asked whether a mail was taken. A connection that breaks before the server could have the whole mail is no harm: it is sent again. One that breaks after it, before the answer, leaves a
 /// mail of which nobody knows: it is refused with that reason, because a person who gets the same mail twice is worse than a dead letter that somebody looks at.
 /// </remarks>
-public sealed class EmailTarget : IActionTarget, ICheckable
+public sealed partial class EmailTarget : IActionTarget, ICheckable
 {
     private static readonly TimeSpan s_idle = TimeSpan.FromSeconds(30); // Servers close after a few minutes; a new connection is cheap.
     private static readonly TimeSpan s_quit = TimeSpan.FromSeconds(2);
@@ -172,7 +173,7 @@ public sealed class EmailTarget : IActionTarget, ICheckable
                     return isFirst ? throw new DestinationMustPauseException($"{Host} does not take mails from {_from.Address} ({status}). Check from, and what the server lets this user send.") : Outcome.TryAgain($"The mail server answered {status} {exception.Message}");
                 }
 
-                return Outcome.Refused($"The mail server answered {status} {exception.Message}");
+                return Outcome.Refused($"The mail server answered {status} {exception.Message}") with { IsOfTarget = exception.ErrorCode == SmtpErrorCode.RecipientNotAccepted && IsNobody(status, exception.Message) };
             }
             catch (Exception exception) when (exception is IOException or SocketException or ProtocolException or TimeoutException or ServiceNotConnectedException or OperationCanceledException)
             {
@@ -183,6 +184,12 @@ public sealed class EmailTarget : IActionTarget, ICheckable
             }
         }
     }
+
+    /// <summary>No such mailbox (RFC 3463: 5.1.x, 5.2.1), and not a server that does not like us, or a mailbox that is full. Without such a code 551 and 553 say it (RFC 5321); 550 may be a policy, too.</summary>
+    private static bool IsNobody(int status, string text) => EnhancedCode().Match(text) is { Success: true } code ? code.Value.StartsWith("5.1.", StringComparison.Ordinal) || code.Value == "5.2.1" : status is 551 or 553;
+
+    [GeneratedRegex(@"^[245]\.\d{1,3}\.\d{1,3}\b")]
+    private static partial Regex EnhancedCode();
 
     private static async ValueTask QuitAsync(SmtpClient client)
     {

@@ -357,12 +357,12 @@ public sealed partial class HubSpotCrm : ICrm, ICrmPreparation
     /// <summary>Objects with their contacts.</summary>
     private async ValueTask<IReadOnlyList<CrmRecord>> WholeAsync(HubSpotRecords records, IReadOnlyList<JsonElement> found, CancellationToken cancellationToken)
     {
-        if (records.Kind is not (CrmObject.Deal or CrmObject.Activity) || found.Count == 0)
+        if (records.Kind == CrmObject.Contact || found.Count == 0)
         {
             return [.. found.Select(json => records.Record(json, []))];
         }
 
-        HubSpotRecords known = records.Kind == CrmObject.Activity ? records : await RecordsAsync(CrmObject.Deal, [], cancellationToken, found.Select(json => HubSpotRecords.Value(json, "dealstage")).OfType<string>()).ConfigureAwait(false);
+        HubSpotRecords known = records.Kind != CrmObject.Deal ? records : await RecordsAsync(CrmObject.Deal, [], cancellationToken, found.Select(json => HubSpotRecords.Value(json, "dealstage")).OfType<string>()).ConfigureAwait(false);
         Dictionary<string, List<string>> contacts = await AssociatedAsync(records.KindName, "contacts", [.. found.Select(HubSpotRecords.Id)], cancellationToken).ConfigureAwait(false);
         return [.. found.Select(json => known.Record(json, contacts.GetValueOrDefault(HubSpotRecords.Id(json)) ?? []))];
     }

@@ -22,6 +22,9 @@ public sealed record Outcome(OutcomeKind Kind, string Reason = "", TimeSpan? Ret
     /// <summary>Of <see cref="OutcomeKind.Refused"/>: nobody knows whether the other side has it. It counts as done, and only a person sends it again.</summary>
     public bool MayBeDone { get; init; }
 
+    /// <summary>Of <see cref="OutcomeKind.Refused"/>, and of actions: the person's id there, such as an address, is none, and no other call with it will be taken either.</summary>
+    public bool IsOfTarget { get; init; }
+
     /// <summary>The other side has it.</summary>
     public static Outcome Taken { get; } = new(OutcomeKind.Taken);
 

@@ -108,6 +108,26 @@ public sealed class CliCommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Check_reads_the_files_of_mails_beside_the_model_wherever_it_is_run()
+    {
+        string model = Write("cdp.yaml", """
+            segments: { s: { when: 'happened("x")' } }
+            identifiers: [ { type: email } ]
+            destinations:
+              - { id: m, kind: email, url: "smtp://127.0.0.1:2525", from: a@b.example, actions: [ { id: a, on: { entered: s }, send: { subject: Hi, html_file: mails/hi.html } } ] }
+            """);
+        (int missing, _, string error) = await CliFakeServer.RunAsync("check", model);
+        Directory.CreateDirectory(Path.Combine(_directory.FullName, "mails"));
+        await File.WriteAllTextAsync(Path.Combine(_directory.FullName, "mails", "hi.html"), "<p>Hi {{ traits.name }}</p>", TestContext.Current.CancellationToken);
+        (int there, _, string none) = await CliFakeServer.RunAsync("check", model);
+
+        Assert.Equal(1, missing);
+        Assert.Contains("cdp.yaml:4:", error, StringComparison.Ordinal);
+        Assert.Contains("html_file is mails/hi.html, which is not there", error, StringComparison.Ordinal);
+        Assert.True(there == 0, none);
+    }
+
+    [Fact]
     public async Task Check_of_a_missing_file_fails()
     {
         (int code, _, string error) = await CliFakeServer.RunAsync("check", "/nowhere/cdp.yaml");

@@ -3,7 +3,7 @@
 usage: server.py [--auth USER:PASSWORD] [--tls CERTIFICATE KEY]
 
 Prints its port, then one line of JSON for each mail that it took. What happens to a mail depends on its recipient:
-busy@ is answered 451, refused@ 550, cut@ loses the connection when the mail is there and before the answer,
+busy@ is answered 451, refused@ 550 5.1.1, policy@ 550 5.7.1, plain@ 553 without a code, full@ 552 5.2.2, cut@ loses the connection when the mail is there and before the answer,
 dropped@ loses it before the mail is sent. Mails from stranger@ are answered 553. Ends when its input ends.
 """
 import argparse
@@ -33,6 +33,12 @@ class Handler:
             return "451 4.3.2 try again later"
         if address.startswith("refused@"):
             return "550 5.1.1 no such user"
+        if address.startswith("policy@"):
+            return "550 5.7.1 we do not like you, see 10.5.1.1"
+        if address.startswith("plain@"):
+            return "553 no such user"
+        if address.startswith("full@"):
+            return "552 5.2.2 mailbox full"
         if address.startswith("dropped@"):
             server.transport.abort()
             return "421 4.3.2 closing"

@@ -365,6 +365,11 @@ internal sealed partial class ActionConnection : IConnection
                 _schedule.PutOff(action, now + Limited(outcome.RetryAfter ?? Backoff(action.Tries)), isTry: true);
                 break;
             default:
+                if (outcome.IsOfTarget)
+                {
+                    _schedule.Bury(target);
+                }
+
                 await RefuseAsync(action, outcome.Kind == OutcomeKind.TryAgain ? $"For {_settings.GiveUpAfter.TotalHours:0} h it could not be done: {outcome.Reason}" : outcome.Reason).ConfigureAwait(false);
                 _schedule.End(action, outcome.MayBeDone ? target : null, isKnown: false);
                 break;
@@ -457,6 +462,12 @@ internal sealed partial class ActionConnection : IConnection
                 : Not("no_target");
         }
 
+        string[] living = action.IsReplay ? targets : [.. targets.Where(target => !_schedule.IsDead(target))];
+        if (living.Length == 0)
+        {
+            return Not("dead_target");
+        }
+
         Uri? unsubscribe = _settings.UnsubscribeUrl?.Invoke(profileId);
         try
         {
@@ -466,7 +477,7 @@ internal sealed partial class ActionConnection : IConnection
                 Key = action.Key,
                 Action = definition,
                 ProfileId = profileId,
-                Targets = targets,
+                Targets = living,
                 Fields = definition.Fields.ToDictionary(field => field.Key, field => field.Value.Render(values, isHtml: field.Key == "html"), StringComparer.Ordinal),
                 At = action.Change.At,
                 UnsubscribeUrl = unsubscribe,

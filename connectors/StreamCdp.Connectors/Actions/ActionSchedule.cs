@@ -62,6 +62,7 @@ internal sealed class ActionSchedule : IDestination
                 CREATE INDEX IF NOT EXISTS done_target ON done(target, action);
                 CREATE INDEX IF NOT EXISTS done_at ON done(at);
                 CREATE TABLE IF NOT EXISTS ended(action TEXT NOT NULL, profile TEXT NOT NULL, version INTEGER NOT NULL, PRIMARY KEY(action, profile)) WITHOUT ROWID;
+                CREATE TABLE IF NOT EXISTS dead_target(target TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS setting(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
                 """,
             "Put back a copy, or delete it: then what waits is not done, and caps begin anew.");
@@ -217,6 +218,11 @@ internal sealed class ActionSchedule : IDestination
             {
                 if (target is not null)
                 {
+                    if (isKnown)
+                    {
+                        _file.Run("DELETE FROM dead_target WHERE target=$target", ("$target", target)); // It was taken, so it lives.
+                    }
+
                     // The row knows the person, also where two became one meanwhile; and the membership may have ended before this was done.
                     _file.Run(
                         """
@@ -232,6 +238,24 @@ internal sealed class ActionSchedule : IDestination
 
                 _file.Run("DELETE FROM due WHERE key=$key", ("$key", action.Key));
             });
+        }
+    }
+
+    /// <summary>The other side says that this is nobody's: nothing is done for it any more, unless a person asks for it.</summary>
+    public void Bury(string target)
+    {
+        lock (_lock)
+        {
+            _file.Run("INSERT INTO dead_target VALUES($target, $at) ON CONFLICT DO UPDATE SET at=excluded.at", ("$target", target), ("$at", NowMs));
+        }
+    }
+
+    /// <summary>Whether <see cref="Bury"/> was told of it.</summary>
+    public bool IsDead(string target)
+    {
+        lock (_lock)
+        {
+            return IsTrue("EXISTS(SELECT 1 FROM dead_target WHERE target=$target)", ("$target", target));
         }
     }
 

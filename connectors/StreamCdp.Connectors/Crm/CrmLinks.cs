@@ -74,7 +74,7 @@ internal sealed class CrmLinks : IDisposable
             "$lost");
         _unname = Command("DELETE FROM named WHERE kind=$kind AND id=$id", "$kind", "$id");
         _name = Command("INSERT OR IGNORE INTO named VALUES($contact, $kind, $id)", "$contact", "$kind", "$id");
-        _isNamed = Command("SELECT EXISTS(SELECT 1 FROM named WHERE contact=$contact)", "$contact");
+        _isNamed = Command(string.Create(CultureInfo.InvariantCulture, $"SELECT EXISTS(SELECT 1 FROM named WHERE contact=$contact AND kind<>{(int)CrmObject.Company})"), "$contact");
         _doom = Command("INSERT INTO doomed VALUES($id, $day) ON CONFLICT DO UPDATE SET day=excluded.day", "$id", "$day");
         _spare = Command("DELETE FROM doomed WHERE id=$id", "$id");
     }
@@ -105,7 +105,7 @@ internal sealed class CrmLinks : IDisposable
         return links;
     }
 
-    /// <summary>A deal, company or activity that is there names this contact.</summary>
+    /// <summary>A deal or activity that is there names this contact, so somebody works with it. A company says nothing of the kind: CRMs link it by the domain of an address.</summary>
     public bool IsNamed(string contactId)
     {
         Set(_isNamed, contactId);

@@ -6,7 +6,8 @@ namespace StreamCdp.Engine.Model;
 internal static class ActionReader
 {
     private static readonly string[] OnKeys = ["entered", "exited"];
-    private static readonly string[] SendKeys = ["subject", "text", "html"];
+    private static readonly string[] SendKeys = ["subject", "text", "html", "text_file", "html_file"];
+    private const string OfFile = "_file";
     private static readonly Dictionary<string, string[]> Objects = new()
     {
         ["task"] = ["subject", "text"],
@@ -124,8 +125,16 @@ internal static class ActionReader
             return [];
         }
 
+        foreach (string body in (string[])["text", "html"])
+        {
+            if (keys.ContainsKey(body) && keys.TryGetValue(body + OfFile, out YamlNode? file))
+            {
+                action.Draft.Error(file.Offset, $"{body} stands here and in {body}{OfFile}; allowed is one of both");
+            }
+        }
+
         Dictionary<string, MessageTemplate> templates = Templates(action, keys);
-        if (!keys.ContainsKey("subject") || (!keys.ContainsKey("text") && !keys.ContainsKey("html")))
+        if (!keys.ContainsKey("subject") || !keys.Keys.Any(key => key != "subject"))
         {
             action.Draft.Error(node.Offset, "a mail needs subject and text, or subject and html, or all three");
         }
@@ -189,15 +198,21 @@ internal static class ActionReader
                 continue;
             }
 
-            MessageTemplate? template = MessageTemplate.Parse(scalar.Value, out string? error);
-            error ??= template!.Names.Select(path => Unknown(action, path)).FirstOrDefault(unknown => unknown is not null);
+            bool isFile = name.EndsWith(OfFile, StringComparison.Ordinal);
+            if ((isFile ? action.Sections.FromFile(scalar, name) : scalar.Value) is not { } text)
+            {
+                continue;
+            }
+
+            MessageTemplate? template = MessageTemplate.Parse(text, out string? error);
+            error ??= template!.Names.Select(path => Unknown(action, path) is { } unknown ? unknown + MessageTemplate.Place(text, path) : null).FirstOrDefault(unknown => unknown is not null);
             if (error is not null)
             {
-                action.Draft.Error(scalar.Offset, $"{name} is no good template: {error}");
+                action.Draft.Error(scalar.Offset, $"{(isFile ? ModelDraft.Short(scalar.Value) : name)} is no good template: {error}");
             }
             else
             {
-                templates[name] = template!;
+                templates[isFile ? name[..^OfFile.Length] : name] = template!;
             }
         }
 

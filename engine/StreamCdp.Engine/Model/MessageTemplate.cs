@@ -46,12 +46,19 @@ public sealed class MessageTemplate
         string? unknown = names.Read.Select(name => name.Split('.')[0]).FirstOrDefault(root => !Roots.Contains(root) && !names.Own.Contains(root));
         if (unknown is not null)
         {
-            error = $"a template knows no {ModelDraft.Short(unknown)}{(Suggestion.For(unknown, Roots) is { Length: > 0 } near ? near : $"; it knows {string.Join(", ", Roots)}")}";
+            error = $"a template knows no {ModelDraft.Short(unknown)}{(Suggestion.For(unknown, Roots) is { Length: > 0 } near ? near : $"; it knows {string.Join(", ", Roots)}")}{Place(text, unknown)}";
             return null;
         }
 
         error = null;
         return new MessageTemplate(template, text, [.. names.Read.Where(name => !names.Own.Contains(name.Split('.')[0]))]);
+    }
+
+    /// <summary>Where a name stands first, for a text of several lines; else nothing: the place of the text is enough.</summary>
+    internal static string Place(string text, string name)
+    {
+        int at = text.Contains('\n', StringComparison.Ordinal) ? text.IndexOf(name, StringComparison.Ordinal) : -1;
+        return at < 0 ? "" : string.Create(CultureInfo.InvariantCulture, $" at ({text.AsSpan(0, at).Count('\n') + 1}:{at - text.LastIndexOf('\n', at)})"); // As the parser says it.
     }
 
     /// <summary>Fills it in.</summary>

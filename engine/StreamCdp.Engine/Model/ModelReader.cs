@@ -16,14 +16,15 @@ public static class ModelReader
     /// <param name="fileName">Only for messages.</param>
     /// <param name="yamlText">The whole text; a byte order mark is allowed.</param>
     /// <param name="environment">Value of an environment variable, or null: for <c>env:NAME</c>.</param>
+    /// <param name="files">Text of a file that the model names, by the path as it is written; it throws as <see cref="File.ReadAllText(string)"/> does. Null: there are none.</param>
     /// <param name="seen">What events have brought so far: other names in expressions get a note.</param>
     /// <returns>Never throws for a text, whatever it holds.</returns>
-    public static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, SeenSchema? seen = null) => Read(fileName, yamlText, environment, seen, withDestinations: true);
+    public static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, Func<string, string>? files = null, SeenSchema? seen = null) => Read(fileName, yamlText, environment, files, seen, withDestinations: true);
 
     /// <summary>Reads a text of the log <c>models</c>, to compute as it says: its keys are not needed, and destinations of a text from before take no part.</summary>
-    internal static ModelResult ReadPublished(string yamlText) => Read("models", yamlText, name => $"unused-{name}", seen: null, withDestinations: false);
+    internal static ModelResult ReadPublished(string yamlText) => Read("models", yamlText, name => $"unused-{name}", files: null, seen: null, withDestinations: false);
 
-    private static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, SeenSchema? seen, bool withDestinations)
+    private static ModelResult Read(string fileName, string yamlText, Func<string, string?> environment, Func<string, string>? files, SeenSchema? seen, bool withDestinations)
     {
         ArgumentNullException.ThrowIfNull(yamlText);
         ArgumentNullException.ThrowIfNull(environment);
@@ -53,7 +54,7 @@ public static class ModelReader
             return draft.Result(null);
         }
 
-        return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment, seen, withDestinations);
+        return ReadSections(draft, map, ModelSecrets.Redact(draft.Source.Text, map), environment, files, seen, withDestinations);
     }
 
     private static bool IsAuto(ModelDraft draft, YamlScalar how)
@@ -68,10 +69,10 @@ public static class ModelReader
 
     internal static ulong VersionOf(string text) => BinaryPrimitives.ReadUInt64BigEndian(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
 
-    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, SeenSchema? seen, bool withDestinations)
+    private static ModelResult ReadSections(ModelDraft draft, YamlMap map, string text, Func<string, string?> environment, Func<string, string>? files, SeenSchema? seen, bool withDestinations)
     {
         IReadOnlyDictionary<string, YamlNode> sections = draft.Keys(map, "the model", withDestinations ? Sections : [.. Sections, ApiSegments.Section]); // A file has none: what the API wrote is in the log alone.
-        ModelSections reader = new(draft, environment);
+        ModelSections reader = new(draft, environment, files);
         IReadOnlyList<SourceDefinition> sources = reader.Sources(sections.GetValueOrDefault("sources"));
         IReadOnlyList<ApiKeyDefinition> keys = reader.ApiKeys(sections.GetValueOrDefault("api_keys"));
         IReadOnlyList<IdentifierDefinition> identifiers = reader.Identifiers(sections.GetValueOrDefault("identifiers"));

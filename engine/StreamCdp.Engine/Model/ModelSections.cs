@@ -4,7 +4,7 @@ using PhoneNumbers;
 namespace StreamCdp.Engine.Model;
 
 /// <summary>Reads the sections without expressions: sources, api_keys, identifiers, traits; and secrets, for all sections that have them.</summary>
-internal sealed class ModelSections(ModelDraft draft, Func<string, string?> environment)
+internal sealed class ModelSections(ModelDraft draft, Func<string, string?> environment, Func<string, string>? files)
 {
     private static readonly string[] Kinds = ["website", "app", "server", "import", "crm", "kafka", "webhook", "hubspot", "salesforce", "tryton"];
 
@@ -389,6 +389,35 @@ internal sealed class ModelSections(ModelDraft draft, Func<string, string?> envi
         }
 
         return path;
+    }
+
+    /// <summary>Text of a file that the model names; null, and an error, where it cannot be read.</summary>
+    public string? FromFile(YamlScalar scalar, string key)
+    {
+        string path = ModelDraft.Short(scalar.Value);
+        try
+        {
+            string? text = files?.Invoke(scalar.Value);
+            string? problem = text is null ? "and this model is no file, so there is no place to look for it; write the text itself"
+                : text.Length > ModelReader.MaxLength ? $"which has {text.Length} characters; allowed are {ModelReader.MaxLength}"
+                : string.IsNullOrWhiteSpace(text) ? "which is empty" : null;
+            if (problem is null)
+            {
+                return text;
+            }
+
+            draft.Error(scalar.Offset, $"{key} is {path}, {problem}");
+        }
+        catch (Exception exception) when (exception is FileNotFoundException or DirectoryNotFoundException)
+        {
+            draft.Error(scalar.Offset, $"{key} is {path}, which is not there; a path begins in the directory of the model");
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
+        {
+            draft.Error(scalar.Offset, $"{key} is {path}, which cannot be read: {exception.Message}");
+        }
+
+        return null;
     }
 
     /// <summary>The text, or the environment variable that it names; null, and an error, where that is missing.</summary>

@@ -56,7 +56,7 @@ internal static class DestinationConnectors
                 Activities = crm.Activities,
                 AllowsHttp = destination.AllowsHttp,
                 Timeout = TimeSpan.FromMilliseconds(destination.TimeoutMs),
-                Properties = new Dictionary<CrmObject, IReadOnlyList<string>> { [CrmObject.Contact] = properties, [CrmObject.Company] = [], [CrmObject.Deal] = [] }, // Not all: many change by themselves.
+                Properties = new Dictionary<CrmObject, IReadOnlyList<string>> { [CrmObject.Contact] = properties, [CrmObject.Company] = ["name", "domain", "industry", "city", "country", "numberofemployees", "annualrevenue"], [CrmObject.Deal] = [] }, // Not all: many change by themselves.
             };
             ThrowIfWrong(destination, hubspot.Errors());
             return new HubSpotCrm(hubspot, gate, TimeProvider.System);

@@ -24,11 +24,12 @@ internal static class ModelFile
         return Parse(path, File.ReadAllText(path), environment, seen);
     }
 
-    /// <summary>Checks a text.</summary>
+    /// <summary>Checks a text; files that it names are looked for in the directory of its own.</summary>
     /// <exception cref="CliException">It is wrong; the message has every error with its place.</exception>
     public static (CdpModel Model, IReadOnlyList<ModelNote> Notes) Parse(string fileName, string text, Func<string, string?> environment, SeenSchema? seen = null)
     {
-        ModelResult result = ModelReader.Read(fileName, text, environment, seen);
+        string directory = Path.GetDirectoryName(Path.GetFullPath(fileName))!;
+        ModelResult result = ModelReader.Read(fileName, text, environment, path => File.ReadAllText(Path.Combine(directory, path)), seen);
         return result.Model is { } model ? (model, result.Notes) : throw new CliException(string.Join(Environment.NewLine, result.Errors));
     }
 }

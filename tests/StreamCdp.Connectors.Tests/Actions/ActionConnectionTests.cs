@@ -442,6 +442,41 @@ public sealed class ActionConnectionTests : IDisposable
         Assert.Single(_world.Letters());
     }
 
+    [Fact]
+    public async Task An_address_that_is_nobody_s_is_not_tried_again_until_the_person_has_another_or_somebody_asks_for_it()
+    {
+        await DrainAsync();
+        Person(1, "s");
+        _target.Answer = call => call.Targets[0] == "p1@example.com" ? Outcome.Refused("no such mailbox") with { IsOfTarget = true } : Outcome.Taken;
+        _world.Membership(1, 5);
+        await DrainAsync();
+        Assert.Equal((1, 1), (_target.Calls, _world.Letters().Count));
+
+        _world.Membership(1, 6, entered: false);
+        _world.Membership(1, 7);
+        await DrainAsync(); // Also a new process knows it.
+        Assert.Equal((1, 1), (_target.Calls, _world.Letters().Count));
+
+        Person(1, ["s"], """{"name":"Ann"}""", "new@example.com");
+        _world.Membership(1, 8, entered: false);
+        _world.Membership(1, 9);
+        await DrainAsync();
+        Assert.Equal("new@example.com", Assert.Single(_target.Done).Targets[0]);
+
+        Person(1, "s");
+        _target.Answer = null; // Somebody made the mailbox.
+        await using (ActionConnection connection = Connection())
+        {
+            Assert.True(connection.TryReplay(new ProfileChange { Kind = ChangeKind.Entered, ProfileId = World.IdText(1), Version = 5, At = _world.Time.GetUtcNow(), Segment = "s", Action = "welcome" }, 0, LetterMs()));
+            await connection.DrainAsync(TestContext.Current.CancellationToken);
+        }
+
+        _world.Membership(1, 10, entered: false);
+        _world.Membership(1, 11);
+        await DrainAsync();
+        Assert.Equal(["new@example.com", "p1@example.com", "p1@example.com"], _target.Done.Select(call => call.Targets[0]));
+    }
+
     // ---- Plans ---------------------------------------------------------------------------------------------------------------------
 
     [Fact]

@@ -66,6 +66,18 @@ public sealed class CrmDeleteTests : IAsyncDisposable
         Assert.Equal([working], _world.Crm.Deleted.Select(one => one.Id));
     }
 
+    [Theory]
+    [InlineData("Deal", true)]
+    [InlineData("Activity", true)]
+    [InlineData("Company", false)]
+    public void What_names_a_contact_says_that_somebody_works_with_it_unless_it_is_a_company(string kind, bool isNamed)
+    {
+        using var links = new CrmLinks(_world.StatePath, "named");
+        links.Save([new CrmLink { Kind = Enum.Parse<CrmObject>(kind), Id = "7", ContactIds = ["1"] }], []);
+
+        Assert.Equal(isNamed, links.IsNamed("1"));
+    }
+
     [Fact]
     public async Task A_contact_that_a_person_deleted_is_not_made_again_by_a_consent()
     {

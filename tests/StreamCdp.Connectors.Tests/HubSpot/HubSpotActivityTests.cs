@@ -189,6 +189,41 @@ public sealed class HubSpotActivityTests
     }
 
     [Fact]
+    public async Task A_company_comes_to_the_profiles_of_its_contacts_and_goes_with_who_leaves_it()
+    {
+        EmulatedHubSpot? hubspot = null;
+        await using var world = new CrmWorld(settings => settings with { Fields = [], CreateFor = new HashSet<string>(), Lists = new HashSet<string>() }, 1, (gate, time) => new HubSpotCrm(Options(hubspot!), gate, time));
+        hubspot = await EmulatedHubSpot.StartAsync(new CrmWorld.FollowingTime(world.Time), cancellationToken: HubSpotWorld.Cancelled);
+        await using EmulatedHubSpot running = hubspot;
+        string[] people = [.. ((string[])["ann", "bob"]).Select(name => hubspot.Account.Create(HubSpotAccount.Contacts, ("email", name + "@example.com")))];
+        string company = hubspot.Account.Create(HubSpotAccount.Companies, ("name", "Acme"), ("domain", "example.com"));
+        foreach (string person in people)
+        {
+            hubspot.Account.Associate(HubSpotAccount.Companies, company, person);
+        }
+
+        await world.QuietAsync(() => 0);
+        Assert.Equal(["Acme", "Acme"], await CompaniesAsync());
+
+        hubspot.Account.Set(HubSpotAccount.Companies, company, "name", "Acme Inc");
+        hubspot.Account.Dissociate(HubSpotAccount.Companies, company, people[1]);
+        await world.QuietAsync(() => 0);
+        Assert.Equal(["Acme Inc", ""], await CompaniesAsync());
+
+        async Task<string[]> CompaniesAsync()
+        {
+            List<string> names = [];
+            foreach (string person in people)
+            {
+                JsonElement crm = (await world.DocumentAsync("hubspot_contact_id", person)).GetProperty("crm");
+                names.Add(crm.TryGetProperty("companies", out JsonElement companies) ? string.Join(',', companies.EnumerateArray().Select(one => one.GetProperty("name").GetString())) : "");
+            }
+
+            return [.. names];
+        }
+    }
+
+    [Fact]
     public async Task Webhooks_of_activities_are_hints()
     {
         await using HubSpotWorld world = await ReadingAsync(s_all);

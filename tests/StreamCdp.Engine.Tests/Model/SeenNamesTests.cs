@@ -41,7 +41,7 @@ public sealed class SeenNamesTests
     [Fact]
     public void A_note_has_its_place_in_the_file()
     {
-        ModelResult read = ModelReader.Read("cdp.yaml", "identifiers: [ { type: user_id } ]\nsegments:\n  a: { when: 'count(\"Order Completed\", where: properties.curency == \"EUR\") > 1' }\n", _ => null, s_seen);
+        ModelResult read = ModelReader.Read("cdp.yaml", "identifiers: [ { type: user_id } ]\nsegments:\n  a: { when: 'count(\"Order Completed\", where: properties.curency == \"EUR\") > 1' }\n", _ => null, seen: s_seen);
 
         Assert.NotNull(read.Model);
         Assert.Contains("cdp.yaml:3:47: note: no \"Order Completed\" of the 120 looked into had properties.curency; did you mean properties.currency?", read.Notes.Select(note => note.ToString()));

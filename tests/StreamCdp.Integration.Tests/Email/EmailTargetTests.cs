@@ -44,6 +44,18 @@ public sealed class EmailTargetTests
     }
 
     [Fact]
+    public async Task Only_an_address_that_is_nobody_s_is_told_as_such()
+    {
+        await using SmtpServer server = await SmtpServer.StartAsync();
+        await using EmailTarget target = Target(server);
+
+        IReadOnlyList<Outcome> outcomes = await target.DoAsync([Call("refused@example.com"), Call("plain@example.com"), Call("policy@example.com"), Call("full@example.com"), Call("busy@example.com"), Call("ann@example.com")], Cancel);
+
+        Assert.Equal([true, true, false, false, false, false], outcomes.Select(outcome => outcome.IsOfTarget));
+        Assert.Equal(4, outcomes.Count(outcome => outcome.Kind == OutcomeKind.Refused));
+    }
+
+    [Fact]
     public async Task A_connection_that_ends_before_the_mail_is_no_harm_and_after_it_nobody_knows()
     {
         await using SmtpServer server = await SmtpServer.StartAsync();
