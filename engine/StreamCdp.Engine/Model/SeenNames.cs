@@ -23,9 +23,9 @@ internal sealed class SeenNames
     /// <summary>Notes with their offsets in the expression.</summary>
     public IEnumerable<ExpressionError> Notes(ParsedExpression parsed)
     {
-        if (_schema.Events.Count == 0 || _schema.PathsLeftOut > 0)
+        if (_schema.Events.Count == 0)
         {
-            yield break; // A server without events knows nothing about names, and one that had no room for all of them not enough.
+            yield break; // A server without events knows nothing about names.
         }
 
         foreach (Expression node in Nodes(parsed.Root))
@@ -100,8 +100,13 @@ internal sealed class SeenNames
     }
 
     /// <summary>Null where the path was seen; else what to say behind that, maybe nothing.</summary>
-    private static string? Unknown(PathExpression path, IEnumerable<string> seen)
+    private string? Unknown(PathExpression path, IEnumerable<string> seen)
     {
+        if (_schema.PathsLeftOut > 0)
+        {
+            return null; // What had no room may be this one.
+        }
+
         string text = path.ToString();
         string[] known = [.. seen];
         if (known.Contains(text, StringComparer.Ordinal) || path.Path.Count > SeenPath.MaxDepth)

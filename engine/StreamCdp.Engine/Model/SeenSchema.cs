@@ -23,7 +23,7 @@ public sealed record SeenSchema
     /// <summary>Events of names that there was no room for.</summary>
     public long EventsLeftOut { get; init; }
 
-    /// <summary>Times that a path was met for which there was no room, or that is too long.</summary>
+    /// <summary>Times that a path was met for which there was no room.</summary>
     public long PathsLeftOut { get; init; }
 
     /// <summary>Several shards as one.</summary>

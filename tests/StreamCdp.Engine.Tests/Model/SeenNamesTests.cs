@@ -58,7 +58,9 @@ public sealed class SeenNamesTests
 
     [Fact]
     public void What_had_no_room_may_have_come() =>
-        Assert.Empty(ExpressionReader.ReadCondition("traits.county == \"DE\"", seen: s_seen with { PathsLeftOut = 1 }).Notes);
+        Assert.Equal(
+            ["when:1:31: note: no event \"Refund\" has come yet"],
+            ExpressionReader.ReadCondition("traits.county == \"DE\" and not happened(\"Refund\")", fileName: "when", seen: s_seen with { PathsLeftOut = 1 }).Notes.Select(note => note.ToString()));
 
     [Fact]
     public void A_server_that_saw_nothing_says_nothing() =>
