@@ -173,7 +173,7 @@ public sealed partial class EmailTarget : IActionTarget, ICheckable
                     return isFirst ? throw new DestinationMustPauseException($"{Host} does not take mails from {_from.Address} ({status}). Check from, and what the server lets this user send.") : Outcome.TryAgain($"The mail server answered {status} {exception.Message}");
                 }
 
-                return Outcome.Refused($"The mail server answered {status} {exception.Message}") with { IsOfTarget = exception.ErrorCode == SmtpErrorCode.RecipientNotAccepted && IsNobody(status, exception.Message) };
+                return Outcome.Refused($"The mail server answered {status} {exception.Message}") with { IsOfTarget = exception.ErrorCode == SmtpErrorCode.RecipientNotAccepted && IsNobody(exception.Message) };
             }
             catch (Exception exception) when (exception is IOException or SocketException or ProtocolException or TimeoutException or ServiceNotConnectedException or OperationCanceledException)
             {
@@ -185,8 +185,12 @@ public sealed partial class EmailTarget : IActionTarget, ICheckable
         }
     }
 
-    /// <summary>No such mailbox (RFC 3463: 5.1.x, 5.2.1), and not a server that does not like us, or a mailbox that is full. Without such a code 551 and 553 say it (RFC 5321); 550 may be a policy, too.</summary>
-    private static bool IsNobody(int status, string text) => EnhancedCode().Match(text) is { Success: true } code ? code.Value.StartsWith("5.1.", StringComparison.Ordinal) || code.Value == "5.2.1" : status is 551 or 553;
+    /// <summary>The address is nobody's (RFC 3463): no such mailbox, no such host, not an address, moved without a new one, a domain that takes no mail.</summary>
+    /// <remarks>
+    /// Nothing else is taken for that: 5.1.7 and 5.1.8 blame our own address, which many servers look at only with the recipient, and 551, 553 or 550 without such a code may be a relay or a policy. A fault of
+    /// the sender would bury one living address after the other.
+    /// </remarks>
+    private static bool IsNobody(string text) => EnhancedCode().Match(text) is { Success: true, Value: "5.1.1" or "5.1.2" or "5.1.3" or "5.1.6" or "5.1.10" };
 
     [GeneratedRegex(@"^[245]\.\d{1,3}\.\d{1,3}\b")]
     private static partial Regex EnhancedCode();

@@ -80,7 +80,18 @@ public sealed partial class HubSpotCrm
         foreach (HubSpotActivity activity in HubSpotActivity.All)
         {
             string[] left = [.. living.Where(id => !refused.ContainsKey(id))];
-            await RefuseNamedAsync(activity, left, refused, cancellationToken).ConfigureAwait(false);
+            try
+            {
+                await RefuseNamedAsync(activity, left, refused, cancellationToken).ConfigureAwait(false);
+            }
+            catch (DestinationMustPauseException exception)
+            {
+                // A right that reading does without: the sync goes on, and who may be somebody's work stays.
+                foreach (string id in left)
+                {
+                    refused[id] = $"it cannot be known whether {activity.KindName} name it: {exception.Message}";
+                }
+            }
         }
 
         await ArchiveAsync([.. living.Where(id => !refused.ContainsKey(id))], refused, cancellationToken).ConfigureAwait(false);

@@ -26,8 +26,8 @@ internal sealed class HubSpotRecords(string kindName, CrmObject kind, string idP
 
     public IReadOnlyList<HubSpotStage> Stages => stages;
 
-    /// <summary>Names to ask for.</summary>
-    public IEnumerable<string> Read => _read.Select(definition => definition.Name);
+    /// <summary>Names to ask for. Of activities always whose they are: an action may have made that property since the definitions were read, and HubSpot ignores names that it does not know.</summary>
+    public IEnumerable<string> Read => activity is null ? _read.Select(definition => definition.Name) : _read.Select(definition => definition.Name).Append(idProperty).Distinct(StringComparer.Ordinal);
 
     public static string NameOf(CrmObject kind) => kind switch
     {

@@ -248,7 +248,14 @@ internal sealed partial class Delivery : IConnection
             Task news = wake.Next; // Before reading: so nothing is missed.
             bool hasSome = Fill();
             EndPlan(wake.Signal);
-            if (IsHeld || !hasSome)
+            LogPositions? until = _until; // Once: a plan may begin at any moment, and the interruption comes a little later.
+            if (_reader!.Until != until)
+            {
+                Open(wake.Signal); // What was read stands beyond its end, perhaps.
+                continue;
+            }
+
+            if ((_paused is not null && until is null) || !hasSome)
             {
                 SaveNowAndThen();
                 await news.WaitAsync(linked.Token).ConfigureAwait(false);

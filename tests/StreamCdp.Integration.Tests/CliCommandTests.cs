@@ -125,6 +125,14 @@ public sealed class CliCommandTests : IDisposable
         Assert.Contains("cdp.yaml:4:", error, StringComparison.Ordinal);
         Assert.Contains("html_file is mails/hi.html, which is not there", error, StringComparison.Ordinal);
         Assert.True(there == 0, none);
+
+        await File.WriteAllBytesAsync(Path.Combine(_directory.FullName, "mails", "hi.html"), [.. "Gr"u8, 0xFC, .. "n"u8], TestContext.Current.CancellationToken);
+        Assert.Contains("it is not UTF-8", (await CliFakeServer.RunAsync("check", model)).Error, StringComparison.Ordinal);
+        foreach (string elsewhere in (string[])["../hi.html", "/etc/hostname", "mails/../../hi.html"])
+        {
+            string outside = Write("outside.yaml", (await File.ReadAllTextAsync(model, TestContext.Current.CancellationToken)).Replace("mails/hi.html", elsewhere, StringComparison.Ordinal));
+            Assert.Contains("it must be in the model's directory or below", (await CliFakeServer.RunAsync("check", outside)).Error, StringComparison.Ordinal);
+        }
     }
 
     [Fact]

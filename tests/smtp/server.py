@@ -3,7 +3,7 @@
 usage: server.py [--auth USER:PASSWORD] [--tls CERTIFICATE KEY]
 
 Prints its port, then one line of JSON for each mail that it took. What happens to a mail depends on its recipient:
-busy@ is answered 451, refused@ 550 5.1.1, policy@ 550 5.7.1, plain@ 553 without a code, full@ 552 5.2.2, cut@ loses the connection when the mail is there and before the answer,
+busy@ is answered 451, refused@ 550 5.1.1, policy@ 550 5.7.1, plain@ 553 without a code, sender@ 550 5.1.8, relay@ 553 with a code at its end, full@ 552 5.2.2, cut@ loses the connection when the mail is there and before the answer,
 dropped@ loses it before the mail is sent. Mails from stranger@ are answered 553. Ends when its input ends.
 """
 import argparse
@@ -37,6 +37,10 @@ class Handler:
             return "550 5.7.1 we do not like you, see 10.5.1.1"
         if address.startswith("plain@"):
             return "553 no such user"
+        if address.startswith("sender@"):
+            return "550 5.1.8 the sender's domain does not exist"
+        if address.startswith("relay@"):
+            return "553 sorry, that domain isn't in my list of allowed rcpthosts (#5.7.1)"
         if address.startswith("full@"):
             return "552 5.2.2 mailbox full"
         if address.startswith("dropped@"):

@@ -57,13 +57,23 @@ internal sealed partial class ActionConnection
         try
         {
             long refused = Interlocked.Read(ref _refused);
+            await SettleInterruptedAsync(cancellationToken).ConfigureAwait(false);
             List<string?> why = [];
+            string? end = _stopped;
             foreach (ActionPlanLine line in lines)
             {
-                why.Add(_stopped ?? await ApplyAsync(line, cancellationToken).ConfigureAwait(false));
+                // After an answer for which a person is needed no line is tried: a wrong password five thousand times locks the account.
+                (string? one, bool isEnd) = end is null ? await ApplyAsync(line, cancellationToken).ConfigureAwait(false) : (end, false);
+                why.Add(one);
+                end ??= isEnd ? $"Not tried: {one}" : null;
             }
 
             return (why, Interlocked.Read(ref _refused) - refused);
+        }
+        catch (Exception exception) when (exception is not (DestinationUnavailableException or OperationCanceledException))
+        {
+            _isInterrupted = true; // One may be under way, and nobody knows what became of it.
+            throw;
         }
         finally
         {
@@ -72,33 +82,37 @@ internal sealed partial class ActionConnection
         }
     }
 
-    /// <returns>Why it was not applied; null: it was.</returns>
-    private async Task<string?> ApplyAsync(ActionPlanLine line, CancellationToken cancellationToken)
+    /// <returns>Why it was not applied, null: it was; and whether no other one is to be tried.</returns>
+    private async Task<(string? Why, bool IsEnd)> ApplyAsync(ActionPlanLine line, CancellationToken cancellationToken)
     {
         if (_schedule.Find(line.Key) is not { } action)
         {
-            return "It does not wait any more: it was done since, or what it was for has ended.";
+            return ("It does not wait any more: it was done since, or what it was for has ended.", false);
         }
 
-        if (!Line(action, await LookAsync(action, null, cancellationToken).ConfigureAwait(false)).ToJson().AsSpan().SequenceEqual(line.ToJson()))
+        // Not when it is due: a try that failed puts that off, and the line says the same.
+        if (!(Line(action, await LookAsync(action, null, cancellationToken).ConfigureAwait(false)) with { Due = line.Due }).ToJson().AsSpan().SequenceEqual(line.ToJson()))
         {
-            return "It would be decided otherwise now: the person, or what was done for the person, is another since. Make a new plan.";
+            return ("It would be decided otherwise now: the person, or what was done for the person, is another since. Make a new plan.", false);
         }
 
         if (action.Due > _parts.Time.GetUtcNow())
         {
-            return string.Create(CultureInfo.InvariantCulture, $"It is due at {action.Due:yyyy-MM-ddTHH:mm:ssZ}. Apply it again then.");
+            return (string.Create(CultureInfo.InvariantCulture, $"It is due at {action.Due:yyyy-MM-ddTHH:mm:ssZ}. Apply it again then."), false);
         }
 
         if (await DecideAsync(action, [], cancellationToken).ConfigureAwait(false) is not { } call)
         {
-            return null; // The decision was that nothing is done, and it is settled.
+            return (null, false); // The decision was that nothing is done, and it is settled.
         }
 
         await WaitForBudgetAsync(1, cancellationToken).ConfigureAwait(false);
-        bool wasPaused = _paused is not null;
-        await CallAsync([(action, call)]).ConfigureAwait(false);
-        return !wasPaused && _paused is { } reason ? reason : _schedule.Find(action.Key) is null ? null : "The other side did not take it now. It waits, and is tried again later.";
+        if (await CallAsync([(action, call)]).ConfigureAwait(false) is { } needsPerson)
+        {
+            return (needsPerson, true);
+        }
+
+        return (_schedule.Find(action.Key) is null ? null : "The other side did not take it now. It waits, and is tried again later.", false);
     }
 
     private static ActionPlanLine Line(ScheduledAction action, ActionDecision decision) => new()

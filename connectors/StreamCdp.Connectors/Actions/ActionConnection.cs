@@ -35,6 +35,7 @@ internal sealed partial class ActionConnection : IConnection
 
     private TaskCompletionSource _resumed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool _isReady;
+    private bool _isInterrupted;
     private string? _paused;
     private string? _stopped;
     private string? _waiting;
@@ -258,7 +259,7 @@ internal sealed partial class ActionConnection : IConnection
             }
             else
             {
-                await RefuseAsync(action, "The process ended while this was sent, so it is not known whether it was. Replaying it sends it, perhaps for the second time.").ConfigureAwait(false);
+                await RefuseAsync(action, "It was interrupted while this was sent, so it is not known whether it was. Replaying it sends it, perhaps for the second time.").ConfigureAwait(false);
                 _schedule.End(action, target: "", isKnown: false); // It counts as sent, for the caps.
             }
         }
@@ -266,9 +267,20 @@ internal sealed partial class ActionConnection : IConnection
         cancellationToken.ThrowIfCancellationRequested();
     }
 
+    /// <summary>A plan that was being applied ended by a fault: what was under way then is settled, by whoever has the turn next.</summary>
+    private async Task SettleInterruptedAsync(CancellationToken cancellationToken)
+    {
+        if (_isInterrupted)
+        {
+            await AfterCrashAsync(cancellationToken).ConfigureAwait(false);
+            _isInterrupted = false;
+        }
+    }
+
     /// <summary>Does a batch of what is due; false: nothing is. One at a time where a call must not come twice: so that a crash leaves one of which nobody knows, and not many.</summary>
     private async Task<bool> StepAsync(CancellationToken cancellationToken)
     {
+        await SettleInterruptedAsync(cancellationToken).ConfigureAwait(false);
         IReadOnlyList<ScheduledAction> due = _schedule.Due(_target.KnowsRepeats ? _settings.BatchLimit : 1);
         if (due.Count == 0)
         {
@@ -308,7 +320,8 @@ internal sealed partial class ActionConnection : IConnection
         }
     }
 
-    private async Task CallAsync(List<(ScheduledAction Scheduled, ActionCall Call)> calls)
+    /// <returns>Why a person is needed before anything more is done; null: none is.</returns>
+    private async Task<string?> CallAsync(List<(ScheduledAction Scheduled, ActionCall Call)> calls)
     {
         IReadOnlyList<Outcome> outcomes;
         _schedule.Begin(calls.Select(call => call.Scheduled));
@@ -328,7 +341,7 @@ internal sealed partial class ActionConnection : IConnection
             Pause(exception.Message);
             LogPaused(Id, exception.Message);
             _parts.Metrics.Requests(Id, "refused").Inc();
-            return;
+            return exception.Message;
         }
         catch (DestinationUnavailableException exception)
         {
@@ -348,6 +361,8 @@ internal sealed partial class ActionConnection : IConnection
         {
             await SettleAsync(scheduled, call.Targets[0], outcome).ConfigureAwait(false);
         }
+
+        return null;
     }
 
     private async Task SettleAsync(ScheduledAction action, string target, Outcome outcome)

@@ -59,7 +59,7 @@ internal sealed class CrmEvents(CrmSettings settings, string contactIdType, IPro
     /// <param name="record">As it is now.</param>
     public void Record(CrmLink link, CrmRecord record)
     {
-        bool isNew = link.Hash.Length == 0;
+        bool isNew = link.Hash.Length == 0 || (link.Sequence == 0 && record.ExternalId is null); // Also one that had no contact when it was first seen: nobody was told of it.
         IReadOnlyList<string> now = record.IsDeleted ? [] : record.ContactIds;
         foreach (string contact in link.ContactIds.Except(now))
         {
@@ -109,7 +109,7 @@ internal sealed class CrmEvents(CrmSettings settings, string contactIdType, IPro
             }
         }
 
-        if (record.Kind == CrmObject.Deal && link.Hash.Length > 0 && !record.IsDeleted && Text(link.Seen, "stage") is { } from && from != Text(record.Fields, "stage"))
+        if (record.Kind == CrmObject.Deal && link.Hash.Length > 0 && link.Sequence > 0 && !record.IsDeleted && Text(link.Seen, "stage") is { } from && from != Text(record.Fields, "stage"))
         {
             (properties["from"], properties["to"]) = (from, Text(record.Fields, "stage"));
         }

@@ -204,8 +204,9 @@ internal sealed class CrmSync
     internal static bool IsDoubtful(CrmLink link, CrmRecord record) =>
         link.IsDeleted || ((link.EmittedMs > 0 || link.Hash.Length > 0) && record.ModifiedAt is not null && record.ModifiedAt <= link.ModifiedAt && Hash(record) != link.Hash);
 
-    /// <summary>A note or task that an action made, as it is seen for the first time.</summary>
-    internal static bool IsOwnActivity(CrmLink link, CrmRecord record) => record is { Kind: CrmObject.Activity, ExternalId: not null } && link.Hash.Length == 0;
+    /// <summary>A note or task that an action made, as it is seen for the first time, or as it was then: that its contact is another one since, as after a merge, is nobody's work.</summary>
+    internal static bool IsOwnActivity(CrmLink link, CrmRecord record) =>
+        record is { Kind: CrmObject.Activity, ExternalId: not null } && link.Sequence == 0 && (link.Hash.Length == 0 || Digest(link.Seen, []) == Digest(record.Fields, []));
 
     /// <summary>Contacts that a deal named and names no more: one that was to be deleted may be now.</summary>
     private void Unsettle(Round round, IEnumerable<string> contactIds)

@@ -274,7 +274,7 @@ public sealed class ActionConnectionTests : IDisposable
         await DrainAsync();
         Assert.Empty(_target.Done);
         (_, _, _, string detail, string payload) = Assert.Single(_world.Letters());
-        Assert.StartsWith("The process ended while this was sent", detail, StringComparison.Ordinal);
+        Assert.StartsWith("It was interrupted while this was sent", detail, StringComparison.Ordinal);
 
         Assert.True(ChangeJson.TryReadPlace(System.Text.Encoding.UTF8.GetBytes(payload), out ProfileChange change));
         await using (ActionConnection connection = Connection())
@@ -556,6 +556,7 @@ public sealed class ActionConnectionTests : IDisposable
         _target.Answer = call => call.ProfileId == World.IdText(2) ? throw new DestinationUnavailableException("away") : Outcome.Taken;
 
         await Assert.ThrowsAsync<DestinationUnavailableException>(() => connection.ApplyAsync(plan, TestContext.Current.CancellationToken));
+        Assert.Equal(["It does not wait any more: it was done since, or what it was for has ended.", "away still"], (await AgainAsync()).Select(why => why ?? "done")); // The same plan is good, although the try put off when it is due.
         _target.Answer = call => throw new DestinationMustPauseException("revoked");
         List<ActionPlanLine> left = await PlanAsync(connection);
         connection.Resume();
@@ -564,6 +565,51 @@ public sealed class ActionConnectionTests : IDisposable
         Assert.Equal([World.IdText(2)], left.Select(line => line.Profile));
         Assert.Equal("revoked", Assert.Single(why));
         Assert.Equal(["welcome"], (await PlanAsync(connection)).Select(line => line.Action));
+
+        async Task<IReadOnlyList<string?>> AgainAsync()
+        {
+            _target.Answer = call => throw new DestinationMustPauseException("away still");
+            return (await connection.ApplyAsync(plan, TestContext.Current.CancellationToken)).Why;
+        }
+    }
+
+    [Fact]
+    public async Task After_an_answer_that_needs_a_person_no_line_of_a_plan_is_tried()
+    {
+        await DrainAsync();
+        foreach (int profile in (int[])[1, 2, 3])
+        {
+            Person(profile, "s");
+        }
+
+        await using ActionConnection connection = await HeldAsync([(1, 5), (2, 6), (3, 7)]);
+        List<ActionPlanLine> plan = await PlanAsync(connection);
+        int calls = 0;
+        _target.Answer = call => ++calls > 0 ? throw new DestinationMustPauseException("wrong password") : Outcome.Taken;
+
+        (IReadOnlyList<string?> why, _) = await connection.ApplyAsync(plan, TestContext.Current.CancellationToken);
+
+        Assert.Equal(1, calls);
+        Assert.Equal(["wrong password", "Not tried: wrong password", "Not tried: wrong password"], why);
+        _target.Answer = _ => Outcome.Taken;
+        Assert.All((await connection.ApplyAsync(plan, TestContext.Current.CancellationToken)).Why, Assert.Null);
+    }
+
+    [Fact]
+    public async Task What_was_under_way_when_a_plan_met_a_fault_is_settled_by_the_next_turn()
+    {
+        await DrainAsync();
+        Person(1, "s");
+        await using ActionConnection connection = await HeldAsync([(1, 5)]);
+        List<ActionPlanLine> plan = await PlanAsync(connection);
+        _target.Answer = _ => throw new InvalidOperationException("a bug of the connector");
+        await Assert.ThrowsAsync<InvalidOperationException>(() => connection.ApplyAsync(plan, TestContext.Current.CancellationToken));
+        _target.Answer = _ => Outcome.Taken;
+
+        await connection.ApplyAsync([], TestContext.Current.CancellationToken);
+
+        Assert.StartsWith("It was interrupted while this was sent", Assert.Single(_world.Letters()).Detail, StringComparison.Ordinal); // Nobody knows, and a person decides.
+        Assert.Empty(await PlanAsync(connection));
     }
 
     private static PathExpression Path(string text) => (PathExpression)ExpressionParser.Parse(text, [])!.Root;

@@ -158,6 +158,32 @@ public sealed class HubSpotActivityTests
         Assert.Single(world.Account.Living(HubSpotAccount.Notes));
     }
 
+    /// <summary>The actions have a connector of their own, which makes the property long after the sync has read the definitions.</summary>
+    [Fact]
+    public async Task What_an_action_made_is_known_as_such_also_by_who_read_the_definitions_before()
+    {
+        await using HubSpotWorld world = await ReadingAsync(["note"]);
+        string ann = world.Account.Create(HubSpotAccount.Contacts, ("email", "ann@example.com"));
+        Assert.Empty(await world.ChangesAsync(CrmObject.Activity, DateTimeOffset.MinValue));
+        await using var actions = new HubSpotCrm(world.Options, world.Gate, world.Time);
+        await actions.AddNoteAsync("key", ann, "note", "", "text", world.Time.Now, HubSpotWorld.Cancelled);
+
+        Assert.NotNull(Assert.Single(await world.ChangesAsync(CrmObject.Activity, DateTimeOffset.MinValue)).ExternalId);
+        Assert.Empty(await world.Crm.DeleteContactsAsync([ann], HubSpotWorld.Cancelled));
+    }
+
+    [Fact]
+    public async Task A_right_that_only_deletes_need_stops_no_sync()
+    {
+        await using HubSpotWorld world = await ReadingAsync([]);
+        string ann = world.Account.Create(HubSpotAccount.Contacts, ("email", "ann@example.com"));
+        world.HubSpot.Faults.Next(HubSpotFault.MissingScope, "POST associations/contacts/emails", times: 1);
+
+        IReadOnlyDictionary<string, string> refused = await world.Crm.DeleteContactsAsync([ann], HubSpotWorld.Cancelled);
+
+        Assert.StartsWith("it cannot be known whether emails name it: ", refused[ann], StringComparison.Ordinal);
+    }
+
     [Fact]
     public async Task Of_what_an_action_made_only_what_somebody_does_with_it_is_told()
     {

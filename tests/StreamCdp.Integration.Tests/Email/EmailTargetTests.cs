@@ -49,10 +49,10 @@ public sealed class EmailTargetTests
         await using SmtpServer server = await SmtpServer.StartAsync();
         await using EmailTarget target = Target(server);
 
-        IReadOnlyList<Outcome> outcomes = await target.DoAsync([Call("refused@example.com"), Call("plain@example.com"), Call("policy@example.com"), Call("full@example.com"), Call("busy@example.com"), Call("ann@example.com")], Cancel);
+        IReadOnlyList<Outcome> outcomes = await target.DoAsync([Call("refused@example.com"), Call("plain@example.com"), Call("policy@example.com"), Call("sender@example.com"), Call("relay@example.com"), Call("full@example.com"), Call("busy@example.com"), Call("ann@example.com")], Cancel);
 
-        Assert.Equal([true, true, false, false, false, false], outcomes.Select(outcome => outcome.IsOfTarget));
-        Assert.Equal(4, outcomes.Count(outcome => outcome.Kind == OutcomeKind.Refused));
+        Assert.Equal([true, false, false, false, false, false, false, false], outcomes.Select(outcome => outcome.IsOfTarget));
+        Assert.Equal(6, outcomes.Count(outcome => outcome.Kind == OutcomeKind.Refused));
     }
 
     [Fact]
