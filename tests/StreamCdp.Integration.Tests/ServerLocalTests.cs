@@ -170,7 +170,7 @@ public sealed class ServerLocalTests : IDisposable
         Assert.Contains("\n  properties.revenue: number, in 100 %, such as 9\n", output.ToString(), StringComparison.Ordinal);
     }
 
-    /// <summary>Its record would be larger than a page of its store, and than a record of a log may be: that stopped the shard, for good.</summary>
+    /// <summary>Its record would be larger than a page of its store, and than a record of a log may be: no stage can go on with one.</summary>
     [Fact]
     public async Task Nobody_with_a_public_key_makes_a_profile_too_large_for_its_store()
     {

@@ -56,7 +56,8 @@ internal static class ModelFunctions
         long Bucket(long ms) => (long)Math.Floor((decimal)ms / width);
     }
 
-    private static IEnumerable<Expression> Parts(Expression expression)
+    /// <summary>The expression and all below it, but not what is inside functions and collections: they see events and records alone.</summary>
+    internal static IEnumerable<Expression> Parts(Expression expression)
     {
         yield return expression;
         IEnumerable<Expression> children = expression switch

@@ -28,7 +28,7 @@ internal sealed class SeenNames
             yield break; // A server without events knows nothing about names.
         }
 
-        foreach (Expression node in Nodes(parsed.Root))
+        foreach (Expression node in ModelFunctions.Parts(parsed.Root))
         {
             int offset = parsed.Offsets.GetValueOrDefault(node);
             switch (node)
@@ -82,7 +82,7 @@ internal sealed class SeenNames
 
         string[] properties = [.. meant.SelectMany(e => e.Properties).Select(path => path.Path)];
         IEnumerable<PathExpression> paths = (function.ValuePath is { } value ? [value] : Array.Empty<PathExpression>())
-            .Concat(function.Where is { } where ? Nodes(where).OfType<PathExpression>() : []);
+            .Concat(function.Where is { } where ? ModelFunctions.Parts(where).OfType<PathExpression>() : []);
         foreach (PathExpression path in paths)
         {
             string? advice = path.Root switch
@@ -117,17 +117,6 @@ internal sealed class SeenNames
         int root = ExpressionWords.Of(path.Root).Length; // It is the same in all: only what differs says how near two are.
         return Suggestion.Nearest(text[root..], known.Select(other => other[root..])) is { } near ? $"; did you mean {text.AsSpan(0, root)}{near}?" : "";
     }
-
-    /// <summary>All but what is inside functions: that sees the event alone. Collections see records.</summary>
-    private static IEnumerable<Expression> Nodes(Expression expression) => expression is CollectionExpression ? [expression] : new[] { expression }.Concat(expression switch
-    {
-        LogicExpression logic => logic.Operands.SelectMany(Nodes),
-        NotExpression not => Nodes(not.Operand),
-        CompareExpression compare => Nodes(compare.Left).Concat(Nodes(compare.Right)),
-        ExistsExpression exists => Nodes(exists.Operand),
-        DateWithinExpression within => Nodes(within.Operand),
-        _ => [],
-    });
 
     private static string Text(PathRoot root, string key) => new PathExpression(root, new EquatableList<string>([key])).ToString();
 }

@@ -201,7 +201,7 @@ internal sealed class TraitRules
         int index = profile.IndexOfTrait(name);
         if (index < 0)
         {
-            if (!HasRoom(profile, name, value.Length, declared))
+            if (!HasRoom(profile, index, name.Length, value.Length, declared))
             {
                 return;
             }
@@ -230,7 +230,7 @@ internal sealed class TraitRules
                 break;
         }
 
-        if (wins && (value.Length <= entry.Value.Length || HasRoom(profile, name, value.Length, declared)))
+        if (wins && (value.Length <= entry.Value.Length || HasRoom(profile, index, name.Length, value.Length, declared)))
         {
             entry.Value = value.SequenceEqual(profile.Bytes(entry.Value)) ? entry.Value : profile.Add(value);
             entry.Source = source.SequenceEqual(profile.Bytes(entry.Source)) ? entry.Source : profile.Add(source);
@@ -238,35 +238,33 @@ internal sealed class TraitRules
         }
     }
 
-    /// <summary>Whether a value may be kept; else that is counted and noted.</summary>
-    private bool HasRoom(ProfileState profile, ReadOnlySpan<byte> name, int valueBytes, Declared? declared)
+    /// <summary>Whether a value may be kept, of a trait at its place or, −1, of a new one; else that is counted and noted.</summary>
+    private bool HasRoom(ProfileState profile, int index, int nameBytes, int valueBytes, Declared? declared)
     {
-        if (declared is null && profile.Traits.Length >= _limits.MaxTraits && profile.IndexOfTrait(name) < 0 && Undeclared(profile) >= _limits.MaxTraits)
+        if (declared is null && index < 0 && profile.Traits.Length >= _limits.MaxTraits && Undeclared(profile) >= _limits.MaxTraits)
         {
             _skipped.TooMany++;
             profile.IsTraitsLimited = true;
             return false;
         }
 
-        if (profile.ArenaUsed + name.Length + valueBytes <= _limits.MaxBytes)
+        if (profile.ArenaUsed + nameBytes + valueBytes <= _limits.MaxBytes)
         {
             return true; // All that the profile has is no more.
         }
 
         // Declared ones have a room of their own: nobody can fill it with others.
-        int bytes = valueBytes;
-        foreach (ref TraitEntry entry in profile.Traits)
+        int bytes = nameBytes + valueBytes;
+        for (int i = 0; i < profile.Traits.Length; i++)
         {
-            if ((Find(profile.Bytes(entry.Name)) is null) != (declared is null))
+            ref TraitEntry entry = ref profile.Traits[i];
+            if (i != index && (Find(profile.Bytes(entry.Name)) is null) == (declared is null))
             {
-                continue;
+                bytes += entry.Name.Length + entry.Value.Length + entry.Detail.Length;
             }
-
-            bool isSame = profile.Bytes(entry.Name).SequenceEqual(name);
-            bytes += entry.Name.Length + (isSame ? 0 : entry.Value.Length + entry.Detail.Length);
         }
 
-        if (bytes + (profile.IndexOfTrait(name) < 0 ? name.Length : 0) <= _limits.MaxBytes)
+        if (bytes <= _limits.MaxBytes)
         {
             return true;
         }
@@ -452,7 +450,8 @@ internal sealed class TraitRules
         }
 
         _union[length++] = (byte)']';
-        if (!HasRoom(profile, name, length + detail.Position, Find(name)))
+        int index = profile.IndexOfTrait(name);
+        if (!HasRoom(profile, index, name.Length, length + detail.Position, Find(name)))
         {
             return;
         }
@@ -460,7 +459,6 @@ internal sealed class TraitRules
         Slice value = profile.Add(_union.AsSpan(0, length));
         Slice details = profile.Add(_union.AsSpan(most, detail.Position));
         Slice by = profile.Add(_elements[^1].Source);
-        int index = profile.IndexOfTrait(name);
         ref TraitEntry entry = ref index < 0 ? ref profile.AddTrait(name) : ref profile.Traits[index];
         entry.Value = value;
         entry.Detail = details;
