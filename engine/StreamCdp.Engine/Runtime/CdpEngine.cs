@@ -20,6 +20,9 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
 {
     private const int MaxTraceRecords = 200_000;
 
+    /// <summary>Records of profile-events that wait for a shard, beyond which the router reads on no more. Whoever merges waits for a record at the end of that log, and all of that person's events with it, in memory.</summary>
+    private const int MostWaiting = 32_768;
+
     private readonly EngineLogs _logs;
     private readonly EngineOptions _options;
     private readonly EngineMetrics _metrics;
@@ -50,7 +53,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         long now = Now();
         _shards = [.. Enumerable.Range(0, logs.ProfileEvents.Partitions).Select(shard => new ProfilerRunner(shard, logs, options, model, models.Get, home, schemas, time, LogCheckpointUnusable))];
         _resolver = new ResolverRunner(logs, options, model, models.Get, home, schemas, now, LogCheckpointUnusable);
-        _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable);
+        _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable, () => Array.Exists(_shards, shard => shard.Lag > MostWaiting));
         foreach (StageRunner runner in (StageRunner[])[.. _shards, _resolver, _router])
         {
             metrics.CheckpointFrom(runner.Name, home.SavedAtMs(runner.Name.Replace(' ', '-')) ?? now); // Else a stage that never saves has no age, and nobody is told.
@@ -970,7 +973,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
                         }
 
                         _metrics.Profiles.Set(_shards.Sum(other => other.Profiler.ProfileCount));
-                        _metrics.LogLag("profile-events", number).Set(Math.Max(0, _logs.ProfileEvents.EndOffset(number) - shard.Position));
+                        _metrics.LogLag("profile-events", number).Set(shard.Lag);
                         State(shard.StateBytes);
                     }
                 };

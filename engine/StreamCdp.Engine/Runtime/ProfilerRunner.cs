@@ -58,6 +58,9 @@ internal sealed class ProfilerRunner : StageRunner
     /// <summary>Offset of the next record.</summary>
     public long Position => _records.Position;
 
+    /// <summary>Records that wait for it.</summary>
+    public long Lag => Math.Max(0, _logs.ProfileEvents.EndOffset(_shard) - _records.Position);
+
     /// <summary>Received → membership appended.</summary>
     public LocalHistogram Latency { get; } = new();
 
@@ -84,7 +87,7 @@ internal sealed class ProfilerRunner : StageRunner
     {
         bool worked = Answer();
         long last = 0;
-        Profiler.IsBehind = _logs.ProfileEvents.EndOffset(_shard) - _records.Position > FarBehind;
+        Profiler.IsBehind = Lag > FarBehind;
         for (int i = 0; i < Batch && _records.TryRead(out LogRecord record); i++)
         {
             Profiler.Apply(record);

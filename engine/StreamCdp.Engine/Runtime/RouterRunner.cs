@@ -25,9 +25,11 @@ internal sealed class RouterRunner : StageRunner
     private readonly ILogReader[] _events;
     private readonly RouterManifest _restored;
     private readonly ILogReader _decisions;
+    private readonly Func<bool> _isTooFarAhead;
     private readonly List<Mark> _marks = [];
     private readonly Stack<Mark> _freeMarks = [];
     private long _nextTick;
+    private bool _isHeldUp;
 
     /// <summary>Restores the router from its newest good checkpoint and from what it appended after it.</summary>
     /// <param name="logs">All logs.</param>
@@ -37,9 +39,11 @@ internal sealed class RouterRunner : StageRunner
     /// <param name="schemas">Schema ids.</param>
     /// <param name="nowMs">Wall time: the generation of this run.</param>
     /// <param name="warn">Told which checkpoints were unusable.</param>
-    public RouterRunner(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, long nowMs, Action<string> warn)
+    /// <param name="isTooFarAhead">A shard has so much to do that no more is passed on.</param>
+    public RouterRunner(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, long nowMs, Action<string> warn, Func<bool> isTooFarAhead)
         : base(Stage, new WorkSignal())
     {
+        _isTooFarAhead = isTooFarAhead;
         _logs = logs;
         _options = options;
         List<(long Number, Checkpointer<RouterManifest>.Manifest Manifest)> manifests = [.. Checkpointer<RouterManifest>.Read(Stage, home)];
@@ -103,6 +107,9 @@ internal sealed class RouterRunner : StageRunner
     /// <inheritdoc/>
     public override bool IsSaving => _checkpointer.IsRunning;
 
+    /// <inheritdoc/>
+    public override bool IsHeldUp => _isHeldUp;
+
     /// <summary>First offset of a partition of events that is not passed on.</summary>
     public long Position(int partition) => Router.FirstWaiting(partition, _events[partition].Position);
 
@@ -136,7 +143,8 @@ internal sealed class RouterRunner : StageRunner
         }
 
         SetMark();
-        for (int partition = 0; partition < _events.Length; partition++)
+        _isHeldUp = _isTooFarAhead();
+        for (int partition = 0; partition < _events.Length && !_isHeldUp; partition++)
         {
             int batch = _logs.Events.EndOffset(partition) - _events[partition].Position > 4 * BatchBehind ? BatchBehind : Batch;
             for (int i = 0; i < batch && Router.CanRead && _events[partition].TryRead(out LogRecord record); i++)
@@ -155,12 +163,12 @@ internal sealed class RouterRunner : StageRunner
         Router.SendLinks();
         if (_options.Clock == ClockMode.Event)
         {
-            if (!worked && Router.WaitingCount == 0)
+            if (!worked && !_isHeldUp && Router.WaitingCount == 0)
             {
                 Router.Tick(nowMs);
             }
         }
-        else if (nowMs >= _nextTick)
+        else if (nowMs >= _nextTick && !_isHeldUp) // Else time would pass events by that came before it.
         {
             Router.Tick(nowMs);
             _nextTick = nowMs + _options.TickMs;

@@ -54,6 +54,9 @@ internal abstract class StageRunner(string name, WorkSignal signal) : IDisposabl
     /// <summary>A checkpoint is under way.</summary>
     public abstract bool IsSaving { get; }
 
+    /// <summary>There is work that waits for another stage, of which no signal tells.</summary>
+    public virtual bool IsHeldUp => false;
+
     /// <summary>Starts a checkpoint of the state as it is now.</summary>
     /// <exception cref="CheckpointFailedException">It cannot be started.</exception>
     protected abstract void Begin();

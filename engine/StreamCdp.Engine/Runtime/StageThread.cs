@@ -6,7 +6,7 @@ namespace StreamCdp.Engine.Runtime;
 internal sealed partial class StageThread : IDisposable
 {
     private const int IdleMs = 200;
-    private const int SavingMs = 2;
+    private const int PollMs = 2;
     private static readonly TimeSpan SaveAtEnd = TimeSpan.FromSeconds(60);
 
     private readonly StageRunner _runner;
@@ -81,7 +81,7 @@ internal sealed partial class StageThread : IDisposable
                 _publish(this);
                 if (!worked && !_stop)
                 {
-                    _runner.Signal.Wait(_runner.IsSaving ? SavingMs : _idleMs);
+                    _runner.Signal.Wait(_runner.IsSaving || _runner.IsHeldUp ? PollMs : _idleMs);
                 }
             }
 
@@ -111,7 +111,7 @@ internal sealed partial class StageThread : IDisposable
         while (_runner.IsSaving && Now() < deadline)
         {
             _runner.Step(Now());
-            _runner.Signal.Wait(SavingMs);
+            _runner.Signal.Wait(PollMs);
         }
     }
 

@@ -19,6 +19,7 @@ public class DeadlineTests
         """avg("A", properties.v, within: 100s) > 2""",
         """first("A", properties.v, within: 3m) == 1""",
         """last("A", properties.v, within: 3m) == 2""",
+        """count("A", within: 30s) >= 1 or last("A", properties.v, within: 40s) == 3""", // States that others share.
         "traits.due within next 1h",
         "traits.due within last 2m",
         "traits.due <= now",
@@ -125,7 +126,7 @@ public class DeadlineTests
         IEnumerable<long> Instants(long after, long before)
         {
             var found = new SortedSet<long> { after + 1, before - 1 };
-            long[] windows = [0, 10 * Second, 20 * Second, Minute, 90 * Second, 100 * Second, 2 * Minute, 3 * Minute, Hour, 2 * Hour, 5 * Hour, 15 * Day];
+            long[] windows = [0, 10 * Second, 20 * Second, 30 * Second, 40 * Second, Minute, 90 * Second, 100 * Second, 2 * Minute, 3 * Minute, Hour, 2 * Hour, 5 * Hour, 15 * Day];
             long[] dates = [.. slow.Traits.Values.Concat(slow.Events.Select(e => e.Properties.Split("\"at\":")[1].TrimEnd('}'))).Select(text => DateTimeOffset.Parse(text.Trim('"')).ToUnixTimeMilliseconds()).Distinct()];
             foreach (long window in windows)
             {

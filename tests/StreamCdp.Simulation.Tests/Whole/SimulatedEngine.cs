@@ -17,6 +17,8 @@ namespace StreamCdp.Simulation.Tests.Whole;
 /// <summary>The real stages on simulated logs and a simulated disk, moved by one seeded hand: any order, commits, checkpoints and crashes at any moment.</summary>
 internal sealed class SimulatedEngine : IDisposable
 {
+    private const int FewWaiting = 12;
+
     private readonly SimulatedLogs _logs = new();
     private readonly Dictionary<UInt128, SortedDictionary<long, OracleChange>> _changes = [];
     private MemoryStateHome _home = new();
@@ -31,6 +33,7 @@ internal sealed class SimulatedEngine : IDisposable
     private ProfilerRunner[] _shards = [];
     private BackfillRunner _backfill = null!;
     private byte[] _buffer = new byte[1024];
+    private long _mostWaiting = FewWaiting; // Of a shard: so the router is held up now and then.
     private long _generation;
     private long _begun;
 
@@ -165,14 +168,21 @@ internal sealed class SimulatedEngine : IDisposable
         _router.Router.Tick(nowMs);
     }
 
+    /// <summary>Events that the router has taken.</summary>
+    public long Routed => _router.Position(0);
+
     /// <summary>Runs router and resolver until they have nothing to do, and the shards not at all.</summary>
-    public void Route()
+    /// <param name="isHeldUp">Not further than the shards allow.</param>
+    public void Route(bool isHeldUp = false)
     {
+        _mostWaiting = isHeldUp ? FewWaiting : long.MaxValue;
         for (int idle = 0; idle < 3;)
         {
             _logs.CommitAll();
             idle = _router.Step(0) | _resolver.Step(0) ? 0 : idle + 1;
         }
+
+        _mostWaiting = FewWaiting;
     }
 
     /// <summary>Some shards do a few records and a few timers.</summary>
@@ -454,7 +464,7 @@ internal sealed class SimulatedEngine : IDisposable
         _shards = [.. Enumerable.Range(0, _options.Shards).Select(shard => new ProfilerRunner(shard, _opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, _time, warnings.Add))];
         _backfill = new BackfillRunner(_opened, _shards, version => _models[version], _home, SchemaIds.BuiltIn);
         _resolver = new ResolverRunner(_opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, 0, warnings.Add);
-        _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add);
+        _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add, () => _shards.Any(shard => shard.Lag > _mostWaiting));
         Assert.Empty(warnings);
     }
 

@@ -52,6 +52,9 @@ internal struct FunctionEntry
 
     /// <summary>Its state, in a layout that only the function knows.</summary>
     public Slice State;
+
+    /// <summary>The first instant at which time changes a value of the state, as <see cref="ProfileState.DeadlinesOf"/> found it, Unix ms; <see cref="long.MinValue"/>: not known. Not in the record.</summary>
+    public long Deadline;
 }
 
 /// <summary>A membership.</summary>
@@ -112,6 +115,7 @@ internal sealed class ProfileState
     private IdentifierEntry[] _identifiers = new IdentifierEntry[8];
     private TraitEntry[] _traits = new TraitEntry[16];
     private FunctionEntry[] _functions = new FunctionEntry[32];
+    private uint[] _functionKeys = new uint[32]; // Of the same places, close together: a look-up touches less memory.
     private MembershipEntry[] _memberships = new MembershipEntry[16];
     private UInt128[] _mergedFrom = new UInt128[4];
     private CrmEntry[] _crm = [];
@@ -161,6 +165,9 @@ internal sealed class ProfileState
 
     /// <summary>Sent traits, in order of first arrival; removed ones have an empty value.</summary>
     public Span<TraitEntry> Traits => _traits.AsSpan(0, _traitCount);
+
+    /// <summary>Whose the deadlines of <see cref="Functions"/> are; null: none are known.</summary>
+    public object? DeadlinesOf { get; private set; }
 
     /// <summary>Function states, sorted by key.</summary>
     public Span<FunctionEntry> Functions => _functions.AsSpan(0, _functionCount);
@@ -215,6 +222,30 @@ internal sealed class ProfileState
         _used = _identifierCount = _traitCount = _functionCount = _membershipCount = _mergedFromCount = _recentCount = _crmCount = CrmBytes = 0;
         HasSkippedCrm = IsTraitsLimited = IsFunctionsLimited = false;
         CrmFloors.Fill(EventOrder.None);
+        DeadlinesOf = null;
+    }
+
+    /// <summary>Forgets deadlines that somebody else found.</summary>
+    public void KeepDeadlinesOf(object owner)
+    {
+        if (!ReferenceEquals(DeadlinesOf, owner))
+        {
+            DeadlinesOf = owner;
+            foreach (ref FunctionEntry entry in Functions)
+            {
+                entry.Deadline = long.MinValue;
+            }
+        }
+    }
+
+    /// <summary>Notes the deadline of a function's state; where it has none nothing.</summary>
+    public void SetDeadline(uint key, long deadline)
+    {
+        int index = IndexOfFunction(key);
+        if (index >= 0)
+        {
+            _functions[index].Deadline = deadline;
+        }
     }
 
     /// <summary>Copies bytes into the arena.</summary>
@@ -279,26 +310,32 @@ internal sealed class ProfileState
     }
 
     /// <summary>The state of a function; empty where it has none.</summary>
-    public ReadOnlySpan<byte> Function(uint key)
-    {
-        int index = IndexOfFunction(key);
-        return index < 0 ? default : Bytes(_functions[index].State);
-    }
+    public ReadOnlySpan<byte> Function(uint key) => FunctionAt(IndexOfFunction(key));
+
+    /// <summary>The state of a function; empty where it has none.</summary>
+    /// <param name="index">By <see cref="IndexOfFunction"/>.</param>
+    public ReadOnlySpan<byte> FunctionAt(int index) => index < 0 ? default : Bytes(_functions[index].State);
 
     /// <summary>Makes room for a function's state and returns it for writing: the old bytes, cut or filled up with zeros to the new length.</summary>
-    public Span<byte> FunctionForWrite(uint key, int length)
+    /// <param name="index">By <see cref="IndexOfFunction"/>.</param>
+    /// <param name="key">Of the function.</param>
+    /// <param name="length">Bytes.</param>
+    public Span<byte> FunctionForWrite(int index, uint key, int length)
     {
-        int index = IndexOfFunction(key);
         if (index < 0)
         {
             index = ~index;
             Grow(ref _functions, _functionCount);
+            Grow(ref _functionKeys, _functionCount);
             _functions.AsSpan(index, _functionCount - index).CopyTo(_functions.AsSpan(index + 1));
+            _functionKeys.AsSpan(index, _functionCount - index).CopyTo(_functionKeys.AsSpan(index + 1));
             _functionCount++;
             _functions[index] = new FunctionEntry { Key = key };
+            _functionKeys[index] = key;
         }
 
         ref FunctionEntry entry = ref _functions[index];
+        entry.Deadline = long.MinValue;
         if (entry.State.Length < length)
         {
             Slice old = entry.State;
@@ -322,6 +359,7 @@ internal sealed class ProfileState
         if (index >= 0)
         {
             _functions.AsSpan(index + 1, _functionCount - index - 1).CopyTo(_functions.AsSpan(index));
+            _functionKeys.AsSpan(index + 1, _functionCount - index - 1).CopyTo(_functionKeys.AsSpan(index));
             _functionCount--;
         }
     }
@@ -519,9 +557,12 @@ internal sealed class ProfileState
 
         count = (int)reader.Unsigned();
         Grow(ref _functions, count);
+        Grow(ref _functionKeys, count);
         for (_functionCount = 0; _functionCount < count; _functionCount++)
         {
-            _functions[_functionCount] = new FunctionEntry { Key = reader.Key(), State = reader.Slice() };
+            uint key = reader.Key();
+            _functionKeys[_functionCount] = key;
+            _functions[_functionCount] = new FunctionEntry { Key = key, State = reader.Slice() };
         }
 
         count = (int)reader.Unsigned();
@@ -694,11 +735,12 @@ internal sealed class ProfileState
         }
     }
 
-    private int IndexOfFunction(uint key)
+    /// <summary>Position of a function in <see cref="Functions"/>; of one of which the profile has no state, the complement of where it belongs. Good until another gets its first state or is forgotten.</summary>
+    public int IndexOfFunction(uint key)
     {
         // An event asks for the same few again and again.
         ref byte hint = ref _functionHints[key % FunctionHints];
-        if (hint < _functionCount && _functions[hint].Key == key)
+        if (hint < _functionCount && _functionKeys[hint] == key)
         {
             return hint;
         }
@@ -708,7 +750,7 @@ internal sealed class ProfileState
         while (low <= high)
         {
             int middle = (low + high) >>> 1;
-            uint found = _functions[middle].Key;
+            uint found = _functionKeys[middle];
             if (found == key)
             {
                 hint = (byte)Math.Min(middle, byte.MaxValue);

@@ -58,6 +58,7 @@ internal sealed class Profiler : IDisposable
     private uint?[] _stateKeys = [];
     private long _epoch;
     private byte[][] _segmentIds = [];
+    private SegmentMembers[] _members = [];
     private byte[][] _segmentVersions = [];
     private SegmentChanges _changes;
     private byte[] _read = new byte[4096];
@@ -365,7 +366,7 @@ internal sealed class Profiler : IDisposable
             {
                 if (_segments.SegmentIndex(membership.Key) is >= 0 and int segment)
                 {
-                    Members[_model.Segments[segment].Id].Set(id, membership.Since);
+                    _members[segment].Set(id, membership.Since);
                 }
             }
 
@@ -657,7 +658,7 @@ internal sealed class Profiler : IDisposable
         ApplyEvent(e, now, epoch);
         _changes.Clear();
         long deadline = long.MinValue;
-        if (merged || isDue)
+        if (isDue)
         {
             _segments.Evaluate(_profile, now, ref _changes);
         }
@@ -894,7 +895,7 @@ internal sealed class Profiler : IDisposable
             {
                 if (_segments.SegmentIndex(membership.Key) is >= 0 and int segment)
                 {
-                    Members[_model.Segments[segment].Id].Remove(_profile.Id);
+                    _members[segment].Remove(_profile.Id);
                 }
             }
 
@@ -1060,7 +1061,7 @@ internal sealed class Profiler : IDisposable
                 continue; // The model no longer names it: its exit was emitted by ChangeModel.
             }
 
-            SegmentMembers members = Members[_model.Segments[change.Segment].Id];
+            SegmentMembers members = _members[change.Segment];
             ref (long Entered, long Exited) counts = ref ChangeCounts[change.Segment];
             if (change.Entered)
             {
@@ -1215,6 +1216,7 @@ internal sealed class Profiler : IDisposable
             members[segment.Id] = Members.GetValueOrDefault(segment.Id) ?? new SegmentMembers();
         }
 
+        _members = [.. model.Segments.Select(segment => members[segment.Id])];
         Members = members;
     }
 

@@ -7,17 +7,8 @@ namespace StreamCdp.Engine.Pipeline.Profiles;
 /// </remarks>
 internal sealed class SegmentMembers
 {
-    private readonly Dictionary<UInt128, long>[] _buckets = new Dictionary<UInt128, long>[256];
+    private readonly Dictionary<UInt128, long>?[] _buckets = new Dictionary<UInt128, long>?[256]; // Of thousands of segments many have few members.
     private long _count;
-
-    /// <summary>Makes an empty segment.</summary>
-    public SegmentMembers()
-    {
-        for (int i = 0; i < _buckets.Length; i++)
-        {
-            _buckets[i] = [];
-        }
-    }
 
     /// <summary>Members now.</summary>
     public long Count => Interlocked.Read(ref _count);
@@ -25,7 +16,12 @@ internal sealed class SegmentMembers
     /// <summary>Adds or updates a member.</summary>
     public void Set(UInt128 id, long since)
     {
-        Dictionary<UInt128, long> bucket = _buckets[Bucket(id)];
+        Dictionary<UInt128, long>? bucket = _buckets[Bucket(id)];
+        if (bucket is null)
+        {
+            Volatile.Write(ref _buckets[Bucket(id)], bucket = []); // One shard alone adds.
+        }
+
         lock (bucket)
         {
             if (bucket.TryAdd(id, since))
@@ -42,7 +38,12 @@ internal sealed class SegmentMembers
     /// <summary>Removes a member.</summary>
     public void Remove(UInt128 id)
     {
-        Dictionary<UInt128, long> bucket = _buckets[Bucket(id)];
+        Dictionary<UInt128, long>? bucket = _buckets[Bucket(id)];
+        if (bucket is null)
+        {
+            return;
+        }
+
         lock (bucket)
         {
             if (bucket.Remove(id))
@@ -61,7 +62,11 @@ internal sealed class SegmentMembers
         for (int i = after is UInt128 last ? Bucket(last) : 0; i < _buckets.Length && page.Count < limit; i++)
         {
             int start = page.Count;
-            Dictionary<UInt128, long> bucket = _buckets[i];
+            if (Volatile.Read(ref _buckets[i]) is not { } bucket)
+            {
+                continue;
+            }
+
             lock (bucket)
             {
                 foreach ((UInt128 id, long since) in bucket)

@@ -112,10 +112,10 @@ internal sealed class CompiledFunction
     /// <param name="key">Key of the state in a profile.</param>
     /// <param name="definition">From the model.</param>
     /// <param name="valueSlot">Slot of the value's path, −1: it has none.</param>
-    /// <param name="where">Over the event alone, or null.</param>
+    /// <param name="where">Over the event alone; null: none, or <paramref name="selector"/> says all of it.</param>
     /// <param name="index">Place among the functions of the model.</param>
     /// <param name="epoch">Id of the backfill that its state comes from; 0: none.</param>
-    /// <param name="selector">What an event must have for <paramref name="where"/> to be true; null: nothing that can be looked up.</param>
+    /// <param name="selector">What an event must have to count; null: nothing that can be looked up.</param>
     public CompiledFunction(uint key, FunctionExpression definition, int valueSlot, Node? where, int index = 0, long epoch = 0, ValueSelector? selector = null)
     {
         Key = key;
@@ -179,7 +179,7 @@ internal sealed class CompiledFunction
         _ => 86_400_000,
     };
 
-    /// <summary>The state of one event; false where the event does not count.</summary>
+    /// <summary>The state of one event; false where the event does not count. It must be one that <see cref="Selector"/> asks for.</summary>
     public bool TryMakeState(scoped ref EvaluationContext context, SkippedValues skipped, ref StateWriter writer)
     {
         JsonSlice value = default;
@@ -461,6 +461,84 @@ internal sealed class CompiledFunction
         value.Length = total.Length;
     }
 
+    /// <summary>The least deadline (<see cref="FunctionValue.Deadline"/>) of some windows, in one walk.</summary>
+    /// <param name="state">Of a profile; empty: none.</param>
+    /// <param name="nowMs">The instant.</param>
+    /// <param name="windows">Of functions that share the state, shortest first.</param>
+    public long FirstDeadline(ReadOnlySpan<byte> state, long nowMs, ReadOnlySpan<FunctionWindow> windows)
+    {
+        if (state.IsEmpty)
+        {
+            return long.MaxValue;
+        }
+
+        long deadline = long.MaxValue;
+        if (_isBucketed)
+        {
+            var reader = new StateReader(state);
+            long nowBucket = Bucket(nowMs);
+            long bucket = reader.Signed();
+            long newer = long.MaxValue; // The one before, which is in the windows that are left.
+            while (true)
+            {
+                while (!windows.IsEmpty && nowBucket - bucket >= windows[0].Buckets)
+                {
+                    deadline = newer == long.MaxValue ? deadline : Math.Min(deadline, (newer + windows[0].Buckets) * _widthMs);
+                    windows = windows[1..];
+                }
+
+                newer = bucket;
+                SkipPayload(ref reader);
+                if (windows.IsEmpty || reader.IsAtEnd)
+                {
+                    break;
+                }
+
+                bucket -= (long)reader.Unsigned();
+            }
+
+            return windows.IsEmpty ? deadline : Math.Min(deadline, (newer + windows[0].Buckets) * _widthMs);
+        }
+
+        foreach (FunctionWindow window in windows)
+        {
+            long end;
+            if (_kind is EventFunction.Happened or EventFunction.Last)
+            {
+                end = EndOfLatest(new StateReader(state).Signed(), window);
+                end = nowMs < end ? end : long.MaxValue;
+            }
+            else
+            {
+                EvaluateSet(state, nowMs, window, out FunctionValue value);
+                end = value.Deadline;
+            }
+
+            deadline = Math.Min(deadline, end);
+        }
+
+        return deadline;
+    }
+
+    /// <summary>Of <c>happened</c>: whether another state makes it true; it never makes it false. Others: true, its value may change.</summary>
+    /// <param name="state">Of a profile; empty: none.</param>
+    /// <param name="added">Another, not empty.</param>
+    /// <param name="nowMs">The instant.</param>
+    /// <param name="window">Of the function that asks.</param>
+    public bool MayChange(ReadOnlySpan<byte> state, ReadOnlySpan<byte> added, long nowMs, FunctionWindow window)
+    {
+        if (_kind != EventFunction.Happened)
+        {
+            return true;
+        }
+
+        return _windowMs == 0 ? state.IsEmpty : IsIn(added, nowMs, window) && !IsIn(state, nowMs, window);
+    }
+
+    /// <summary>Of <c>happened</c>: another state says nothing that this one does not say. Others: false.</summary>
+    public bool Has(ReadOnlySpan<byte> state, ReadOnlySpan<byte> added) =>
+        _kind == EventFunction.Happened && !state.IsEmpty && new StateReader(added).Signed() <= new StateReader(state).Signed();
+
     /// <summary>Of a count that is a part of <see cref="FrequentValues"/>: whether it counts in a window whose newest bucket is another's, and how many it has.</summary>
     public bool IsInWindowAt(ReadOnlySpan<byte> state, long newestBucket, out long count)
     {
@@ -553,6 +631,8 @@ internal sealed class CompiledFunction
 
         return _buffer.AsSpan(0, JsonText.Minify(json, _buffer));
     }
+
+    private bool IsIn(ReadOnlySpan<byte> state, long nowMs, FunctionWindow window) => !state.IsEmpty && nowMs < EndOfLatest(new StateReader(state).Signed(), window);
 
     private long EndOfLatest(long timeMs, FunctionWindow window)
     {

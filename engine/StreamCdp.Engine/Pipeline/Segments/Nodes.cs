@@ -329,6 +329,17 @@ internal sealed class CompareNumberNode(CompareOperator @operator, Node left, do
     }
 }
 
+/// <summary>Whether something is a text, as most conditions of values ask: the same as <see cref="CompareNode"/>, without building the other value.</summary>
+internal sealed class CompareTextNode(bool isEqual, Node left, byte[] right) : ConditionNode
+{
+    /// <inheritdoc/>
+    public override bool Test(scoped ref EvaluationContext context)
+    {
+        Value value = left.Get(ref context);
+        return (value.Kind == ValueKind.Text && value.Bytes.SequenceEqual(right)) == isEqual;
+    }
+}
+
 /// <summary><c>d within next W</c>: now ≤ d &lt; now + W. <c>d within last W</c>: now − W &lt; d ≤ now.</summary>
 internal sealed class DateWithinNode(Node operand, bool isNext, long windowMs) : ConditionNode, IDateNode
 {
@@ -375,6 +386,9 @@ internal sealed class FunctionNode(int index, CompiledFunction function, Functio
 
     /// <summary>From the model.</summary>
     public FunctionExpression Definition => definition;
+
+    /// <summary>From the model.</summary>
+    public FunctionWindow Window => _window;
 
     /// <inheritdoc/>
     public override bool Test(scoped ref EvaluationContext context)

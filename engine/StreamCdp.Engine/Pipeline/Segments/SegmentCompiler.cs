@@ -288,6 +288,8 @@ internal sealed class SegmentCompiler
                 return CompileCollection(collection);
             case CompareExpression { Operator: <= CompareOperator.GreaterOrEqual, Right: LiteralExpression { Value: double number } } compare:
                 return new CompareNumberNode(compare.Operator, Compile(compare.Left), number);
+            case CompareExpression { Operator: CompareOperator.Equal or CompareOperator.NotEqual, Left: FunctionExpression or PathExpression, Right: LiteralExpression { Value: string text } } compare when !IsTime(text):
+                return new CompareTextNode(compare.Operator == CompareOperator.Equal, Compile(compare.Left), Encoding.UTF8.GetBytes(text));
             case CompareExpression compare:
                 var compareNode = new CompareNode(compare.Operator, Compile(compare.Left), Compile(compare.Right));
                 return compareNode.HasNow ? Dated(compare, compareNode) : compareNode;
@@ -345,8 +347,9 @@ internal sealed class SegmentCompiler
         uint key = _functionKeys[KeyText(shared, epoch)];
         if (!_compiled.TryGetValue(key, out CompiledFunction? compiled))
         {
-            Node? where = function.Where is null ? null : CompileWhere(function.Where);
-            compiled = new CompiledFunction(key, function, function.ValuePath is null ? -1 : Slot(function.ValuePath), where, _functions.Count, epoch, function.Where is null ? null : Selector(function.Where));
+            ValueSelector? selector = function.Where is null ? null : Selector(function.Where);
+            Node? where = function.Where is null || (selector is not null && function.Where is CompareExpression) ? null : CompileWhere(function.Where); // What is selected by all of it needs no look.
+            compiled = new CompiledFunction(key, function, function.ValuePath is null ? -1 : Slot(function.ValuePath), where, _functions.Count, epoch, selector);
             _compiled.Add(key, compiled);
             _functions.Add(compiled);
         }

@@ -29,15 +29,14 @@ internal sealed class SegmentEngine
     private readonly Node[] _computed;
     private readonly JsonEncodedText[] _computedNames;
     private readonly Dictionary<uint, CompiledFunction> _functions;
-    private readonly Dictionary<uint, FunctionNode[]> _timedFunctions;
+    private readonly Dictionary<uint, TimedState> _timedStates;
     private readonly FunctionNode[] _functionNodes;
-    private readonly FunctionNode[][] _timedOfState;
+    private readonly TimedState?[] _timedOfState;
     private readonly IDateNode[] _dateNodes;
     private readonly SegmentLeaf[] _leaves;
     private readonly int[][] _ofFunction;
     private readonly int[][] _ofLeaf;
-    private readonly int[][] _functionsOfState;
-    private readonly int[][] _leavesOfState;
+    private readonly FunctionNode[][] _functionsOfState;
     private readonly int[][] _leavesOfFunction;
     private readonly int[][] _ofDate;
     private readonly int[][] _ofSegment;
@@ -100,8 +99,7 @@ internal sealed class SegmentEngine
         _isTouched = new bool[_leaves.Length];
         _ofFunction = UsersOf(_functionNodes.Length, uses, use => use.Functions);
         _ofLeaf = UsersOf(_leaves.Length, uses, use => use.Leaves);
-        _functionsOfState = [.. compiler.Functions.Select(state => _functionNodes.Where(node => node.Function == state).Select(node => node.Index).ToArray())];
-        _leavesOfState = [.. _functionsOfState.Select(nodes => _leaves.Where(leaf => leaf.Functions.Any(nodes.Contains)).Select(leaf => leaf.Index).ToArray())];
+        _functionsOfState = [.. compiler.Functions.Select(state => _functionNodes.Where(node => node.Function == state).ToArray())];
         _ofDate = UsersOf(_dateNodes.Length, uses, use => use.Dates);
         _ofSegment = UsersOf(_segments.Length, uses, use => use.Segments.Select(key => _segmentByKey[key]));
         _datesOfSegment = [.. uses.Select(use => use.Dates.Order().ToArray())];
@@ -110,8 +108,9 @@ internal sealed class SegmentEngine
         _ofTrait = uses.SelectMany((use, i) => use.Traits.Select(trait => (Trait: trait, Segment: i))).GroupBy(pair => pair.Trait, StringComparer.Ordinal)
             .ToDictionary(group => Encoding.UTF8.GetBytes(group.Key), group => group.Select(pair => pair.Segment).ToArray(), BytesComparer.Instance).GetAlternateLookup<ReadOnlySpan<byte>>();
         HashSet<int> inLeaves = [.. _leaves.SelectMany(leaf => leaf.Functions)];
-        _timedFunctions = _functionNodes.Where(node => node.Definition.WindowMs > 0 && (_ofFunction[node.Index].Length > 0 || inLeaves.Contains(node.Index))).GroupBy(node => node.Function.Key).ToDictionary(group => group.Key, group => group.ToArray());
-        _timedOfState = [.. compiler.Functions.Select(state => _timedFunctions.GetValueOrDefault(state.Key) ?? [])];
+        _timedStates = _functionNodes.Where(node => node.Definition.WindowMs > 0 && (_ofFunction[node.Index].Length > 0 || inLeaves.Contains(node.Index))).GroupBy(node => node.Function.Key)
+            .ToDictionary(group => group.Key, group => new TimedState([.. group.OrderBy(node => node.Window.Ms)]));
+        _timedOfState = [.. compiler.Functions.Select(state => _timedStates.GetValueOrDefault(state.Key))];
         _leavesOfFunction = [.. _functionNodes.Select(node => _leaves.Where(leaf => leaf.Functions.Contains(node.Index)).Select(leaf => leaf.Index).ToArray())];
         _marked = new ulong[(_segments.Length + 63) / 64];
         _ofNothing = FindOfNothing(uses);
@@ -207,6 +206,7 @@ internal sealed class SegmentEngine
             _traitsBefore[i] = traits[i].Value; // Another value gets other bytes of the arena.
         }
 
+        profile.KeepDeadlinesOf(this);
         _traitCountBefore = traits.Length;
         _identifierCountBefore = profile.Identifiers.Length;
     }
@@ -248,35 +248,48 @@ internal sealed class SegmentEngine
             var writer = new StateWriter(_single);
             if (function.TryMakeState(ref context, _skipped, ref writer))
             {
-                Touch(profile, function.Index);
-                Add(profile, function, _single.AsSpan(0, writer.Position));
+                TouchAndAdd(profile, function, _single.AsSpan(0, writer.Position));
             }
         }
     }
 
-    /// <summary>Remembers what is true of a state before it changes. A leaf of several states is looked at before the first of them does.</summary>
-    private void Touch(ProfileState profile, int state)
+    /// <summary>Changes a state, but remembers before what is true of it. A leaf of several states is looked at before the first of them changes.</summary>
+    private void TouchAndAdd(ProfileState profile, CompiledFunction state, ReadOnlySpan<byte> added)
     {
-        _changedStates.Add(state);
-        var context = new EvaluationContext { Profile = profile, NowMs = _before, Stamp = _stampBefore };
-        foreach (int leaf in _leavesOfState[state])
+        int index = profile.IndexOfFunction(state.Key);
+        ReadOnlySpan<byte> old = profile.FunctionAt(index);
+        if (state.Has(old, added))
         {
-            if (!_isTouched[leaf])
-            {
-                _isTouched[leaf] = true;
-                _wasTrue[leaf] = _leaves[leaf].Node.Test(ref context);
-                _touchedLeaves.Add(leaf);
-            }
+            return;
         }
 
-        foreach (int function in _functionsOfState[state])
+        _changedStates.Add(state.Index);
+        var context = new EvaluationContext { Profile = profile, NowMs = _before, Stamp = _stampBefore };
+        foreach (FunctionNode function in _functionsOfState[state.Index])
         {
-            Mark(_ofFunction[function]);
+            if (!state.MayChange(old, added, _before, function.Window))
+            {
+                continue;
+            }
+
+            foreach (int leaf in _leavesOfFunction[function.Index])
+            {
+                if (!_isTouched[leaf])
+                {
+                    _isTouched[leaf] = true;
+                    _wasTrue[leaf] = _leaves[leaf].Node.Test(ref context);
+                    _touchedLeaves.Add(leaf);
+                }
+            }
+
+            Mark(_ofFunction[function.Index]);
         }
+
+        Add(profile, state, index, added);
     }
 
     /// <summary>Adds the loser's function states to the survivor's, as if one person had all events (RULES.md §3.8). The order of several merges does not matter.</summary>
-    /// <remarks>States of functions that the model does not have are left behind. Memberships follow with the next <see cref="Evaluate"/>.</remarks>
+    /// <remarks>States of functions that the model does not have are left behind. Memberships follow with the next <see cref="EvaluateChanged"/>.</remarks>
     public void Merge(ProfileState survivor, ProfileState loser)
     {
         survivor.IsFunctionsLimited |= loser.IsFunctionsLimited;
@@ -286,8 +299,13 @@ internal sealed class SegmentEngine
         {
             if (_functions.TryGetValue(entry.Key, out CompiledFunction? function))
             {
-                Add(survivor, function, loser.Bytes(entry.State));
+                TouchAndAdd(survivor, function, loser.Bytes(entry.State));
             }
+        }
+
+        if (loser.Crm.Length > 0)
+        {
+            CrmChanged();
         }
     }
 
@@ -299,7 +317,7 @@ internal sealed class SegmentEngine
     {
         if (_functions.TryGetValue(key, out CompiledFunction? function))
         {
-            Add(profile, function, state);
+            Add(profile, function, profile.IndexOfFunction(key), state);
         }
     }
 
@@ -352,9 +370,11 @@ internal sealed class SegmentEngine
         long deadline = EvaluateMarked(profile, nowMs, ref context, ref changes);
         foreach (int state in _changedStates)
         {
-            foreach (FunctionNode function in _timedOfState[state])
+            if (_timedOfState[state] is { } timed)
             {
-                deadline = Math.Min(deadline, function.Deadline(ref context));
+                long first = timed.FirstDeadline(profile.Function(timed.Key), nowMs);
+                profile.SetDeadline(timed.Key, first);
+                deadline = Math.Min(deadline, first);
             }
         }
 
@@ -446,38 +466,56 @@ internal sealed class SegmentEngine
         long deadline = long.MaxValue;
         _dueFunctions.Clear();
         _dueDates.Clear();
-        foreach (ref readonly FunctionEntry entry in profile.Functions)
+        profile.KeepDeadlinesOf(this);
+        foreach (ref FunctionEntry entry in profile.Functions)
         {
-            if (_timedFunctions.TryGetValue(entry.Key, out FunctionNode[]? functions))
+            if (entry.Deadline <= afterMs)
             {
-                foreach (FunctionNode function in functions)
-                {
-                    Due(function.Deadline(ref context), function.Index, _dueFunctions, ref deadline);
-                }
+                entry.Deadline = _timedStates.TryGetValue(entry.Key, out TimedState? timed) ? timed.FirstDeadline(profile.Bytes(entry.State), afterMs) : long.MaxValue;
+            }
+
+            deadline = Math.Min(deadline, entry.Deadline); // Nothing changed since it was found, and time has not come to it: it is the same.
+        }
+
+        long ofStates = deadline;
+        for (int i = 0; i < _dateNodes.Length; i++)
+        {
+            long at = _dateNodes[i].NextChange(ref context);
+            if (at < deadline)
+            {
+                deadline = at;
+                _dueDates.Clear();
+            }
+
+            if (at == deadline && at != long.MaxValue)
+            {
+                _dueDates.Add(i);
             }
         }
 
-        for (int i = 0; i < _dateNodes.Length; i++)
+        if (ofStates == deadline && deadline != long.MaxValue)
         {
-            Due(_dateNodes[i].NextChange(ref context), i, _dueDates, ref deadline);
+            FindDueFunctions(profile, deadline, ref context);
         }
 
         Debug.Assert(deadline > afterMs, "A timer in the past fires for ever.");
         return deadline;
     }
 
-    private void Due(long at, int index, List<int> list, ref long deadline)
+    private void FindDueFunctions(ProfileState profile, long deadline, scoped ref EvaluationContext context)
     {
-        if (at < deadline)
+        foreach (ref readonly FunctionEntry entry in profile.Functions)
         {
-            deadline = at;
-            _dueFunctions.Clear();
-            _dueDates.Clear();
-        }
-
-        if (at == deadline && at != long.MaxValue)
-        {
-            list.Add(index);
+            if (entry.Deadline == deadline)
+            {
+                foreach (FunctionNode function in _timedStates[entry.Key].Functions)
+                {
+                    if (function.Deadline(ref context) == deadline)
+                    {
+                        _dueFunctions.Add(function.Index);
+                    }
+                }
+            }
         }
     }
 
@@ -623,10 +661,10 @@ internal sealed class SegmentEngine
         return bytes;
     }
 
-    private void Add(ProfileState profile, CompiledFunction function, ReadOnlySpan<byte> state)
+    private void Add(ProfileState profile, CompiledFunction function, int index, ReadOnlySpan<byte> state)
     {
         _valuesOf = null;
-        ReadOnlySpan<byte> old = profile.Function(function.Key);
+        ReadOnlySpan<byte> old = profile.FunctionAt(index);
         int most = old.Length + state.Length + CompiledFunction.MaxCombineBytes;
         if (_combined.Length < most)
         {
@@ -642,6 +680,18 @@ internal sealed class SegmentEngine
             return; // Its record would not fit its store: that would stop the shard.
         }
 
-        _combined.AsSpan(0, writer.Position).CopyTo(profile.FunctionForWrite(function.Key, writer.Position));
+        _combined.AsSpan(0, writer.Position).CopyTo(profile.FunctionForWrite(index, function.Key, writer.Position));
+    }
+
+    /// <summary>The functions with windows of one state of which segments make use, shortest window first.</summary>
+    private sealed class TimedState(FunctionNode[] functions)
+    {
+        private readonly FunctionWindow[] _windows = [.. functions.Select(function => function.Window)];
+
+        public FunctionNode[] Functions => functions;
+
+        public uint Key => functions[0].Function.Key;
+
+        public long FirstDeadline(ReadOnlySpan<byte> state, long nowMs) => functions[0].Function.FirstDeadline(state, nowMs, _windows);
     }
 }

@@ -42,44 +42,65 @@ internal static class UniqueValues
         var reader = new StateReader(left);
         var rightReader = new StateReader(right);
         long newest = Math.Max(reader.Signed(), rightReader.Signed());
-        bool isSaturated = (reader.Unsigned() | rightReader.Unsigned()) != 0;
-        if (isSaturated || !TryRead(ref rightReader, hasWindow, out Entry added) || !rightReader.IsAtEnd || (hasWindow && newest - added.Bucket >= bucketsInWindow))
+        ulong flags = reader.Unsigned();
+        if ((flags != 0 && !hasWindow) || rightReader.Unsigned() != 0 || !TryRead(ref rightReader, hasWindow, out Entry added) || !rightReader.IsAtEnd || (hasWindow && newest - added.Bucket >= bucketsInWindow))
         {
             return false;
         }
 
         ReadOnlySpan<byte> entries = reader.Rest;
-        int before = entries.Length;
-        int after = entries.Length;
+        int before = -1; // What is there, up to here, comes before it; from after on behind it.
+        int after = -1;
+        (int Start, int End) oldest = (0, 0);
+        long oldestBucket = long.MaxValue;
         int count = 0;
-        for (int at = 0; TryRead(ref reader, hasWindow, out Entry entry); count++)
+        for (int at = 0; at < entries.Length; count++)
         {
-            if (hasWindow && newest - entry.Bucket >= bucketsInWindow)
+            UInt128 value = before < 0 ? BinaryPrimitives.ReadUInt128BigEndian(reader.Rest) : default;
+            reader.Skip(HashBytes);
+            long bucket = hasWindow ? reader.Signed() : 0;
+            if (hasWindow && newest - bucket >= bucketsInWindow)
             {
                 return false;
             }
 
             int end = entries.Length - reader.Rest.Length;
-            if (entry.Value >= added.Value && before == entries.Length)
+            if (before < 0 && value >= added.Value)
             {
                 before = at;
-                after = entry.Value == added.Value ? end : at;
-                added = entry.Value == added.Value ? added with { Bucket = Math.Max(added.Bucket, entry.Bucket) } : added;
+                after = value == added.Value ? end : at;
+                added = value == added.Value ? added with { Bucket = Math.Max(added.Bucket, bucket) } : added;
+            }
+
+            if (bucket <= oldestBucket)
+            {
+                (oldest, oldestBucket) = ((at, end), bucket); // Of the same bucket the one with the highest hash.
             }
 
             at = end;
         }
 
-        if (count == MaxValues && before == after)
+        (before, after) = before < 0 ? (entries.Length, entries.Length) : (before, after);
+        bool isFull = count == MaxValues && before == after;
+        if (isFull && !hasWindow)
         {
             return false;
         }
 
         writer.Signed(newest);
-        writer.Unsigned(0);
-        writer.Raw(entries[..before]);
+        writer.Unsigned(isFull ? Saturated : flags);
+        if (isFull && (added.Bucket < oldestBucket || (added.Bucket == oldestBucket && before >= oldest.End)))
+        {
+            writer.Raw(entries); // It is the one for which there is no room.
+            return true;
+        }
+
+        (int start, int stop) = isFull ? oldest : (0, 0);
+        writer.Raw(entries[..Math.Min(start, before)]);
+        writer.Raw(entries[Math.Min(stop, before)..before]);
         WriteEntry(added, hasWindow, ref writer);
-        writer.Raw(entries[after..]);
+        writer.Raw(entries[after..Math.Max(start, after)]);
+        writer.Raw(entries[Math.Max(stop, after)..]);
         return true;
     }
 
@@ -145,12 +166,14 @@ internal static class UniqueValues
         }
 
         int count = 0;
-        while (TryRead(ref reader, hasWindow, out Entry entry))
+        while (!reader.IsAtEnd)
         {
-            if (nowBucket - entry.Bucket < bucketsInWindow)
+            reader.Skip(HashBytes);
+            long bucket = reader.Signed();
+            if (nowBucket - bucket < bucketsInWindow)
             {
                 count++;
-                oldest = Math.Min(oldest, entry.Bucket);
+                oldest = Math.Min(oldest, bucket);
             }
         }
 
