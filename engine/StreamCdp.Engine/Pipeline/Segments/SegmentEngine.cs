@@ -303,10 +303,7 @@ internal sealed class SegmentEngine
             }
         }
 
-        if (loser.Crm.Length > 0)
-        {
-            CrmChanged();
-        }
+        CrmChanged(); // Who had too many records may have taken some away from the other, whatever is left.
     }
 
     /// <summary>Adds a state that a backfill counted; where the model has no such function any more nothing.</summary>
