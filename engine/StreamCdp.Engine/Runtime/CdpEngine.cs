@@ -20,8 +20,8 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
 {
     private const int MaxTraceRecords = 200_000;
 
-    /// <summary>Records of profile-events that wait for a shard, beyond which the router reads on no more. Whoever merges waits for a record at the end of that log, and all of that person's events with it, in memory.</summary>
-    private const int MostWaiting = 32_768;
+    /// <summary>Records that wait in a shard, in memory, for the record of somebody who merges; it comes at the end of the log. Beyond that the router reads on no more: else it would run away from the shard, and the wait would grow.</summary>
+    private const int MostQueued = 4096;
 
     private readonly EngineLogs _logs;
     private readonly EngineOptions _options;
@@ -53,7 +53,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         long now = Now();
         _shards = [.. Enumerable.Range(0, logs.ProfileEvents.Partitions).Select(shard => new ProfilerRunner(shard, logs, options, model, models.Get, home, schemas, time, LogCheckpointUnusable))];
         _resolver = new ResolverRunner(logs, options, model, models.Get, home, schemas, now, LogCheckpointUnusable);
-        _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable, () => Array.Exists(_shards, shard => shard.Lag > MostWaiting));
+        _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable, () => Array.Exists(_shards, shard => shard.Profiler.QueuedCount > MostQueued));
         foreach (StageRunner runner in (StageRunner[])[.. _shards, _resolver, _router])
         {
             metrics.CheckpointFrom(runner.Name, home.SavedAtMs(runner.Name.Replace(' ', '-')) ?? now); // Else a stage that never saves has no age, and nobody is told.
@@ -583,7 +583,10 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
             var found = new List<UInt128>();
             foreach (ProfilerRunner shard in _shards)
             {
-                found.AddRange(await shard.AskAsync(shard.Profiler.AllIds).WaitAsync(cancellationToken).ConfigureAwait(false));
+                await foreach (List<UInt128> part in IdsAsync(shard, cancellationToken).ConfigureAwait(false))
+                {
+                    found.AddRange(part);
+                }
             }
 
             found.Sort();

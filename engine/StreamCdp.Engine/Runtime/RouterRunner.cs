@@ -28,6 +28,7 @@ internal sealed class RouterRunner : StageRunner
     private readonly Func<bool> _isTooFarAhead;
     private readonly List<Mark> _marks = [];
     private readonly Stack<Mark> _freeMarks = [];
+    private readonly long[] _readAt;
     private long _nextTick;
     private bool _isHeldUp;
 
@@ -39,7 +40,7 @@ internal sealed class RouterRunner : StageRunner
     /// <param name="schemas">Schema ids.</param>
     /// <param name="nowMs">Wall time: the generation of this run.</param>
     /// <param name="warn">Told which checkpoints were unusable.</param>
-    /// <param name="isTooFarAhead">A shard has so much to do that no more is passed on.</param>
+    /// <param name="isTooFarAhead">So much waits in a shard that no more is passed on.</param>
     public RouterRunner(EngineLogs logs, EngineOptions options, CdpModel model, IStateHome home, SchemaIds schemas, long nowMs, Action<string> warn, Func<bool> isTooFarAhead)
         : base(Stage, new WorkSignal())
     {
@@ -88,6 +89,7 @@ internal sealed class RouterRunner : StageRunner
             Router.ApplyDecision(record);
         }
 
+        _readAt = [.. Enumerable.Repeat(long.MinValue, logs.Events.Partitions)];
         _events = [.. Enumerable.Range(0, logs.Events.Partitions).Select(partition => logs.Events.OpenReader(partition, manifest.Positions[partition], Signal))];
     }
 
@@ -120,7 +122,16 @@ internal sealed class RouterRunner : StageRunner
     /// <returns>True once that is durable. Ask again until then: a wait here would hold up every event.</returns>
     public Func<bool> FlushClock(long nowMs)
     {
-        Router.Settle(nowMs);
+        for (int partition = 0; partition < _events.Length; partition++)
+        {
+            nowMs = ReadUntil(partition, _logs.Events.EndOffset(partition), nowMs);
+        }
+
+        if (nowMs > long.MinValue)
+        {
+            Router.Settle(Router.FirstWaitingMs(nowMs));
+        }
+
         return _effects.UntilDurable();
     }
 
@@ -144,15 +155,19 @@ internal sealed class RouterRunner : StageRunner
 
         SetMark();
         _isHeldUp = _isTooFarAhead();
-        for (int partition = 0; partition < _events.Length && !_isHeldUp; partition++)
+        long readUntil = nowMs; // What is received from now on is behind the ends.
+        for (int partition = 0; partition < _events.Length; partition++)
         {
-            int batch = _logs.Events.EndOffset(partition) - _events[partition].Position > 4 * BatchBehind ? BatchBehind : Batch;
+            long end = _logs.Events.EndOffset(partition);
+            int batch = _isHeldUp ? 0 : end - _events[partition].Position > 4 * BatchBehind ? BatchBehind : Batch;
             for (int i = 0; i < batch && Router.CanRead && _events[partition].TryRead(out LogRecord record); i++)
             {
                 Router.Apply(record);
                 worked = true;
-                last = record.TimestampMs;
+                last = _readAt[partition] = record.TimestampMs;
             }
+
+            readUntil = ReadUntil(partition, end, readUntil);
         }
 
         if (last > 0)
@@ -168,9 +183,9 @@ internal sealed class RouterRunner : StageRunner
                 Router.Tick(nowMs);
             }
         }
-        else if (nowMs >= _nextTick && !_isHeldUp) // Else time would pass events by that came before it.
+        else if (nowMs >= _nextTick && readUntil > long.MinValue)
         {
-            Router.Tick(nowMs);
+            Router.Tick(Router.FirstWaitingMs(readUntil));
             _nextTick = nowMs + _options.TickMs;
         }
 
@@ -251,6 +266,9 @@ internal sealed class RouterRunner : StageRunner
         repeats = home.Open(Stage, "repeats", StoreKind.AppendOnly, _options.RepeatSizes, null);
         return null;
     }
+
+    /// <summary>Up to when the router has read what was received: an event that it has not read is not passed by time that came after it. <see cref="long.MinValue"/>: not known.</summary>
+    private long ReadUntil(int partition, long end, long nowMs) => _events[partition].Position < end ? Math.Min(nowMs, _readAt[partition]) : nowMs;
 
     /// <summary>Notes, before events are read, how far the output is: what is read from here on stands behind that.</summary>
     private void SetMark()

@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using StreamCdp.Engine.Logs;
 using StreamCdp.Engine.Model;
@@ -6,6 +7,7 @@ using StreamCdp.Engine.Pipeline;
 using StreamCdp.Engine.Pipeline.Collect;
 using StreamCdp.Engine.Pipeline.Profiles;
 using StreamCdp.Engine.Pipeline.Segments;
+using StreamCdp.Engine.State;
 using StreamCdp.Schemas;
 
 namespace StreamCdp.Engine.Runtime;
@@ -15,6 +17,7 @@ public sealed partial class CdpEngine
 {
     private const int EventsOfLeaf = 5;
     private const int ProfilesOfQuestion = 256; // About 1 ms on the shard's thread.
+    private const int RecordsOfQuestion = 4096; // The same, where they are in memory.
     private const int SampleOfPreview = 10;
 
     /// <inheritdoc/>
@@ -122,23 +125,25 @@ public sealed partial class CdpEngine
             var probe = new SegmentProbe(served, shard.Profiler.Epochs, rule);
             shown ??= probe;
             counts = counts.Length == 0 ? new long[probe.Parts.Count] : counts;
-            if (Environment.TickCount64 >= until)
+            await foreach (List<UInt128> ids in IdsAsync(shard, cancellationToken).ConfigureAwait(false))
             {
-                isWhole = false;
-                break;
-            }
-
-            List<UInt128> ids = await shard.AskAsync(shard.Profiler.AllIds).WaitAsync(cancellationToken).ConfigureAwait(false);
-            for (int i = 0; i < ids.Count; i += ProfilesOfQuestion)
-            {
-                if (Environment.TickCount64 >= until)
+                isWhole = Environment.TickCount64 < until;
+                for (int i = 0; i < ids.Count && isWhole; i += ProfilesOfQuestion)
                 {
-                    isWhole = false;
-                    break;
+                    int from = i;
+                    scanned += await shard.AskAsync(() => Count(shard.Profiler, probe, ids, from)).WaitAsync(cancellationToken).ConfigureAwait(false);
+                    isWhole = Environment.TickCount64 < until || ids.Count <= from + ProfilesOfQuestion;
                 }
 
-                int from = i;
-                scanned += await shard.AskAsync(() => Count(shard.Profiler, probe, ids, from)).WaitAsync(cancellationToken).ConfigureAwait(false);
+                if (!isWhole)
+                {
+                    break;
+                }
+            }
+
+            if (!isWhole)
+            {
+                break;
             }
         }
 
@@ -173,6 +178,32 @@ public sealed partial class CdpEngine
             }
 
             return found;
+        }
+    }
+
+    /// <summary>Ids of a shard's profiles, each once, in parts between which the shard does its work.</summary>
+    private static async IAsyncEnumerable<List<UInt128>> IdsAsync(ProfilerRunner shard, [EnumeratorCancellation] CancellationToken cancellationToken)
+    {
+        var seen = new HashSet<UInt128>();
+        IStoreScan scan = await shard.AskAsync(shard.Profiler.OpenScan).WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            bool hasMore = true;
+            while (hasMore)
+            {
+                var ids = new List<UInt128>();
+                hasMore = await shard.AskAsync(() => Profiler.Next(scan, RecordsOfQuestion, ids)).WaitAsync(cancellationToken).ConfigureAwait(false);
+                ids.RemoveAll(id => !seen.Add(id));
+                yield return ids;
+            }
+        }
+        finally
+        {
+            _ = shard.AskAsync(() =>
+            {
+                scan.Dispose(); // On the shard's thread: a question that nobody waits for any more may still be open.
+                return true;
+            });
         }
     }
 

@@ -172,35 +172,7 @@ internal sealed unsafe class FasterStore : IStateStore
     }
 
     /// <inheritdoc/>
-    public void Scan(StoreVisitor visitor)
-    {
-        // Log.Scan, not Iterate: Iterate copies the whole index (adr/0004). A key's older versions are in the log, too: only the one that a read finds is live.
-        byte[] value = new byte[4096];
-        using IFasterScanIterator<StoreKey, SpanByte> records = _store.Log.Scan(_store.Log.BeginAddress, _store.Log.TailAddress);
-        while (records.GetNext(out RecordInfo info))
-        {
-            if (info.Tombstone)
-            {
-                continue;
-            }
-
-            StoreKey key = records.GetKey();
-            ReadOnlySpan<byte> stored = records.GetValue().AsReadOnlySpan();
-            if (!IsLive(ref key, records.CurrentAddress))
-            {
-                continue;
-            }
-
-            int length = BinaryPrimitives.ReadInt32LittleEndian(stored);
-            if (value.Length < length)
-            {
-                value = new byte[length * 2];
-            }
-
-            stored.Slice(sizeof(int), length).CopyTo(value);
-            visitor(key.Value, value.AsSpan(0, length));
-        }
-    }
+    public IStoreScan OpenScan() => new LogScan(this);
 
     /// <inheritdoc/>
     public void BeginCheckpoint()
@@ -455,5 +427,63 @@ internal sealed unsafe class FasterStore : IStateStore
             stored.Slice(sizeof(int), length).CopyTo(Target);
             return true;
         }
+    }
+
+    /// <remarks>
+    /// Log.Scan, not Iterate: Iterate copies the whole index (adr/0004). A key's older versions are in the log, too: only the one that a read finds is live. One that is written meanwhile moves to the
+    /// end of the log: so what came to it since goes on to be looked at until nothing did.
+    /// </remarks>
+    private sealed class LogScan : IStoreScan
+    {
+        private readonly FasterStore _owner;
+        private IFasterScanIterator<StoreKey, SpanByte> _records;
+        private byte[] _value = new byte[4096];
+
+        public LogScan(FasterStore owner)
+        {
+            _owner = owner;
+            _records = Records(owner._store.Log.BeginAddress);
+        }
+
+        public bool MoveOn(int records, StoreVisitor visitor)
+        {
+            for (int i = 0; i < records; i++)
+            {
+                if (!_records.GetNext(out RecordInfo info))
+                {
+                    long end = _records.EndAddress;
+                    if (_owner._store.Log.TailAddress <= end)
+                    {
+                        return false;
+                    }
+
+                    _records.Dispose();
+                    _records = Records(end);
+                    continue;
+                }
+
+                StoreKey key = _records.GetKey();
+                if (info.Tombstone || !_owner.IsLive(ref key, _records.CurrentAddress))
+                {
+                    continue;
+                }
+
+                ReadOnlySpan<byte> stored = _records.GetValue().AsReadOnlySpan();
+                int length = BinaryPrimitives.ReadInt32LittleEndian(stored);
+                if (_value.Length < length)
+                {
+                    _value = new byte[length * 2];
+                }
+
+                stored.Slice(sizeof(int), length).CopyTo(_value);
+                visitor(key.Value, _value.AsSpan(0, length));
+            }
+
+            return true;
+        }
+
+        public void Dispose() => _records.Dispose();
+
+        private IFasterScanIterator<StoreKey, SpanByte> Records(long begin) => _owner._store.Log.Scan(Math.Max(begin, _owner._store.Log.BeginAddress), _owner._store.Log.TailAddress);
     }
 }

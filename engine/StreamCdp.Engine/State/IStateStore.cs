@@ -16,8 +16,8 @@ internal interface IStateStore : IDisposable
     /// <summary>Forgets a key.</summary>
     void Delete(UInt128 key);
 
-    /// <summary>Visits every live value once, in no order. The visitor may write the key that it was given and no other.</summary>
-    void Scan(StoreVisitor visitor);
+    /// <summary>Begins to look at all values, in no order.</summary>
+    IStoreScan OpenScan();
 
     /// <summary>Starts to save everything written so far; later writes may or may not be in it, so what is written must be safe to redo.</summary>
     void BeginCheckpoint();
@@ -39,6 +39,29 @@ internal interface IStateStore : IDisposable
 
     /// <summary>Bytes on disk, without checkpoints.</summary>
     long DiskBytes { get; }
+}
+
+/// <summary>A look at all values of a store, a part at a time; between two parts the store may change.</summary>
+internal interface IStoreScan : IDisposable
+{
+    /// <summary>Visits the next values that are live now. One that is written between two parts may come twice; each that is there all the time comes.</summary>
+    /// <param name="records">Records to look at, at most, live or not.</param>
+    /// <param name="visitor">Gets the values; it does not write.</param>
+    /// <returns>False: there are no more.</returns>
+    bool MoveOn(int records, StoreVisitor visitor);
+}
+
+/// <summary>What all stores do in the same way.</summary>
+internal static class StateStoreExtensions
+{
+    /// <summary>Visits every live value once, in no order.</summary>
+    public static void Scan(this IStateStore store, StoreVisitor visitor)
+    {
+        using IStoreScan scan = store.OpenScan();
+        while (scan.MoveOn(int.MaxValue, visitor))
+        {
+        }
+    }
 }
 
 /// <summary>Gets a value of a store.</summary>

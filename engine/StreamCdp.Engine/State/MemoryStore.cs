@@ -47,13 +47,7 @@ internal sealed class MemoryStore : IStateStore
     public void Delete(UInt128 key) => _values.Remove(key);
 
     /// <inheritdoc/>
-    public void Scan(StoreVisitor visitor)
-    {
-        foreach ((UInt128 key, byte[] value) in _values.ToArray())
-        {
-            visitor(key, value);
-        }
-    }
+    public IStoreScan OpenScan() => new KeyScan(_values);
 
     /// <inheritdoc/>
     public void BeginCheckpoint() => _saving = new StoreCheckpoint(new Guid(_next++, 0, 0, new byte[8]), Guid.Empty, 0);
@@ -81,5 +75,27 @@ internal sealed class MemoryStore : IStateStore
     /// <inheritdoc/>
     public void Dispose()
     {
+    }
+
+    private sealed class KeyScan(Dictionary<UInt128, byte[]> values) : IStoreScan
+    {
+        private readonly Queue<UInt128> _keys = new(values.Keys);
+
+        public bool MoveOn(int records, StoreVisitor visitor)
+        {
+            for (int i = 0; i < records && _keys.TryDequeue(out UInt128 key); i++)
+            {
+                if (values.TryGetValue(key, out byte[]? value))
+                {
+                    visitor(key, value);
+                }
+            }
+
+            return _keys.Count > 0;
+        }
+
+        public void Dispose()
+        {
+        }
     }
 }

@@ -16,6 +16,18 @@ public class ComparisonTests
     private const long Noon = 1_772_366_400_000; // 2026-03-01T12:00:00.000Z
 
     [Theory]
+    [InlineData("computed.launch == \"2026-03-01\"", true)]
+    [InlineData("computed.launch != \"2026-03-01\"", false)]
+    [InlineData("computed.word == \"2026-03-01\"", false)]
+    [InlineData("computed.word == \"shoes\"", true)]
+    public void A_computed_trait_may_be_an_instant(string rule, bool expected)
+    {
+        CdpModel model = Cdp(computed: [("launch", Literal("2026-03-01T00:00:00Z")), ("word", Literal("shoes"))], segments: [("s", Rule(rule))]);
+
+        Assert.Equal(expected ? ["+s"] : [], new Person(model).Evaluate(0));
+    }
+
+    [Theory]
     [InlineData("traits.none == null", true)]
     [InlineData("traits.null == null", true)]
     [InlineData("traits.null != null", false)]

@@ -82,6 +82,45 @@ public sealed class FasterStoreTests : IDisposable
         Assert.Throws<CheckpointFailedException>(() => new FasterStore(_directory, kind, sizes, first));
     }
 
+    [Fact]
+    public void A_look_in_parts_sees_all_that_stays_whatever_is_written_meanwhile()
+    {
+        var random = new Random(7);
+        using var store = new FasterStore(_directory, StoreKind.Updated, new StoreSizes(1 << 20, 1 << 20)); // A part is on disk.
+        var truth = new Dictionary<UInt128, string>();
+        for (int i = 0; i < 3000; i++)
+        {
+            Write((UInt128)i, 400);
+        }
+
+        var seen = new HashSet<UInt128>();
+        using IStoreScan scan = store.OpenScan();
+        int parts = 1;
+        while (scan.MoveOn(100, See))
+        {
+            parts++;
+            for (int i = random.Next(20); i > 0; i--)
+            {
+                Write((UInt128)random.Next(3000), 900); // Longer than before: it moves.
+            }
+        }
+
+        Assert.Equal(3000, seen.Count);
+        Assert.InRange(parts, 30, 200);
+
+        void Write(UInt128 key, int length)
+        {
+            truth[key] = new string((char)('a' + random.Next(26)), length + random.Next(100));
+            store.Write(key, Encoding.UTF8.GetBytes(truth[key]));
+        }
+
+        void See(UInt128 key, ReadOnlySpan<byte> value)
+        {
+            seen.Add(key);
+            Assert.Equal(truth[key], Encoding.UTF8.GetString(value));
+        }
+    }
+
     public void Dispose() => Directory.Delete(_directory, recursive: true);
 
     private static StoreCheckpoint Checkpoint(FasterStore store)

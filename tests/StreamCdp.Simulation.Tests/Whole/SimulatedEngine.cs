@@ -8,6 +8,7 @@ using StreamCdp.Engine.Pipeline.Identity;
 using StreamCdp.Engine.Pipeline.Profiles;
 using StreamCdp.Engine.Pipeline.Segments;
 using StreamCdp.Engine.Runtime;
+using StreamCdp.Engine.State;
 using StreamCdp.Schemas;
 using StreamCdp.Simulation.Tests.Generators;
 using StreamCdp.Simulation.Tests.Oracle;
@@ -17,7 +18,7 @@ namespace StreamCdp.Simulation.Tests.Whole;
 /// <summary>The real stages on simulated logs and a simulated disk, moved by one seeded hand: any order, commits, checkpoints and crashes at any moment.</summary>
 internal sealed class SimulatedEngine : IDisposable
 {
-    private const int FewWaiting = 12;
+    private const int FewQueued = 3;
 
     private readonly SimulatedLogs _logs = new();
     private readonly Dictionary<UInt128, SortedDictionary<long, OracleChange>> _changes = [];
@@ -33,11 +34,11 @@ internal sealed class SimulatedEngine : IDisposable
     private ProfilerRunner[] _shards = [];
     private BackfillRunner _backfill = null!;
     private byte[] _buffer = new byte[1024];
-    private long _mostWaiting = FewWaiting; // Of a shard: so the router is held up now and then.
+    private int _mostQueued = FewQueued; // In a shard: so the router is held up now and then.
     private long _generation;
     private long _begun;
 
-    public SimulatedEngine(CdpModel model, OracleClock clock, TimeSpan dedupWindow, int shards)
+    public SimulatedEngine(CdpModel model, OracleClock clock, TimeSpan dedupWindow, int shards, long tickMs = long.MaxValue / 4)
     {
         _model = _models[model.Version] = model;
         _options = new EngineOptions
@@ -46,7 +47,7 @@ internal sealed class SimulatedEngine : IDisposable
             Clock = clock == OracleClock.Event ? ClockMode.Event : ClockMode.Wall,
             DedupWindowMs = (long)dedupWindow.TotalMilliseconds,
             CheckpointMs = long.MaxValue / 4,
-            TickMs = long.MaxValue / 4,
+            TickMs = tickMs,
             CachedProfiles = 2, // Profiles go out of the cache and come back all the time.
         };
         Open();
@@ -168,21 +169,39 @@ internal sealed class SimulatedEngine : IDisposable
         _router.Router.Tick(nowMs);
     }
 
-    /// <summary>Events that the router has taken.</summary>
+    /// <summary>Events that the router has passed on.</summary>
     public long Routed => _router.Position(0);
 
-    /// <summary>Runs router and resolver until they have nothing to do, and the shards not at all.</summary>
-    /// <param name="isHeldUp">Not further than the shards allow.</param>
-    public void Route(bool isHeldUp = false)
+    /// <summary>Records that wait in shards for somebody who merges.</summary>
+    public int Queued => _shards.Sum(shard => shard.Profiler.QueuedCount);
+
+    /// <summary>A step of router and resolver each.</summary>
+    public void MoveRouter(long nowMs)
     {
-        _mostWaiting = isHeldUp ? FewWaiting : long.MaxValue;
+        _logs.CommitAll();
+        _router.Step(nowMs);
+        _logs.CommitAll();
+        _resolver.Step(nowMs);
+    }
+
+    /// <summary>A shard does what it has.</summary>
+    public void MoveShard(int shard)
+    {
+        _logs.CommitAll();
+        _shards[shard].Step(0);
+    }
+
+    /// <summary>Runs router and resolver until they have nothing to do, and the shards not at all.</summary>
+    public void Route()
+    {
+        _mostQueued = int.MaxValue;
         for (int idle = 0; idle < 3;)
         {
             _logs.CommitAll();
             idle = _router.Step(0) | _resolver.Step(0) ? 0 : idle + 1;
         }
 
-        _mostWaiting = FewWaiting;
+        _mostQueued = FewQueued;
     }
 
     /// <summary>Some shards do a few records and a few timers.</summary>
@@ -339,7 +358,13 @@ internal sealed class SimulatedEngine : IDisposable
         var documents = new SortedDictionary<string, string>(StringComparer.Ordinal);
         foreach (Profiler profiler in _shards.Select(shard => shard.Profiler))
         {
-            foreach (UInt128 id in profiler.AllIds())
+            List<UInt128> ids = [];
+            using IStoreScan scan = profiler.OpenScan();
+            while (Profiler.Next(scan, 100, ids))
+            {
+            }
+
+            foreach (UInt128 id in ids)
             {
                 Assert.True(profiler.TryGet(id, out _, out ProfileState profile));
                 documents.Add(CanonicalId.Text(id), Encoding.UTF8.GetString(Document(profiler, profile)));
@@ -464,7 +489,7 @@ internal sealed class SimulatedEngine : IDisposable
         _shards = [.. Enumerable.Range(0, _options.Shards).Select(shard => new ProfilerRunner(shard, _opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, _time, warnings.Add))];
         _backfill = new BackfillRunner(_opened, _shards, version => _models[version], _home, SchemaIds.BuiltIn);
         _resolver = new ResolverRunner(_opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, 0, warnings.Add);
-        _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add, () => _shards.Any(shard => shard.Lag > _mostWaiting));
+        _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add, () => _shards.Any(shard => shard.Profiler.QueuedCount > _mostQueued));
         Assert.Empty(warnings);
     }
 

@@ -153,6 +153,17 @@ internal sealed class Router
         return position;
     }
 
+    /// <summary>When the first of those that wait was received, Unix ms, where that is before an instant; else the instant.</summary>
+    public long FirstWaitingMs(long nowMs)
+    {
+        foreach (Waiting waiting in _waiting)
+        {
+            nowMs = Math.Min(nowMs, waiting.TimestampMs);
+        }
+
+        return nowMs;
+    }
+
     /// <summary>Tells every shard that from here on only this run of the router counts.</summary>
     /// <param name="partitions">Partitions of events.</param>
     /// <param name="timestampMs">Record time.</param>

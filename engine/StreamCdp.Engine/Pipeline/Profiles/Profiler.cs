@@ -155,6 +155,9 @@ internal sealed class Profiler : IDisposable
     /// <summary>Profiles that wait for the record of a merged one.</summary>
     public int PendingCount => _pending.Count;
 
+    /// <summary>Records of profile-events that wait with them, in memory.</summary>
+    public int QueuedCount { get; private set; }
+
     /// <summary>What the events looked like that were applied.</summary>
     public SeenSchema Schema() => _catalog.ToSchema();
 
@@ -271,18 +274,31 @@ internal sealed class Profiler : IDisposable
         return found;
     }
 
-    /// <summary>Ids of all profiles, in no order.</summary>
-    public List<UInt128> AllIds()
+    /// <summary>Begins to look at all profiles that there are now, a part at a time.</summary>
+    public IStoreScan OpenScan()
+    {
+        _cache.WriteBack();
+        return _store.OpenScan();
+    }
+
+    /// <summary>Ids of the next profiles, in no order; one that changes meanwhile may come twice.</summary>
+    /// <returns>False: there are no more.</returns>
+    public static bool Next(IStoreScan scan, int records, List<UInt128> ids) => scan.MoveOn(records, (id, value) =>
+    {
+        if (value[0] != RedirectFormat)
+        {
+            ids.Add(id);
+        }
+    });
+
+    private List<UInt128> AllIds()
     {
         var ids = new List<UInt128>();
-        _cache.WriteBack();
-        _store.Scan((id, value) =>
+        using IStoreScan scan = OpenScan();
+        while (Next(scan, int.MaxValue, ids))
         {
-            if (value[0] != RedirectFormat)
-            {
-                ids.Add(id);
-            }
-        });
+        }
+
         return ids;
     }
 
@@ -343,6 +359,7 @@ internal sealed class Profiler : IDisposable
             {
                 UInt128 id = CanonicalId.Parse(saved.Profile);
                 var pending = new Pending();
+                QueuedCount += saved.Queue.Count;
                 pending.Queue.AddRange(saved.Queue.Select(queued => new Queued(Rented.Copy(queued.Value), queued.Now, queued.DueAt, queued.TimestampMs, queued.Epoch)));
                 foreach (TransferSnapshot transfer in saved.Transfers)
                 {
@@ -401,7 +418,7 @@ internal sealed class Profiler : IDisposable
         Now = Math.Max(Now, now);
         if (_pending.Count > 0 && _pending.TryGetValue(e.ProfileId, out Pending? pending) && pending.Queue.Count > 0)
         {
-            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs, epoch));
+            Queue(pending, value, now, epoch);
             return;
         }
 
@@ -436,7 +453,7 @@ internal sealed class Profiler : IDisposable
                 pending = AddPending(e.ProfileId);
             }
 
-            pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs, epoch));
+            Queue(pending, value, now, epoch);
             return;
         }
 
@@ -463,7 +480,11 @@ internal sealed class Profiler : IDisposable
         {
             if (_offset <= _redirectOffset)
             {
-                _pending.Remove(e.ProfileId); // Redo: all that waited was applied before the redirect.
+                if (_pending.Remove(e.ProfileId, out Pending? gone))
+                {
+                    QueuedCount -= gone.Queue.Count; // Redo: all that waited was applied before the redirect.
+                }
+
                 return;
             }
 
@@ -555,6 +576,7 @@ internal sealed class Profiler : IDisposable
         }
 
         pending.Queue.RemoveRange(0, done);
+        QueuedCount -= done;
         if (redo)
         {
             long applied = _profile.LastLink;
@@ -584,6 +606,12 @@ internal sealed class Profiler : IDisposable
                 _freePending.Push(pending);
             }
         }
+    }
+
+    private void Queue(Pending pending, ReadOnlySpan<byte> value, long now, long epoch)
+    {
+        pending.Queue.Add(new Queued(Rented.Copy(value), now, _dueAt, _timestampMs, epoch));
+        QueuedCount++;
     }
 
     private Pending AddPending(UInt128 id)

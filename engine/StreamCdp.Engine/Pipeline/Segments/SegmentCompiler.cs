@@ -288,10 +288,14 @@ internal sealed class SegmentCompiler
                 return CompileCollection(collection);
             case CompareExpression { Operator: <= CompareOperator.GreaterOrEqual, Right: LiteralExpression { Value: double number } } compare:
                 return new CompareNumberNode(compare.Operator, Compile(compare.Left), number);
-            case CompareExpression { Operator: CompareOperator.Equal or CompareOperator.NotEqual, Left: FunctionExpression or PathExpression, Right: LiteralExpression { Value: string text } } compare when !IsTime(text):
-                return new CompareTextNode(compare.Operator == CompareOperator.Equal, Compile(compare.Left), Encoding.UTF8.GetBytes(text));
             case CompareExpression compare:
-                var compareNode = new CompareNode(compare.Operator, Compile(compare.Left), Compile(compare.Right));
+                Node left = Compile(compare.Left);
+                if (compare is { Operator: CompareOperator.Equal or CompareOperator.NotEqual, Right: LiteralExpression { Value: string text } } && left is not (ConstantNode or NowNode) && !IsTime(text)) // Those may be instants.
+                {
+                    return new CompareTextNode(compare.Operator == CompareOperator.Equal, left, Encoding.UTF8.GetBytes(text));
+                }
+
+                var compareNode = new CompareNode(compare.Operator, left, Compile(compare.Right));
                 return compareNode.HasNow ? Dated(compare, compareNode) : compareNode;
             case DateWithinExpression within:
                 return Dated(within, new DateWithinNode(Compile(within.Operand), within.IsNext, within.WindowMs));
