@@ -54,7 +54,7 @@ public sealed class ApiMetricsTests
     [Fact]
     public void The_dashboard_is_JSON_with_one_id_a_panel()
     {
-        using JsonDocument dashboard = JsonDocument.Parse(File.ReadAllText(Path.Combine(RepositoryRoot(), "engine", "dashboards", "streamcdp-grafana.json")));
+        using JsonDocument dashboard = JsonDocument.Parse(File.ReadAllText(Repository.Path("engine", "dashboards", "streamcdp-grafana.json")));
 
         int[] ids = [.. dashboard.RootElement.GetProperty("panels").EnumerateArray().Select(p => p.GetProperty("id").GetInt32())];
 
@@ -66,17 +66,6 @@ public sealed class ApiMetricsTests
         using var stream = new MemoryStream();
         await registry.CollectAndExportAsTextAsync(stream);
         return Encoding.UTF8.GetString(stream.ToArray());
-    }
-
-    internal static string RepositoryRoot()
-    {
-        string? directory = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(directory!, "StreamCdp.sln")))
-        {
-            directory = Path.GetDirectoryName(directory);
-        }
-
-        return directory!;
     }
 
     private sealed class FixedTime(DateTimeOffset now) : TimeProvider

@@ -105,15 +105,9 @@ public sealed class KafkaCluster : IAsyncDisposable
         string? home = Environment.GetEnvironmentVariable("KAFKA_HOME");
         if (string.IsNullOrEmpty(home))
         {
-            DirectoryInfo? directory = new(AppContext.BaseDirectory);
-            while (directory is not null && !File.Exists(Path.Combine(directory.FullName, "StreamCdp.sln")))
-            {
-                directory = directory.Parent;
-            }
-
-            home = directory is null ? null : Path.Combine(directory.FullName, "..", "shared", "kafka");
+            home = Repository.Path("..", "shared", "kafka");
         }
 
-        return home is not null && File.Exists(Path.Combine(home, "bin", "kafka-up")) ? Path.GetFullPath(home) : null;
+        return File.Exists(Path.Combine(home, "bin", "kafka-up")) ? Path.GetFullPath(home) : null;
     }
 }

@@ -41,17 +41,7 @@ public sealed class SchemaRegistryProcess : IAsyncLifetime
 
     private static IEnumerable<string> Candidates()
     {
-        var root = new DirectoryInfo(AppContext.BaseDirectory);
-        while (root is not null && !File.Exists(Path.Combine(root.FullName, "StreamCdp.sln")))
-        {
-            root = root.Parent;
-        }
-
-        if (root is not null)
-        {
-            yield return Path.GetFullPath(Path.Combine(root.FullName, "..", "shared", "schema-registry"));
-        }
-
+        yield return Repository.Path("..", "shared", "schema-registry");
         if (Environment.GetEnvironmentVariable("SCHEMA_REGISTRY_HOME") is { Length: > 0 } home)
         {
             yield return home;

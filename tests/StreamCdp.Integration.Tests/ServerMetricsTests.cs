@@ -75,7 +75,7 @@ public sealed partial class ServerMetricsTests : IDisposable
         await using ServerFixtureHost server = await StartAsync();
         HashSet<string> exist = [.. (await TrafficAsync(server)).Keys.Select(key => Suffix().Replace(MetricName().Match(key).Value, ""))];
 
-        string[] files = Directory.GetFiles(Path.Combine(ApiMetricsTests.RepositoryRoot(), "engine", "dashboards"));
+        string[] files = Directory.GetFiles(Repository.Path("engine", "dashboards"));
         HashSet<string> used = [.. files.SelectMany(file => MetricName().Matches(File.ReadAllText(file))).Select(match => Suffix().Replace(match.Value, ""))];
 
         Assert.Equal(2, files.Length);

@@ -53,7 +53,7 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
         long now = Now();
         _shards = [.. Enumerable.Range(0, logs.ProfileEvents.Partitions).Select(shard => new ProfilerRunner(shard, logs, options, model, models.Get, home, schemas, time, LogCheckpointUnusable))];
         _resolver = new ResolverRunner(logs, options, model, models.Get, home, schemas, now, LogCheckpointUnusable);
-        _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable, () => Array.Exists(_shards, shard => shard.Profiler.QueuedCount > MostQueued));
+        _router = new RouterRunner(logs, options, model, home, schemas, now, LogCheckpointUnusable, () => ProfilerRunner.AreFarBehind(_shards, MostQueued));
         foreach (StageRunner runner in (StageRunner[])[.. _shards, _resolver, _router])
         {
             metrics.CheckpointFrom(runner.Name, home.SavedAtMs(runner.Name.Replace(' ', '-')) ?? now); // Else a stage that never saves has no age, and nobody is told.
@@ -618,13 +618,14 @@ public sealed partial class CdpEngine : IEngineQueries, IAsyncDisposable
     public async Task WaitAppliedAsync(TimeSpan timeout, CancellationToken cancellationToken)
     {
         long deadline = Environment.TickCount64 + (long)timeout.TotalMilliseconds;
+        long now = Now();
         IReadOnlyList<long> events = await InTimeAsync(_logs.Events.AskEndOffsetsAsync(timeout + TimeSpan.FromSeconds(1)).AsTask(), "collect").ConfigureAwait(false); // Also what other processes collected.
         while (!await AskAsync(_router, () => Enumerable.Range(0, events.Count).All(partition => _router.Position(partition) >= events[partition])).ConfigureAwait(false))
         {
             await PauseAsync("route").ConfigureAwait(false);
         }
 
-        await DurableAsync(_router, await AskAsync(_router, () => _router.FlushClock(Now())).ConfigureAwait(false)).ConfigureAwait(false);
+        await DurableAsync(_router, await AskAsync(_router, () => _router.FlushClock(now)).ConfigureAwait(false)).ConfigureAwait(false);
         while (true)
         {
             long sentBefore = SentOn();

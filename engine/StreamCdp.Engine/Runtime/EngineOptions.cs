@@ -29,7 +29,7 @@ public sealed record EngineOptions
     /// <summary>Time between two checkpoints of a stage, ms. 1 s to 1 h, default 60 s: what a restart has to read again.</summary>
     public long CheckpointMs { get; init; } = 60_000;
 
-    /// <summary>Time between two ticks, ms. 50 to 60 000, default 1000: how late a change by time may be emitted.</summary>
+    /// <summary>Time between two ticks, ms. 50 to 60 000, default 1000: how late a change by time may be emitted. While a backlog of events is read, time goes as they came.</summary>
     public long TickMs { get; init; } = 1_000;
 
     /// <summary>Whose time the shards follow.</summary>

@@ -61,6 +61,9 @@ internal sealed class ProfilerRunner : StageRunner
     /// <summary>Records that wait for it.</summary>
     public long Lag => Math.Max(0, _logs.ProfileEvents.EndOffset(_shard) - _records.Position);
 
+    /// <summary>More records wait behind merges than may, and shards still read what will let them go. Where all is read nothing is won by waiting.</summary>
+    public static bool AreFarBehind(ProfilerRunner[] shards, int mostQueued) => Array.Exists(shards, shard => shard.Profiler.QueuedCount > mostQueued) && Array.Exists(shards, shard => shard.Lag > 0);
+
     /// <summary>Received → membership appended.</summary>
     public LocalHistogram Latency { get; } = new();
 

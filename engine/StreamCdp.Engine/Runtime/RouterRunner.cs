@@ -14,6 +14,7 @@ internal sealed class RouterRunner : StageRunner
     private const int Batch = 512;
     private const int BatchBehind = 4096; // Far behind, questions are rarer: each batch of them waits for a commit.
     private const int MaxMarks = 256;
+    private const int BacklogTickMs = 100;
 
     private readonly EngineLogs _logs;
     private readonly EngineOptions _options;
@@ -30,6 +31,7 @@ internal sealed class RouterRunner : StageRunner
     private readonly Stack<Mark> _freeMarks = [];
     private readonly long[] _readAt;
     private long _nextTick;
+    private long _ticked = long.MinValue;
     private bool _isHeldUp;
 
     /// <summary>Restores the router from its newest good checkpoint and from what it appended after it.</summary>
@@ -119,19 +121,11 @@ internal sealed class RouterRunner : StageRunner
     public long DecisionPosition => _decisions.Position;
 
     /// <summary>Settles the time in all shards where they may be behind it.</summary>
+    /// <param name="nowMs">Wall time, before which all that was received is passed on.</param>
     /// <returns>True once that is durable. Ask again until then: a wait here would hold up every event.</returns>
     public Func<bool> FlushClock(long nowMs)
     {
-        for (int partition = 0; partition < _events.Length; partition++)
-        {
-            nowMs = ReadUntil(partition, _logs.Events.EndOffset(partition), nowMs);
-        }
-
-        if (nowMs > long.MinValue)
-        {
-            Router.Settle(Router.FirstWaitingMs(nowMs));
-        }
-
+        Router.Settle(nowMs);
         return _effects.UntilDurable();
     }
 
@@ -164,7 +158,8 @@ internal sealed class RouterRunner : StageRunner
             {
                 Router.Apply(record);
                 worked = true;
-                last = _readAt[partition] = record.TimestampMs;
+                last = record.TimestampMs;
+                _readAt[partition] = Math.Max(_readAt[partition], last);
             }
 
             readUntil = ReadUntil(partition, end, readUntil);
@@ -185,8 +180,10 @@ internal sealed class RouterRunner : StageRunner
         }
         else if (nowMs >= _nextTick && readUntil > long.MinValue)
         {
-            Router.Tick(Router.FirstWaitingMs(readUntil));
-            _nextTick = nowMs + _options.TickMs;
+            long time = Router.FirstWaitingMs(readUntil);
+            _ticked = Math.Max(_ticked, time); // Records of others may have any time.
+            Router.Tick(_ticked);
+            _nextTick = nowMs + (time < nowMs ? Math.Min(_options.TickMs, BacklogTickMs) : _options.TickMs);
         }
 
         Save(nowMs, _options.CheckpointMs);

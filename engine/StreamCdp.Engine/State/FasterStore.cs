@@ -334,20 +334,26 @@ internal sealed unsafe class FasterStore : IStateStore
         var options = default(ReadOptions);
         _functions.Target = [];
         _functions.IsProbe = true;
-        Status status = _session.Read(ref key, ref input, ref length, ref options, out RecordMetadata metadata);
-        if (status.IsPending)
+        try
         {
-            _session.CompletePendingWithOutputs(out CompletedOutputIterator<StoreKey, SpanByte, SpanByte, int, Empty> outputs, wait: true);
-            using (outputs)
+            Status status = _session.Read(ref key, ref input, ref length, ref options, out RecordMetadata metadata);
+            if (status.IsPending)
             {
-                outputs.Next();
-                metadata = outputs.Current.RecordMetadata;
-                status = outputs.Current.Status;
+                _session.CompletePendingWithOutputs(out CompletedOutputIterator<StoreKey, SpanByte, SpanByte, int, Empty> outputs, wait: true);
+                using (outputs)
+                {
+                    outputs.Next();
+                    metadata = outputs.Current.RecordMetadata;
+                    status = outputs.Current.Status;
+                }
             }
-        }
 
-        _functions.IsProbe = false;
-        return status.Found && metadata.Address == address;
+            return status.Found && metadata.Address == address;
+        }
+        finally
+        {
+            _functions.IsProbe = false;
+        }
     }
 
     private int ReadFromDisk()

@@ -29,6 +29,9 @@ internal sealed class CdpClient : IDisposable
     /// <summary>Base address.</summary>
     public Uri Address { get; }
 
+    /// <summary>What to tell where the server answers 404 to a path that each of this version has.</summary>
+    public string HasNo(string what) => $"{Address} has no {what}. Is it a StreamCdp server of this version?";
+
     /// <summary>A profile document, or null where nobody has the identifier.</summary>
     public Task<JsonElement?> ProfileAsync(string type, string value, string query, CancellationToken cancellationToken) =>
         GetAsync($"/v1/profiles/{Uri.EscapeDataString(type)}:{Uri.EscapeDataString(value)}{query}", cancellationToken);

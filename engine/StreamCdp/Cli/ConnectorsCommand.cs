@@ -7,7 +7,6 @@ namespace StreamCdp.Cli;
 /// <summary><c>streamcdp connectors</c>.</summary>
 internal static class ConnectorsCommand
 {
-    private const string Missing = "has no list of connectors. Is it a StreamCdp server of this version?";
     private static readonly string[] s_head = ["ID", "KIND", "TARGET", "STATE", "LAG", "OLDEST", "ASKED", "TAKEN", "DEAD LETTERS", "RETRIES", "CONFLICTS"];
 
     /// <summary>The command.</summary>
@@ -42,7 +41,7 @@ internal static class ConnectorsCommand
                 }
             }
 
-            JsonElement answer = await client.GetAsync("/v1/connectors", cancellationToken).ConfigureAwait(false) ?? throw new CliException($"{client.Address} {Missing}");
+            JsonElement answer = await client.GetAsync("/v1/connectors", cancellationToken).ConfigureAwait(false) ?? throw new CliException(client.HasNo("list of connectors"));
             await WriteAsync(parsed.InvocationConfiguration.Output, [.. answer.GetProperty("connectors").EnumerateArray()]).ConfigureAwait(false);
             return CommandLine.Ok;
         });

@@ -37,7 +37,7 @@ internal static class DeadLettersCommand
             using CdpClient client = server.Connect(parsed);
             int wanted = parsed.GetValue(limit) is > 0 and int n ? n : int.MaxValue;
             string path = $"/v1/dead-letters?limit={Math.Min(wanted, 500)}" + (parsed.GetValue(reason) is { } only ? "&reason=" + Uri.EscapeDataString(only) : "");
-            await foreach (JsonElement letter in client.PagesAsync(path, "dead_letters", $"{client.Address} has no list of dead letters. Is it a StreamCdp server of this version?", cancellationToken).ConfigureAwait(false))
+            await foreach (JsonElement letter in client.PagesAsync(path, "dead_letters", client.HasNo("list of dead letters"), cancellationToken).ConfigureAwait(false))
             {
                 await parsed.InvocationConfiguration.Output.WriteLineAsync(letter.GetRawText().ReplaceLineEndings("")).ConfigureAwait(false);
                 if (--wanted == 0)

@@ -42,7 +42,7 @@ internal static class ExportCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             using CdpClient client = server.Connect(parsed);
-            IAsyncEnumerable<JsonElement> profiles = client.PagesAsync($"/v1/profiles?limit={PageSize}", "profiles", $"{client.Address} has no list of profiles. Is it a StreamCdp server of this version?", cancellationToken);
+            IAsyncEnumerable<JsonElement> profiles = client.PagesAsync($"/v1/profiles?limit={PageSize}", "profiles", client.HasNo("list of profiles"), cancellationToken);
             return await WriteAsync(parsed, parsed.GetValue(path), "profiles", writer => WriteLinesAsync(writer, profiles)).ConfigureAwait(false);
         });
         return command;

@@ -10,7 +10,7 @@ internal static class LiveCheck
     /// <summary>Prints for each segment that is new, changed or gone how many would enter and leave.</summary>
     public static async Task RunAsync(CdpClient client, CdpModel model, TextWriter output, CancellationToken cancellationToken)
     {
-        JsonElement answer = await client.GetAsync("/v1/segments", cancellationToken).ConfigureAwait(false) ?? throw new CliException($"{client.Address} has no segments. Is it a StreamCdp server of this version?");
+        JsonElement answer = await client.GetAsync("/v1/segments", cancellationToken).ConfigureAwait(false) ?? throw new CliException(client.HasNo("segments"));
         Dictionary<string, JsonElement> live = answer.GetProperty("segments").EnumerateArray().ToDictionary(segment => segment.GetProperty("id").GetString()!, StringComparer.Ordinal);
         int changes = 0;
         foreach (SegmentDefinition segment in model.Segments)
@@ -39,7 +39,7 @@ internal static class LiveCheck
 
     /// <summary>What the server has seen in events.</summary>
     public static async Task<SeenSchema> SchemaAsync(CdpClient client, CancellationToken cancellationToken) =>
-        SeenSchema.Parse(await client.GetAsync("/v1/schema", cancellationToken).ConfigureAwait(false) ?? throw new CliException($"{client.Address} has no /v1/schema. Is it a StreamCdp server of this version?"));
+        SeenSchema.Parse(await client.GetAsync("/v1/schema", cancellationToken).ConfigureAwait(false) ?? throw new CliException(client.HasNo("/v1/schema")));
 
     private static async Task<string> TryAsync(CdpClient client, SegmentDefinition segment, CancellationToken cancellationToken)
     {

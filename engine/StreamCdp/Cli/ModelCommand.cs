@@ -20,7 +20,7 @@ internal static class ModelCommand
         command.SetAction(async (parsed, cancellationToken) =>
         {
             using CdpClient client = server.Connect(parsed);
-            string text = await client.GetTextAsync("/v1/model", cancellationToken).ConfigureAwait(false) ?? throw new CliException($"{client.Address} has no /v1/model. Is it a StreamCdp server of this version?");
+            string text = await client.GetTextAsync("/v1/model", cancellationToken).ConfigureAwait(false) ?? throw new CliException(client.HasNo("/v1/model"));
             if (parsed.GetValue(output) is { } file)
             {
                 await File.WriteAllTextAsync(file.FullName, text, cancellationToken).ConfigureAwait(false);

@@ -25,7 +25,7 @@ internal static class SchemaCommand
             TextWriter output = parsed.InvocationConfiguration.Output;
             string? one = parsed.GetValue(name);
             JsonElement answer = await client.GetAsync(one is null ? "/v1/schema" : $"/v1/schema?event={Uri.EscapeDataString(one)}", cancellationToken).ConfigureAwait(false)
-                ?? throw new CliException(one is null ? $"{client.Address} has no /v1/schema. Is it a StreamCdp server of this version?" : $"No event {one} has come; streamcdp schema lists all that have.");
+                ?? throw new CliException(one is null ? client.HasNo("/v1/schema") : $"No event {one} has come; streamcdp schema lists all that have.");
             var schema = SeenSchema.Parse(answer);
             foreach (SeenEvent seen in schema.Events)
             {

@@ -14,7 +14,7 @@ public sealed class HubSpotClient : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        string source = Path.Combine(Repository(), "tests", "sdk-hubspot");
+        string source = Repository.Path("tests", "sdk-hubspot");
         string version = Convert.ToHexStringLower(SHA256.HashData(await File.ReadAllBytesAsync(Path.Combine(source, "package-lock.json"))))[..16];
         _directory = Path.Combine(Path.GetTempPath(), $"streamcdp-sdk-hubspot-{version}");
         Directory.CreateDirectory(_directory);
@@ -94,16 +94,5 @@ public sealed class HubSpotClient : IAsyncLifetime
 
         await process.WaitForExitAsync(TestContext.Current.CancellationToken);
         return (process.ExitCode, await errors);
-    }
-
-    private static string Repository()
-    {
-        var root = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(root.FullName, "StreamCdp.sln")))
-        {
-            root = root.Parent ?? throw new InvalidOperationException("These tests run inside the repository.");
-        }
-
-        return root.FullName;
     }
 }

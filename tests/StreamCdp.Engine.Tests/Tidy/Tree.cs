@@ -1,5 +1,3 @@
-using StreamCdp.Engine.Tests.Model;
-
 namespace StreamCdp.Engine.Tests.Tidy;
 
 /// <summary>The repository's own files, without what builds and runs leave behind.</summary>

@@ -30,7 +30,7 @@ internal sealed class SmtpServer : IAsyncDisposable
             Assert.SkipWhen(probe.ExitCode != 0, "aiosmtpd is not installed: apt-get install python3-aiosmtpd");
         }
 
-        var process = Process.Start(new ProcessStartInfo(Python, ["-W", "ignore", Path.Combine(Sdk.SdkInstall.Repository(), "tests", "smtp", "server.py"), .. arguments]) { RedirectStandardInput = true, RedirectStandardOutput = true })!;
+        var process = Process.Start(new ProcessStartInfo(Python, ["-W", "ignore", Repository.Path("tests", "smtp", "server.py"), .. arguments]) { RedirectStandardInput = true, RedirectStandardOutput = true })!;
         string? port = await process.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken).AsTask().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
         var server = new SmtpServer(process, int.Parse(port!, CultureInfo.InvariantCulture));
         _ = server.ReadAsync();

@@ -14,7 +14,7 @@ public sealed class SdkInstall : IAsyncLifetime
 
     public async ValueTask InitializeAsync()
     {
-        string source = Path.Combine(Repository(), "tests", "sdk");
+        string source = Repository.Path("tests", "sdk");
         string version = Convert.ToHexStringLower(SHA256.HashData(await File.ReadAllBytesAsync(Path.Combine(source, "package-lock.json"))))[..16];
         _directory = Path.Combine(Path.GetTempPath(), $"streamcdp-sdk-{version}");
         Directory.CreateDirectory(_directory);
@@ -89,17 +89,6 @@ public sealed class SdkInstall : IAsyncLifetime
 
         await process.WaitForExitAsync(TestContext.Current.CancellationToken);
         return (process.ExitCode, await errors);
-    }
-
-    internal static string Repository()
-    {
-        var root = new DirectoryInfo(AppContext.BaseDirectory);
-        while (!File.Exists(Path.Combine(root.FullName, "StreamCdp.sln")))
-        {
-            root = root.Parent ?? throw new InvalidOperationException("These tests run inside the repository.");
-        }
-
-        return root.FullName;
     }
 }
 

@@ -11,7 +11,7 @@ public sealed class ModelExampleTests
     /// <summary>2026-03-01T12:00:00Z.</summary>
     private const long Now = 1_772_366_400_000;
 
-    private static readonly string s_page = File.ReadAllText(Path.Combine(Root(), "docs", "model.md"));
+    private static readonly string s_page = File.ReadAllText(Repository.Path("docs", "model.md"));
 
     /// <summary>Expression, events of a member, events of somebody who is none. <c>ago</c>: how long before now.</summary>
     public static TheoryData<string, string[], string[]> Examples => new()
@@ -87,15 +87,4 @@ public sealed class ModelExampleTests
     private static string Crm(string kind, string id, string fields) => $$$"""{"ago":"0m","type":"identify","context":{"crm":{"object":"{{{kind}}}","id":"{{{id}}}","fields":{{{fields}}} } } }""";
 
     private static List<string> Blocks(string language) => [.. Regex.Matches(s_page, $@"^```{language}\n(.*?)\n```$", RegexOptions.Multiline | RegexOptions.Singleline).Select(match => match.Groups[1].Value)];
-
-    private static string Root()
-    {
-        string directory = AppContext.BaseDirectory;
-        while (!File.Exists(Path.Combine(directory, "StreamCdp.sln")))
-        {
-            directory = Path.GetDirectoryName(directory) ?? throw new DirectoryNotFoundException("No StreamCdp.sln above the tests.");
-        }
-
-        return directory;
-    }
 }

@@ -489,7 +489,7 @@ internal sealed class SimulatedEngine : IDisposable
         _shards = [.. Enumerable.Range(0, _options.Shards).Select(shard => new ProfilerRunner(shard, _opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, _time, warnings.Add))];
         _backfill = new BackfillRunner(_opened, _shards, version => _models[version], _home, SchemaIds.BuiltIn);
         _resolver = new ResolverRunner(_opened, _options, _model, version => _models[version], _home, SchemaIds.BuiltIn, 0, warnings.Add);
-        _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add, () => _shards.Any(shard => shard.Profiler.QueuedCount > _mostQueued));
+        _router = new RouterRunner(_opened, _options, _model, _home, SchemaIds.BuiltIn, ++_generation, warnings.Add, () => ProfilerRunner.AreFarBehind(_shards, _mostQueued));
         Assert.Empty(warnings);
     }
 

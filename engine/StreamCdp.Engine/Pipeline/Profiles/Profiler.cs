@@ -539,9 +539,9 @@ internal sealed class Profiler : IDisposable
             WireFormat.TryRead(queued.Value.Bytes, out _, out ReadOnlySpan<byte> body);
             ProfileEvent.TryRead(body, out ProfileEvent e);
             e.ProfileId = id;
-            if (!redo && !IsReady(e))
+            if (redo ? e.RequiresLink > _profile.LastLink || (e.Merged > 0 && e.LinkOffset > _profile.LastLink) : !IsReady(e))
             {
-                break;
+                break; // Also where all before it was applied by the last run, at this very record: it waits for another one.
             }
 
             done++;

@@ -456,7 +456,7 @@ internal sealed class SegmentEngine
     }
 
     /// <summary>The smallest instant later than <paramref name="afterMs"/> at which time alone can change a segment; <see cref="long.MaxValue"/>: none.</summary>
-    /// <remarks>It may come too early (nothing changes then), never too late. Valid until the profile changes. Cheap after <see cref="Evaluate"/> at the same instant.</remarks>
+    /// <remarks>It may come too early (nothing changes then), never too late. Valid until the profile changes. What it finds of a state is kept with the profile until the state changes or time comes to it: ask in the order of time.</remarks>
     public long NextDeadline(ProfileState profile, long afterMs)
     {
         EvaluationContext context = HasValuesOf(profile, afterMs) ? new EvaluationContext { Profile = profile, NowMs = afterMs, Stamp = _stamp } : Context(profile, afterMs);
