@@ -53,7 +53,7 @@ internal struct FunctionEntry
     /// <summary>Its state, in a layout that only the function knows.</summary>
     public Slice State;
 
-    /// <summary>The first instant at which time changes a value of the state, as <see cref="ProfileState.DeadlinesOf"/> found it, Unix ms; <see cref="long.MinValue"/>: not known. Not in the record.</summary>
+    /// <summary>The first instant at which time changes a value of the state, as the owner of <see cref="ProfileState.KeepDeadlinesOf"/> found it, Unix ms; <see cref="long.MinValue"/>: not known. Not in the record.</summary>
     public long Deadline;
 }
 
@@ -115,6 +115,7 @@ internal sealed class ProfileState
     private IdentifierEntry[] _identifiers = new IdentifierEntry[8];
     private TraitEntry[] _traits = new TraitEntry[16];
     private FunctionEntry[] _functions = new FunctionEntry[32];
+    private object? _deadlinesOf; // Who found the deadlines of functions; null: none are known.
     private uint[] _functionKeys = new uint[32]; // Of the same places, close together: a look-up touches less memory.
     private MembershipEntry[] _memberships = new MembershipEntry[16];
     private UInt128[] _mergedFrom = new UInt128[4];
@@ -165,9 +166,6 @@ internal sealed class ProfileState
 
     /// <summary>Sent traits, in order of first arrival; removed ones have an empty value.</summary>
     public Span<TraitEntry> Traits => _traits.AsSpan(0, _traitCount);
-
-    /// <summary>Whose the deadlines of <see cref="Functions"/> are; null: none are known.</summary>
-    public object? DeadlinesOf { get; private set; }
 
     /// <summary>Function states, sorted by key.</summary>
     public Span<FunctionEntry> Functions => _functions.AsSpan(0, _functionCount);
@@ -222,29 +220,19 @@ internal sealed class ProfileState
         _used = _identifierCount = _traitCount = _functionCount = _membershipCount = _mergedFromCount = _recentCount = _crmCount = CrmBytes = 0;
         HasSkippedCrm = IsTraitsLimited = IsFunctionsLimited = false;
         CrmFloors.Fill(EventOrder.None);
-        DeadlinesOf = null;
+        _deadlinesOf = null;
     }
 
     /// <summary>Forgets deadlines that somebody else found.</summary>
     public void KeepDeadlinesOf(object owner)
     {
-        if (!ReferenceEquals(DeadlinesOf, owner))
+        if (!ReferenceEquals(_deadlinesOf, owner))
         {
-            DeadlinesOf = owner;
+            _deadlinesOf = owner;
             foreach (ref FunctionEntry entry in Functions)
             {
                 entry.Deadline = long.MinValue;
             }
-        }
-    }
-
-    /// <summary>Notes the deadline of a function's state; where it has none nothing.</summary>
-    public void SetDeadline(uint key, long deadline)
-    {
-        int index = IndexOfFunction(key);
-        if (index >= 0)
-        {
-            _functions[index].Deadline = deadline;
         }
     }
 

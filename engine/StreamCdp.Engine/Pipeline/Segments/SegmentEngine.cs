@@ -10,7 +10,7 @@ namespace StreamCdp.Engine.Pipeline.Segments;
 /// <summary>Computes the segments and computed traits of one model. One instance for each shard thread; not safe for several threads.</summary>
 /// <remarks>
 /// For an event: <see cref="Begin"/>, the changes (<see cref="Apply"/>, and traits, identifiers and CRM records by others), then <see cref="EvaluateChanged"/> at the shard's now, which looks at what
-/// they can change and no more; for a profile that merged or has another model <see cref="Evaluate"/>, which looks at everything. When the timer fires: <see cref="NextDeadline"/>, then
+/// they can change and no more; for a profile that has another model, or a deadline at that very instant, <see cref="Evaluate"/>, which looks at everything. When the timer fires: <see cref="NextDeadline"/>, then
 /// <see cref="EvaluateDue"/> at that instant, where the new value holds already. Function states live in the profile, keyed by the hash of the function's normal text (RULES.md §6).
 /// <para>Cost: grows with what the event changes and with what the profile did, not with the segments of the model; no allocation once buffers have grown; a function's state is walked once in an
 /// evaluation, bucket by bucket, newest first.</para>
@@ -61,9 +61,6 @@ internal sealed class SegmentEngine
     private readonly byte[] _single = new byte[CompiledFunction.MaxSingleBytes];
     private byte[] _combined = new byte[4096];
     private long _stamp;
-    private ProfileState? _valuesOf;
-    private UInt128 _valuesOfId;
-    private long _valuesAt;
     private long _stampBefore;
     private long _before;
 
@@ -369,9 +366,13 @@ internal sealed class SegmentEngine
         {
             if (_timedOfState[state] is { } timed)
             {
-                long first = timed.FirstDeadline(profile.Function(timed.Key), nowMs);
-                profile.SetDeadline(timed.Key, first);
-                deadline = Math.Min(deadline, first);
+                int index = profile.IndexOfFunction(timed.Key);
+                if (index >= 0)
+                {
+                    ref FunctionEntry entry = ref profile.Functions[index];
+                    entry.Deadline = timed.FirstDeadline(profile.Bytes(entry.State), nowMs);
+                    deadline = Math.Min(deadline, entry.Deadline);
+                }
             }
         }
 
@@ -459,7 +460,7 @@ internal sealed class SegmentEngine
     /// <remarks>It may come too early (nothing changes then), never too late. Valid until the profile changes. What it finds of a state is kept with the profile until the state changes or time comes to it: ask in the order of time.</remarks>
     public long NextDeadline(ProfileState profile, long afterMs)
     {
-        EvaluationContext context = HasValuesOf(profile, afterMs) ? new EvaluationContext { Profile = profile, NowMs = afterMs, Stamp = _stamp } : Context(profile, afterMs);
+        EvaluationContext context = Context(profile, afterMs);
         long deadline = long.MaxValue;
         _dueFunctions.Clear();
         _dueDates.Clear();
@@ -537,7 +538,6 @@ internal sealed class SegmentEngine
             if (!_functions.ContainsKey(key))
             {
                 profile.RemoveFunction(key);
-                _valuesOf = null;
             }
         }
     }
@@ -551,7 +551,6 @@ internal sealed class SegmentEngine
             if (_functions.TryGetValue(entry.Key, out CompiledFunction? function) && function.IsDead(profile.Bytes(entry.State), nowMs))
             {
                 profile.RemoveFunction(entry.Key);
-                _valuesOf = null;
             }
         }
     }
@@ -638,14 +637,7 @@ internal sealed class SegmentEngine
         writer.WriteEndArray();
     }
 
-    private EvaluationContext Context(ProfileState profile, long nowMs)
-    {
-        (_valuesOf, _valuesOfId, _valuesAt) = (profile, profile.Id, nowMs);
-        return new EvaluationContext { Profile = profile, NowMs = nowMs, Stamp = ++_stamp };
-    }
-
-    /// <summary>The function nodes hold the values of this profile at this instant: the deadline, asked for after an evaluation, need not walk the states again.</summary>
-    private bool HasValuesOf(ProfileState profile, long nowMs) => ReferenceEquals(profile, _valuesOf) && profile.Id == _valuesOfId && nowMs == _valuesAt;
+    private EvaluationContext Context(ProfileState profile, long nowMs) => new() { Profile = profile, NowMs = nowMs, Stamp = ++_stamp };
 
     private static int BytesOfFunctions(ProfileState profile)
     {
@@ -660,7 +652,6 @@ internal sealed class SegmentEngine
 
     private void Add(ProfileState profile, CompiledFunction function, int index, ReadOnlySpan<byte> state)
     {
-        _valuesOf = null;
         ReadOnlySpan<byte> old = profile.FunctionAt(index);
         int most = old.Length + state.Length + CompiledFunction.MaxCombineBytes;
         if (_combined.Length < most)
