@@ -135,7 +135,7 @@ public sealed class KafkaDestination : IDestination, ICheckable
             return _producer = new ProducerBuilder<string, byte[]>(_options.Client())
                 .SetErrorHandler((_, error) =>
                 {
-                    _trouble = error;
+                    _trouble = _trouble is not null && error.Code == ErrorCode.Local_AllBrokersDown ? _trouble : error; // That comes after each broker's own error, and says less.
                     _failedForGood |= error.IsFatal;
                 })
                 .SetLogHandler((_, _) => { }) // Else the client writes to the console. What matters comes as an error.
