@@ -13,7 +13,6 @@ internal sealed class RouterRunner : StageRunner
     private const string Stage = "route";
     private const int Batch = 512;
     private const int BatchBehind = 4096; // Far behind, questions are rarer: each batch of them waits for a commit.
-    private const int MaxMarks = 256;
     private const int BacklogTickMs = 100;
 
     private readonly EngineLogs _logs;
@@ -27,8 +26,6 @@ internal sealed class RouterRunner : StageRunner
     private readonly RouterManifest _restored;
     private readonly ILogReader _decisions;
     private readonly Func<bool> _isTooFarAhead;
-    private readonly List<Mark> _marks = [];
-    private readonly Stack<Mark> _freeMarks = [];
     private readonly long[] _readAt;
     private long _nextTick;
     private long _ticked = long.MinValue;
@@ -81,8 +78,9 @@ internal sealed class RouterRunner : StageRunner
         Router.Fence(logs.Events.Partitions, nowMs);
         _effects.WaitDurable(StageLog.ProfileEvents);
         _restored = manifest;
-        FindRouted(manifest);
-        FindAsked(manifest);
+        var waiting = new OrderedDictionary<(int Partition, long Offset), WaitingEvent>(manifest.Waiting.Select(waiting => KeyValuePair.Create((waiting.Partition, waiting.Offset), waiting)));
+        FindRouted(manifest, waiting);
+        FindAsked(manifest, waiting);
 
         _decisions = logs.IdentityMap.OpenReader(0, manifest.MapPosition, Signal);
         long end = logs.IdentityMap.EndOffset(0);
@@ -91,6 +89,8 @@ internal sealed class RouterRunner : StageRunner
             Router.ApplyDecision(record);
         }
 
+        WaitAgain(waiting.Values.Where(waiting => waiting.IsAsked).OrderBy(waiting => waiting.Partition).ThenBy(waiting => waiting.Offset));
+        WaitAgain(waiting.Values.Where(waiting => !waiting.IsAsked));
         _readAt = [.. Enumerable.Repeat(long.MinValue, logs.Events.Partitions)];
         _events = [.. Enumerable.Range(0, logs.Events.Partitions).Select(partition => logs.Events.OpenReader(partition, manifest.Positions[partition], Signal))];
     }
@@ -147,7 +147,6 @@ internal sealed class RouterRunner : StageRunner
             worked = true;
         }
 
-        SetMark();
         _isHeldUp = _isTooFarAhead();
         long readUntil = nowMs; // What is received from now on is behind the ends.
         for (int partition = 0; partition < _events.Length; partition++)
@@ -193,15 +192,14 @@ internal sealed class RouterRunner : StageRunner
     /// <inheritdoc/>
     protected override void Begin()
     {
-        long[] positions = [.. Enumerable.Range(0, _events.Length).Select(Position)];
         _checkpointer.Begin(new RouterManifest
         {
-            Positions = positions,
-            MapPosition = _decisions.Position,
+            Positions = [.. _events.Select(reader => reader.Position)],
+            Waiting = [.. Router.EventsWaiting, .. Router.AskedBefore.Where(asked => asked.Offset >= _events[asked.Partition].Position).Select(asked => new WaitingEvent(asked.Partition, asked.Offset, 0, IsAsked: true, IsUndecided: true))],
+            MapPosition = Router.FirstUndecided(_decisions.Position),
             // As long as events of the last run have not come by again, the next restart must find them where this one did.
-            ShardEnds = Router.Routed.Count > 0 ? _restored.ShardEnds : EndsBefore(positions),
+            ShardEnds = Router.Routed.Count > 0 ? _restored.ShardEnds : [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)],
             LinksEnd = _logs.IdentityLinks.EndOffset(0),
-            Asked = [.. Router.Asked.Select(asked => new AskedEvent(asked.Partition, asked.Offset))],
             Clock = Router.Clock,
             LatestSharedMs = _repeats.LatestSharedMs,
             Generation = Router.Generation,
@@ -267,65 +265,10 @@ internal sealed class RouterRunner : StageRunner
     /// <summary>Up to when the router has read what was received: an event that it has not read is not passed by time that came after it. <see cref="long.MinValue"/>: not known.</summary>
     private long ReadUntil(int partition, long end, long nowMs) => _events[partition].Position < end ? Math.Min(nowMs, _readAt[partition]) : nowMs;
 
-    /// <summary>Notes, before events are read, how far the output is: what is read from here on stands behind that.</summary>
-    private void SetMark()
-    {
-        if (Router.WaitingCount == 0)
-        {
-            foreach (Mark old in _marks)
-            {
-                _freeMarks.Push(old);
-            }
-
-            _marks.Clear();
-        }
-        else if (_marks.Count > 0 && Enumerable.SequenceEqual(_marks[^1].Positions, _events.Select(reader => reader.Position)))
-        {
-            return;
-        }
-        else if (_marks.Count == MaxMarks)
-        {
-            // Somebody has waited for long: half of them do, a restart only reads a little more.
-            for (int i = MaxMarks - 1; i > 0; i -= 2)
-            {
-                _freeMarks.Push(_marks[i]);
-                _marks.RemoveAt(i);
-            }
-        }
-
-        if (!_freeMarks.TryPop(out Mark? mark))
-        {
-            mark = new Mark(new long[_events.Length], new long[_logs.ProfileEvents.Partitions]);
-        }
-
-        for (int partition = 0; partition < _events.Length; partition++)
-        {
-            mark.Positions[partition] = _events[partition].Position;
-        }
-
-        for (int shard = 0; shard < mark.Ends.Length; shard++)
-        {
-            // What the last run passed on after its checkpoint, and this one has not come by yet, stands where that run would look.
-            mark.Ends[shard] = Router.Routed.Count > 0 ? _restored.ShardEnds[shard] : _logs.ProfileEvents.EndOffset(shard);
-        }
-
-        _marks.Add(mark);
-    }
-
-    /// <summary>Where to look for what was passed on of the events from these positions on. While one waits, later ones pass it: their output stands before that of now.</summary>
-    private long[] EndsBefore(long[] positions)
-    {
-        if (Router.WaitingCount == 0)
-        {
-            return [.. Enumerable.Range(0, _logs.ProfileEvents.Partitions).Select(_logs.ProfileEvents.EndOffset)];
-        }
-
-        int last = _marks.FindLastIndex(mark => mark.Positions.Zip(positions).All(pair => pair.First <= pair.Second));
-        return [.. _marks[last].Ends];
-    }
-
     /// <summary>Reads its own output after the checkpoint: events in it are not passed on again.</summary>
-    private void FindRouted(RouterManifest manifest)
+    /// <param name="manifest">The checkpoint.</param>
+    /// <param name="waiting">What waited then; what was passed on goes from it.</param>
+    private void FindRouted(RouterManifest manifest, OrderedDictionary<(int Partition, long Offset), WaitingEvent> waiting)
     {
         for (int shard = 0; shard < _logs.ProfileEvents.Partitions; shard++)
         {
@@ -333,8 +276,17 @@ internal sealed class RouterRunner : StageRunner
             long end = _logs.ProfileEvents.EndOffset(shard);
             while (reader.TryReadBefore(end, out LogRecord record))
             {
-                if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && ProfileEvent.TryRead(body, out ProfileEvent routed)
-                    && routed.Kind == ProfileEventKind.Event && routed.OriginOffset >= manifest.Positions[routed.OriginPartition])
+                if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !ProfileEvent.TryRead(body, out ProfileEvent routed) || routed.Kind != ProfileEventKind.Event)
+                {
+                    continue;
+                }
+
+                if (waiting.Remove((routed.OriginPartition, routed.OriginOffset)))
+                {
+                    Router.Clock = Math.Max(Router.Clock, Math.Max(routed.EventTime, routed.Now)); // It does not come by again.
+                }
+
+                if (routed.OriginOffset >= manifest.Positions[routed.OriginPartition])
                 {
                     Router.Routed.Add((routed.OriginPartition, routed.OriginOffset));
                 }
@@ -343,27 +295,59 @@ internal sealed class RouterRunner : StageRunner
     }
 
     /// <summary>Reads its own questions after the checkpoint: such an event must get the same answer again, with the merges that its shard waits for.</summary>
-    private void FindAsked(RouterManifest manifest)
+    /// <param name="manifest">The checkpoint.</param>
+    /// <param name="waiting">What waited then and is not passed on. What was asked about meanwhile waits, too.</param>
+    private void FindAsked(RouterManifest manifest, OrderedDictionary<(int Partition, long Offset), WaitingEvent> waiting)
     {
-        foreach (AskedEvent asked in manifest.Asked)
-        {
-            Router.AskedBefore.Add((asked.Partition, asked.Offset));
-        }
-
         using ILogReader reader = _logs.IdentityLinks.OpenReader(0, Math.Max(manifest.LinksEnd, _logs.IdentityLinks.BeginOffset(0)));
         long end = _logs.IdentityLinks.EndOffset(0);
         while (reader.TryReadBefore(end, out LogRecord record))
         {
-            if (WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) && IdentityLink.TryRead(body, out IdentityLink link)
-                && link.Kind == LinkKind.Link && link.OriginOffset >= manifest.Positions[link.OriginPartition])
+            if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !IdentityLink.TryRead(body, out IdentityLink link) || link.Kind != LinkKind.Link)
             {
-                Router.AskedBefore.Add((link.OriginPartition, link.OriginOffset));
+                continue;
+            }
+
+            (int, long) origin = (link.OriginPartition, link.OriginOffset);
+            if (waiting.TryGetValue(origin, out WaitingEvent known))
+            {
+                waiting[origin] = known with { IsAsked = true };
+            }
+            else if (link.OriginOffset >= manifest.Positions[link.OriginPartition] && !Router.Routed.Contains(origin))
+            {
+                waiting[origin] = new WaitingEvent(link.OriginPartition, link.OriginOffset, link.Now, IsAsked: true, IsUndecided: false);
+            }
+        }
+
+        Router.AskedBefore.UnionWith(waiting.Where(waiting => waiting.Value.IsAsked).Select(waiting => waiting.Key));
+    }
+
+    /// <param name="waiting">Of each partition in the order of its log.</param>
+    private void WaitAgain(IEnumerable<WaitingEvent> waiting)
+    {
+        var readers = new ILogReader?[_logs.Events.Partitions];
+        try
+        {
+            foreach (WaitingEvent next in waiting)
+            {
+                ILogReader reader = readers[next.Partition] ??= _logs.Events.OpenReader(next.Partition, next.Offset);
+                while (reader.TryReadBefore(next.Offset + 1, out LogRecord record))
+                {
+                    if (record.Offset == next.Offset)
+                    {
+                        Router.WaitAgain(record, next, isRead: next.Offset < _restored.Positions[next.Partition]);
+                    }
+                }
+            }
+        }
+        finally
+        {
+            foreach (ILogReader? reader in readers)
+            {
+                reader?.Dispose();
             }
         }
     }
-
-    /// <summary>How far the output was, durably, when events were read up to here.</summary>
-    private sealed record Mark(long[] Positions, long[] Ends);
 }
 
 /// <summary>What a checkpoint of the router holds beyond its stores.</summary>
@@ -375,14 +359,14 @@ internal sealed record RouterManifest
     /// <summary>Where to read identity-map.</summary>
     public long MapPosition { get; init; }
 
-    /// <summary>Of each partition of profile-events: what was passed on of the events from <see cref="Positions"/> on stands behind it.</summary>
+    /// <summary>Of each partition of profile-events: what was passed on of the events that wait, or from <see cref="Positions"/> on, stands behind it.</summary>
     public long[] ShardEnds { get; init; } = [];
 
     /// <summary>Durable end of identity-links.</summary>
     public long LinksEnd { get; init; }
 
-    /// <summary>Events that wait for an answer.</summary>
-    public IReadOnlyList<AskedEvent> Asked { get; init; } = [];
+    /// <summary>Events that are not passed on yet, in the order in which they may be; of those that were asked about, some may stand behind <see cref="Positions"/>.</summary>
+    public IReadOnlyList<WaitingEvent> Waiting { get; init; } = [];
 
     /// <summary>Latest event time.</summary>
     public long Clock { get; init; } = long.MinValue;
@@ -394,5 +378,10 @@ internal sealed record RouterManifest
     public long Generation { get; init; }
 }
 
-/// <summary>An event that the resolver was asked about.</summary>
-internal sealed record AskedEvent(int Partition, long Offset);
+/// <summary>An event that waits in the router.</summary>
+/// <param name="Partition">Of events.</param>
+/// <param name="Offset">In it.</param>
+/// <param name="Now">The event clock when it came, Unix ms; 0 with ticks of wall time.</param>
+/// <param name="IsAsked">For an answer of the resolver; else behind one that does.</param>
+/// <param name="IsUndecided">It is open whether it is a dead letter: its messageId is not taken in.</param>
+internal readonly record struct WaitingEvent(int Partition, long Offset, long Now, bool IsAsked, bool IsUndecided);

@@ -204,7 +204,7 @@ public sealed partial class MetamorphicTests
     }
 
     /// <summary>All but what says when and as whom; objects in the order of their keys, which come as they joined.</summary>
-    private static string Values(string document)
+    internal static string Values(string document)
     {
         var json = (JsonObject)JsonNode.Parse(document)!;
         foreach (string part in (string[])["id", "version", "updated_at", "merged_from"])

@@ -38,12 +38,13 @@ internal sealed class SimulatedEngine : IDisposable
     private long _generation;
     private long _begun;
 
-    public SimulatedEngine(CdpModel model, OracleClock clock, TimeSpan dedupWindow, int shards, long tickMs = long.MaxValue / 4)
+    public SimulatedEngine(CdpModel model, OracleClock clock, TimeSpan dedupWindow, int shards, long tickMs = long.MaxValue / 4, int eventPartitions = 1)
     {
         _model = _models[model.Version] = model;
         _options = new EngineOptions
         {
             Shards = shards,
+            EventPartitions = eventPartitions,
             Clock = clock == OracleClock.Event ? ClockMode.Event : ClockMode.Wall,
             DedupWindowMs = (long)dedupWindow.TotalMilliseconds,
             CheckpointMs = long.MaxValue / 4,
@@ -62,7 +63,7 @@ internal sealed class SimulatedEngine : IDisposable
     /// <summary>All stages.</summary>
     private IEnumerable<StageRunner> Runners => [_router, _resolver, .. _shards];
 
-    public void Feed(OracleEvent e)
+    public void Feed(OracleEvent e, int partition = 0)
     {
         var record = new CustomerEvent
         {
@@ -74,7 +75,7 @@ internal sealed class SimulatedEngine : IDisposable
             Payload = Encoding.UTF8.GetBytes(e.Json),
         };
         int end = record.WriteTo(ref _buffer, WireFormat.WriteHeader(ref _buffer, 0, SchemaIds.BuiltIn[RecordType.CustomerEvent]));
-        _events.WaitDurable(_events.Append(0, default, _buffer.AsSpan(0, end), e.ReceivedAtMs));
+        _events.WaitDurable(_events.Append(partition, default, _buffer.AsSpan(0, end), e.ReceivedAtMs));
     }
 
     /// <summary>A tick of the wall clock, after all before it is done.</summary>

@@ -59,6 +59,9 @@ internal sealed class Router
     private byte[] _linkBytes = new byte[4096];
     private readonly Dictionary<(int Partition, long Offset), Waiting> _asked = [];
     private readonly HashSet<UInt128> _blocked = [];
+    private readonly List<(UInt128 Identifier, UInt128 Profile)> _decided = [];
+    private long _decidedLink = -1;
+    private long _decidedFrom;
     private byte[] _read = new byte[64];
     private byte[] _write = new byte[2048];
     private Waiting _current = new();
@@ -112,11 +115,12 @@ internal sealed class Router
     /// <summary>Events that the last run passed on after its checkpoint; they are not passed on again. Entries go as their events come by.</summary>
     public HashSet<(int Partition, long Offset)> Routed { get; } = [];
 
-    /// <summary>Events that the last run asked the resolver about after its checkpoint: they are asked about again, whatever the map shows by now.</summary>
+    /// <summary>Events that the last run asked the resolver about and did not pass on: they are asked about again, whatever the map shows by now.</summary>
     public HashSet<(int Partition, long Offset)> AskedBefore { get; } = [];
 
-    /// <summary>Events that the resolver was asked about and that are not passed on.</summary>
-    public IEnumerable<(int Partition, long Offset)> Asked => _asked.Keys.Concat(AskedBefore);
+    /// <summary>Events that wait, in the order in which they came.</summary>
+    public IEnumerable<WaitingEvent> EventsWaiting => _waiting.Select(waiting => new WaitingEvent(
+        waiting.Partition, waiting.Offset, waiting.Now, waiting.IsAsked || AskedBefore.Contains((waiting.Partition, waiting.Offset)), waiting.IsUndecided));
 
     /// <summary>Passed on.</summary>
     public long Processed { get; private set; }
@@ -139,7 +143,7 @@ internal sealed class Router
     /// <remarks>Nor while it is open whether an event is a dead letter: until then nobody knows whether its messageId and its time count.</remarks>
     public bool CanRead => !_hasUndecided && (_clockMode == ClockMode.Event ? _waiting.Count == 0 : _waiting.Count < _maxWaiting);
 
-    /// <summary>The first offset of a partition that is not done: where a restart has to begin.</summary>
+    /// <summary>The first offset of a partition that is not done.</summary>
     public long FirstWaiting(int partition, long position)
     {
         foreach (Waiting waiting in _waiting)
@@ -220,7 +224,11 @@ internal sealed class Router
         }
     }
 
+    /// <summary>Offset in identity-map of the first decision that is not in the map because the outcome of its link is to come; else a position.</summary>
+    public long FirstUndecided(long position) => _decided.Count > 0 ? _decidedFrom : position;
+
     /// <summary>Takes a record of identity-map. After a batch of them call <see cref="GoOn"/>.</summary>
+    /// <remarks>Decisions count with their outcome or any record of a later link, as for <see cref="Resolver.Replay"/>. Those that a crash cut off come again.</remarks>
     public void ApplyDecision(in LogRecord record)
     {
         if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !IdentityDecision.TryRead(body, out IdentityDecision decision))
@@ -230,11 +238,23 @@ internal sealed class Router
 
         if (decision.Kind == DecisionKind.Decision)
         {
-            Span<byte> id = stackalloc byte[16];
-            CanonicalId.Write(id, decision.ProfileId);
-            _map.Write(Hash128.OfIdentifier(decision.Type, decision.Value), id);
+            if (decision.LinkOffset != _decidedLink)
+            {
+                ApplyDecided(before: decision.LinkOffset);
+                _decidedLink = decision.LinkOffset;
+            }
+
+            if (_decided.Count == 0)
+            {
+                _decidedFrom = record.Offset;
+            }
+
+            _decided.Add((Hash128.OfIdentifier(decision.Type, decision.Value), decision.ProfileId));
+            return;
         }
-        else if (decision.Kind == DecisionKind.Outcome && _asked.Remove((decision.OriginPartition, decision.OriginOffset), out Waiting? waiting))
+
+        ApplyDecided(before: decision.Kind == DecisionKind.Outcome ? decision.Epoch + 1 : decision.LinkOffset);
+        if (decision.Kind == DecisionKind.Outcome && _asked.Remove((decision.OriginPartition, decision.OriginOffset), out Waiting? waiting))
         {
             // Routed here and not later: the map is exactly as of this decision now.
             waiting.IsDone = true;
@@ -243,6 +263,22 @@ internal sealed class Router
             CrashPoint.Hit(CrashPoint.RouterAnswered);
             RouteDecided(waiting, decision);
         }
+    }
+
+    /// <summary>Of one link all decisions or none: with some of them the map would show one person as two, and an event could pass one that waits for the others.</summary>
+    private void ApplyDecided(long before)
+    {
+        Span<byte> id = stackalloc byte[16];
+        foreach ((UInt128 identifier, UInt128 profile) in _decided)
+        {
+            if (_decidedLink < before)
+            {
+                CanonicalId.Write(id, profile);
+                _map.Write(identifier, id);
+            }
+        }
+
+        _decided.Clear();
     }
 
     /// <summary>Passes on what waited behind events that have their decision now.</summary>
@@ -349,8 +385,7 @@ internal sealed class Router
         current.Offset = record.Offset;
         current.TimestampMs = record.TimestampMs;
 
-        // Nothing but a previousId that can only be a user_id: where it is not known as one, no identifier is left (RULES.md §1.5, §1.6).
-        current.IsUndecided = _reader.IdentifierCount == 0 && _reader.PreviousAnonymousId.IsEmpty && !Routed.Contains((record.Partition, record.Offset));
+        current.IsUndecided = IsUndecided && !Routed.Contains((record.Partition, record.Offset));
         if (!current.IsUndecided && !TryAccept(current, envelope, messageId, eventTime))
         {
             return;
@@ -368,6 +403,62 @@ internal sealed class Router
             Wait(current, record);
         }
     }
+
+    /// <summary>Takes an event that waited in the last run, before any other is read. Those that were asked about come first: they share nothing with each other.</summary>
+    /// <param name="record">The event.</param>
+    /// <param name="waiting">What the last run knew of it.</param>
+    /// <param name="isRead">It does not come by again. Else it does, and counts for the filter of repeats only.</param>
+    /// <remarks>
+    /// None of the same person's, in another partition, may be passed on before it: else a merge that was decided after its own could come first,
+    /// and the shard would wait for ever, with each behind the other.
+    /// </remarks>
+    public void WaitAgain(in LogRecord record, in WaitingEvent waiting, bool isRead)
+    {
+        EventProblem problem = !TryOpen(record, out CustomerEvent envelope, out EventType typeOfPath) ? EventProblem.Unreadable : _reader.Read(envelope.Payload, envelope.Context, typeOfPath);
+        bool isUndecided = IsUndecided;
+        if (problem != EventProblem.None || (isUndecided && !isRead))
+        {
+            if (isRead)
+            {
+                DeadLetter(record, envelope, problem); // By the model of now.
+            }
+
+            return; // What is open to be a dead letter merges nobody: it may come by first, with what the filter of repeats knows by then.
+        }
+
+        ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
+        long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
+        Waiting current = _current;
+        current.Partition = record.Partition;
+        current.Offset = record.Offset;
+        current.TimestampMs = record.TimestampMs;
+        current.IsUndecided = isUndecided;
+        if (waiting.IsUndecided && !isUndecided && isRead)
+        {
+            if (!TryAccept(current, envelope, messageId, eventTime))
+            {
+                return;
+            }
+        }
+        else
+        {
+            current.Now = waiting.Now;
+        }
+
+        if (!isRead)
+        {
+            Routed.Add((record.Partition, record.Offset));
+        }
+
+        FindProfiles();
+        if ((!waiting.IsAsked && _waiting.Count > 0 && IsBlocked()) || !TryRoute(current, envelope, messageId, eventTime))
+        {
+            Wait(current, record);
+        }
+    }
+
+    /// <summary>The event has nothing but a previousId that can only be a user_id: where it is not known as one, no identifier is left (RULES.md §1.5, §1.6).</summary>
+    private bool IsUndecided => _reader.IdentifierCount == 0 && _reader.PreviousAnonymousId.IsEmpty;
 
     /// <summary>Takes in the messageId and the time of an event that is no dead letter; false where it repeats another, or was passed on before a crash.</summary>
     private bool TryAccept(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime)
@@ -762,7 +853,7 @@ internal sealed class Router
             EventType = (int)_reader.Type,
         };
         Append(CanonicalId.Shard(profile, _shards), routed, envelope.ReceivedAt);
-        Clock = Math.Max(Clock, eventTime);
+        Clock = Math.Max(Clock, Math.Max(eventTime, waiting.Now)); // One that waited in the last run knows of events before it that come by later.
         Processed++;
     }
 
