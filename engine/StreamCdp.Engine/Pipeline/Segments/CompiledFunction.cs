@@ -400,7 +400,7 @@ internal sealed class CompiledFunction
     /// <param name="value">What it is.</param>
     public void Evaluate(ReadOnlySpan<byte> state, long nowMs, FunctionWindow window, out FunctionValue value)
     {
-        if (_kind is EventFunction.UniqueCount or EventFunction.MostFrequent or EventFunction.Sequence)
+        if (KeepsSet)
         {
             EvaluateSet(state, nowMs, window, out value);
             return;
@@ -461,7 +461,10 @@ internal sealed class CompiledFunction
         value.Length = total.Length;
     }
 
-    /// <summary>The least deadline (<see cref="FunctionValue.Deadline"/>) of some windows, in one walk.</summary>
+    /// <summary>Its state is a set of values or events, not payloads of buckets.</summary>
+    public bool KeepsSet => _kind is EventFunction.UniqueCount or EventFunction.MostFrequent or EventFunction.Sequence;
+
+    /// <summary>The least deadline (<see cref="FunctionValue.Deadline"/>) of some windows, in one walk. Not of what <see cref="KeepsSet"/>.</summary>
     /// <param name="state">Of a profile; empty: none.</param>
     /// <param name="nowMs">The instant.</param>
     /// <param name="windows">Of functions that share the state, shortest first.</param>
@@ -502,31 +505,26 @@ internal sealed class CompiledFunction
 
         foreach (FunctionWindow window in windows)
         {
-            long end;
-            if (_kind is EventFunction.Happened or EventFunction.Last)
-            {
-                end = EndOfLatest(new StateReader(state).Signed(), window);
-                end = nowMs < end ? end : long.MaxValue;
-            }
-            else
-            {
-                EvaluateSet(state, nowMs, window, out FunctionValue value);
-                end = value.Deadline;
-            }
-
+            long end = EndOfLatest(new StateReader(state).Signed(), window);
+            end = nowMs < end ? end : long.MaxValue;
             deadline = Math.Min(deadline, end);
         }
 
         return deadline;
     }
 
-    /// <summary>Of <c>happened</c>: whether another state makes it true; it never makes it false. Others: true, its value may change.</summary>
+    /// <summary>Of <c>happened</c> and <c>sequence</c>: whether another state may make it true; it never makes it false. Others: true, its value may change.</summary>
     /// <param name="state">Of a profile; empty: none.</param>
     /// <param name="added">Another, not empty.</param>
     /// <param name="nowMs">The instant.</param>
     /// <param name="window">Of the function that asks.</param>
     public bool MayChange(ReadOnlySpan<byte> state, ReadOnlySpan<byte> added, long nowMs, FunctionWindow window)
     {
+        if (_kind == EventFunction.Sequence)
+        {
+            return state.IsEmpty || _sequence!.MayChange(state, added);
+        }
+
         if (_kind != EventFunction.Happened)
         {
             return true;

@@ -44,6 +44,9 @@ internal abstract class Node
         return value.Kind == ValueKind.Number;
     }
 
+    /// <summary>What it stays at an instant, once it is that, however many events come: true or false; null: neither.</summary>
+    public virtual bool? Stays => null;
+
     /// <summary>Writes its value.</summary>
     public virtual void WriteTo(Utf8JsonWriter writer, scoped ref EvaluationContext context) => Get(ref context).WriteTo(writer);
 }
@@ -198,6 +201,12 @@ internal sealed class EventNameNode : Node
 /// <summary><c>and</c>, <c>or</c>: from left to right, stops when it is decided.</summary>
 internal sealed class LogicNode(bool isAnd, Node[] operands) : ConditionNode
 {
+    /// <summary>From the model.</summary>
+    public bool IsAnd => isAnd;
+
+    /// <summary>From the model.</summary>
+    public IReadOnlyList<Node> Operands => operands;
+
     /// <inheritdoc/>
     public override bool Test(scoped ref EvaluationContext context)
     {
@@ -216,6 +225,9 @@ internal sealed class LogicNode(bool isAnd, Node[] operands) : ConditionNode
 /// <summary><c>not</c>.</summary>
 internal sealed class NotNode(Node operand) : ConditionNode
 {
+    /// <summary>From the model.</summary>
+    public Node Operand => operand;
+
     /// <inheritdoc/>
     public override bool Test(scoped ref EvaluationContext context) => !operand.Test(ref context);
 }
@@ -313,6 +325,14 @@ internal sealed class CompareNode : ConditionNode, IDateNode
 internal sealed class CompareNumberNode(CompareOperator @operator, Node left, double right) : ConditionNode
 {
     /// <inheritdoc/>
+    public override bool? Stays => left is not FunctionNode { Definition.Kind: EventFunction.Count or EventFunction.UniqueCount } ? null : @operator switch
+    {
+        CompareOperator.Greater or CompareOperator.GreaterOrEqual => true,
+        CompareOperator.Less or CompareOperator.LessOrEqual => false,
+        _ => null,
+    };
+
+    /// <inheritdoc/>
     public override bool Test(scoped ref EvaluationContext context)
     {
         bool isNumber = left.TryGetNumber(ref context, out double number);
@@ -389,6 +409,9 @@ internal sealed class FunctionNode(int index, CompiledFunction function, Functio
 
     /// <summary>From the model.</summary>
     public FunctionWindow Window => _window;
+
+    /// <inheritdoc/>
+    public override bool? Stays => definition.Kind is EventFunction.Happened or EventFunction.Sequence ? true : null;
 
     /// <inheritdoc/>
     public override bool Test(scoped ref EvaluationContext context)

@@ -21,7 +21,7 @@ internal sealed class SegmentEngine
     public const int MaxFunctionBytes = 320 << 10;
 
     private readonly CdpModel _model;
-    private readonly Node[] _segments;
+    private readonly SegmentConditions _segments;
     private readonly uint[] _segmentKeys;
     private readonly Dictionary<uint, int> _segmentByKey = [];
     private readonly Dictionary<string, int> _segmentById = new(StringComparer.Ordinal);
@@ -33,20 +33,20 @@ internal sealed class SegmentEngine
     private readonly FunctionNode[] _functionNodes;
     private readonly TimedState?[] _timedOfState;
     private readonly IDateNode[] _dateNodes;
-    private readonly SegmentLeaf[] _leaves;
-    private readonly int[][] _ofFunction;
-    private readonly int[][] _ofLeaf;
+    private readonly IndexLists _ofFunction;
+    private readonly IndexLists _ofLeaf;
     private readonly FunctionNode[][] _functionsOfState;
-    private readonly int[][] _leavesOfFunction;
-    private readonly int[][] _ofDate;
-    private readonly int[][] _ofSegment;
-    private readonly int[][] _datesOfSegment;
+    private readonly IndexLists _leavesOfFunction;
+    private readonly IndexLists _ofDate;
+    private readonly IndexLists _ofSegment;
+    private readonly IndexLists _datesOfSegment;
     private readonly int[] _ofIdentifiers;
     private readonly int[] _ofCrm;
     private readonly int[] _ofNothing;
     private readonly Dictionary<byte[], int[]>.AlternateLookup<ReadOnlySpan<byte>> _ofTrait;
     private readonly ulong[] _marked;
     private readonly bool[] _wasTrue;
+    private readonly bool?[] _stays;
     private readonly bool[] _isTouched;
     private readonly List<int> _touchedLeaves = [];
     private readonly List<int> _changedStates = [];
@@ -73,10 +73,10 @@ internal sealed class SegmentEngine
     {
         var compiler = new SegmentCompiler(model, epochs, prepared);
         _model = model;
-        _segments = compiler.Segments;
+        _segments = new SegmentConditions(compiler.Segments, compiler.Leaves);
         _segmentKeys = [.. model.Segments.Select(segment => compiler.SegmentKeys[segment.Id])];
         _segmentIds = [.. model.Segments.Select(segment => JsonEncodedText.Encode(segment.Id))];
-        for (int i = 0; i < _segments.Length; i++)
+        for (int i = 0; i < _segmentKeys.Length; i++)
         {
             _segmentByKey.Add(_segmentKeys[i], i);
             _segmentById.Add(model.Segments[i].Id, i);
@@ -91,25 +91,26 @@ internal sealed class SegmentEngine
         _names = new EventNames(compiler.Functions);
         EventPaths = compiler.EventPaths;
         SegmentUses[] uses = compiler.Uses;
-        _leaves = [.. compiler.Leaves];
-        _wasTrue = new bool[_leaves.Length];
-        _isTouched = new bool[_leaves.Length];
+        IReadOnlyList<SegmentLeaf> leaves = compiler.Leaves;
+        _wasTrue = new bool[leaves.Count];
+        _stays = [.. leaves.Select(leaf => leaf.Node.Stays)];
+        _isTouched = new bool[leaves.Count];
         _ofFunction = UsersOf(_functionNodes.Length, uses, use => use.Functions);
-        _ofLeaf = UsersOf(_leaves.Length, uses, use => use.Leaves);
+        _ofLeaf = UsersOf(leaves.Count, uses, use => use.Leaves);
         _functionsOfState = [.. compiler.Functions.Select(state => _functionNodes.Where(node => node.Function == state).ToArray())];
         _ofDate = UsersOf(_dateNodes.Length, uses, use => use.Dates);
-        _ofSegment = UsersOf(_segments.Length, uses, use => use.Segments.Select(key => _segmentByKey[key]));
-        _datesOfSegment = [.. uses.Select(use => use.Dates.Order().ToArray())];
+        _ofSegment = UsersOf(_segmentKeys.Length, uses, use => use.Segments.Select(key => _segmentByKey[key]));
+        _datesOfSegment = new IndexLists([.. uses.Select(use => use.Dates.Order().ToArray())]);
         _ofIdentifiers = [.. Enumerable.Range(0, uses.Length).Where(i => uses[i].HasIdentifiers)];
         _ofCrm = [.. Enumerable.Range(0, uses.Length).Where(i => uses[i].HasCrm)];
         _ofTrait = uses.SelectMany((use, i) => use.Traits.Select(trait => (Trait: trait, Segment: i))).GroupBy(pair => pair.Trait, StringComparer.Ordinal)
             .ToDictionary(group => Encoding.UTF8.GetBytes(group.Key), group => group.Select(pair => pair.Segment).ToArray(), BytesComparer.Instance).GetAlternateLookup<ReadOnlySpan<byte>>();
-        HashSet<int> inLeaves = [.. _leaves.SelectMany(leaf => leaf.Functions)];
-        _timedStates = _functionNodes.Where(node => node.Definition.WindowMs > 0 && (_ofFunction[node.Index].Length > 0 || inLeaves.Contains(node.Index))).GroupBy(node => node.Function.Key)
+        HashSet<int> inLeaves = [.. leaves.SelectMany(leaf => leaf.Functions)];
+        _timedStates = _functionNodes.Where(node => node.Definition.WindowMs > 0 && (!_ofFunction[node.Index].IsEmpty || inLeaves.Contains(node.Index))).GroupBy(node => node.Function.Key)
             .ToDictionary(group => group.Key, group => new TimedState([.. group.OrderBy(node => node.Window.Ms)]));
         _timedOfState = [.. compiler.Functions.Select(state => _timedStates.GetValueOrDefault(state.Key))];
-        _leavesOfFunction = [.. _functionNodes.Select(node => _leaves.Where(leaf => leaf.Functions.Contains(node.Index)).Select(leaf => leaf.Index).ToArray())];
-        _marked = new ulong[(_segments.Length + 63) / 64];
+        _leavesOfFunction = new IndexLists([.. _functionNodes.Select(node => leaves.Where(leaf => leaf.Functions.Contains(node.Index)).Select(leaf => leaf.Index).ToArray())]);
+        _marked = new ulong[(_segmentKeys.Length + 63) / 64];
         _ofNothing = FindOfNothing(uses);
     }
 
@@ -132,7 +133,7 @@ internal sealed class SegmentEngine
         return [.. found.Order()];
     }
 
-    private static int[][] UsersOf(int count, SegmentUses[] uses, Func<SegmentUses, IEnumerable<int>> used)
+    private static IndexLists UsersOf(int count, SegmentUses[] uses, Func<SegmentUses, IEnumerable<int>> used)
     {
         var users = new List<int>[count];
         for (int i = 0; i < count; i++)
@@ -148,7 +149,7 @@ internal sealed class SegmentEngine
             }
         }
 
-        return [.. users.Select(list => list.ToArray())];
+        return new IndexLists([.. users.Select(list => list.ToArray())]);
     }
 
     /// <summary>JSON paths from the event's root whose values <see cref="Apply"/> needs in <see cref="EventView.Slots"/>, by slot.</summary>
@@ -274,7 +275,7 @@ internal sealed class SegmentEngine
                 if (!_isTouched[leaf])
                 {
                     _isTouched[leaf] = true;
-                    _wasTrue[leaf] = _leaves[leaf].Node.Test(ref context);
+                    _wasTrue[leaf] = _segments.Holds(leaf, ref context);
                     _touchedLeaves.Add(leaf);
                 }
             }
@@ -327,10 +328,10 @@ internal sealed class SegmentEngine
     public void Evaluate(ProfileState profile, long nowMs, ref SegmentChanges changes)
     {
         EvaluationContext context = Context(profile, nowMs);
-        for (int i = 0; i < _segments.Length; i++)
+        for (int i = 0; i < _segmentKeys.Length; i++)
         {
             uint key = _segmentKeys[i];
-            bool isMember = _segments[i].Test(ref context);
+            bool isMember = _segments.Test(i, ref context);
             if (isMember ? profile.Enter(key, nowMs) : profile.Exit(key))
             {
                 changes.Add(new SegmentChange(i, key, isMember));
@@ -355,7 +356,7 @@ internal sealed class SegmentEngine
         EvaluationContext context = Context(profile, nowMs);
         foreach (int leaf in _touchedLeaves)
         {
-            if (_leaves[leaf].Node.Test(ref context) != _wasTrue[leaf])
+            if (_wasTrue[leaf] != _stays[leaf] && _segments.Holds(leaf, ref context) != _wasTrue[leaf])
             {
                 Mark(_ofLeaf[leaf]);
             }
@@ -370,7 +371,7 @@ internal sealed class SegmentEngine
                 if (index >= 0)
                 {
                     ref FunctionEntry entry = ref profile.Functions[index];
-                    entry.Deadline = timed.FirstDeadline(profile.Bytes(entry.State), nowMs);
+                    entry.Deadline = timed.FirstDeadline(profile.Bytes(entry.State), ref context);
                     deadline = Math.Min(deadline, entry.Deadline);
                 }
             }
@@ -414,7 +415,7 @@ internal sealed class SegmentEngine
             {
                 int i = (word * 64) + BitOperations.TrailingZeroCount(_marked[word]);
                 _marked[word] &= _marked[word] - 1;
-                bool isMember = _segments[i].Test(ref context);
+                bool isMember = _segments.Test(i, ref context);
                 if (isMember ? profile.Enter(_segmentKeys[i], nowMs) : profile.Exit(_segmentKeys[i]))
                 {
                     changes.Add(new SegmentChange(i, _segmentKeys[i], isMember));
@@ -448,7 +449,7 @@ internal sealed class SegmentEngine
         }
     }
 
-    private void Mark(int[] segments)
+    private void Mark(ReadOnlySpan<int> segments)
     {
         foreach (int segment in segments)
         {
@@ -469,7 +470,7 @@ internal sealed class SegmentEngine
         {
             if (entry.Deadline <= afterMs)
             {
-                entry.Deadline = _timedStates.TryGetValue(entry.Key, out TimedState? timed) ? timed.FirstDeadline(profile.Bytes(entry.State), afterMs) : long.MaxValue;
+                entry.Deadline = _timedStates.TryGetValue(entry.Key, out TimedState? timed) ? timed.FirstDeadline(profile.Bytes(entry.State), ref context) : long.MaxValue;
             }
 
             deadline = Math.Min(deadline, entry.Deadline); // Nothing changed since it was found, and time has not come to it: it is the same.
@@ -623,7 +624,7 @@ internal sealed class SegmentEngine
     {
         Span<byte> text = stackalloc byte[Instants.TextBytes];
         writer.WriteStartArray();
-        for (int i = 0; i < _segments.Length; i++)
+        for (int i = 0; i < _segmentKeys.Length; i++)
         {
             if (profile.IsMember(_segmentKeys[i], out long since))
             {
@@ -680,6 +681,20 @@ internal sealed class SegmentEngine
 
         public uint Key => functions[0].Function.Key;
 
-        public long FirstDeadline(ReadOnlySpan<byte> state, long nowMs) => functions[0].Function.FirstDeadline(state, nowMs, _windows);
+        public long FirstDeadline(ReadOnlySpan<byte> state, scoped ref EvaluationContext context)
+        {
+            if (!functions[0].Function.KeepsSet)
+            {
+                return functions[0].Function.FirstDeadline(state, context.NowMs, _windows);
+            }
+
+            long deadline = long.MaxValue;
+            foreach (FunctionNode function in functions)
+            {
+                deadline = Math.Min(deadline, function.Deadline(ref context)); // Most are found out already, with a leaf.
+            }
+
+            return deadline;
+        }
     }
 }

@@ -109,6 +109,19 @@ internal sealed class SequenceEvents(int steps, long windowMs)
         return step == 0;
     }
 
+    /// <summary>Whether more events may make it true; they never make it false. One event that comes last ends a sequence only where it can be the last step.</summary>
+    /// <param name="state">Not empty.</param>
+    /// <param name="added">The state of other events.</param>
+    public bool MayChange(ReadOnlySpan<byte> state, ReadOnlySpan<byte> added)
+    {
+        var reader = new StateReader(state);
+        var addedReader = new StateReader(added);
+        Head head = ReadHead(ref reader);
+        Head addedHead = ReadHead(ref addedReader);
+        return (head.Flags & Seen) == 0
+            && ((addedHead.Flags & Seen) != 0 || ((head.Steps | addedHead.Steps) == (_last << 1) - 1 && !(addedHead.Count == 1 && (addedHead.Steps & _last) == 0 && IsBefore(reader, addedReader))));
+    }
+
     private static bool IsBefore(StateReader left, StateReader right) => left.IsAtEnd || left.Order() < right.Order();
 
     private static Head ReadHead(scoped ref StateReader reader) => new(reader.Signed(), reader.Unsigned(), (int)reader.Unsigned(), reader.Unsigned());
