@@ -78,7 +78,7 @@ internal sealed class RouterRunner : StageRunner
         Router.Fence(logs.Events.Partitions, nowMs);
         _effects.WaitDurable(StageLog.ProfileEvents);
         _restored = manifest;
-        var waiting = new OrderedDictionary<(int Partition, long Offset), WaitingEvent>(manifest.Waiting.Select(waiting => KeyValuePair.Create((waiting.Partition, waiting.Offset), waiting)));
+        var waiting = new OrderedDictionary<(int Partition, long Offset), WaitingEvent>(manifest.Waiting.Concat(manifest.Asked.Select(asked => asked with { IsAsked = true })).Select(waiting => KeyValuePair.Create((waiting.Partition, waiting.Offset), waiting)));
         FindRouted(manifest, waiting);
         FindAsked(manifest, waiting);
 
@@ -274,21 +274,39 @@ internal sealed class RouterRunner : StageRunner
         {
             using ILogReader reader = _logs.ProfileEvents.OpenReader(shard, Math.Max(manifest.ShardEnds[shard], _logs.ProfileEvents.BeginOffset(shard)));
             long end = _logs.ProfileEvents.EndOffset(shard);
+            var fences = new Dictionary<int, long>();
             while (reader.TryReadBefore(end, out LogRecord record))
             {
-                if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !ProfileEvent.TryRead(body, out ProfileEvent routed) || routed.Kind != ProfileEventKind.Event)
+                if (!WireFormat.TryRead(record.Value, out _, out ReadOnlySpan<byte> body) || !ProfileEvent.TryRead(body, out ProfileEvent routed))
                 {
                     continue;
                 }
 
-                if (waiting.Remove((routed.OriginPartition, routed.OriginOffset)))
+                if (routed.Kind == ProfileEventKind.Fence)
+                {
+                    fences[routed.OriginPartition] = routed.Generation;
+                }
+
+                if (routed.Kind != ProfileEventKind.Event || routed.Generation < fences.GetValueOrDefault(routed.OriginPartition, long.MinValue))
+                {
+                    continue; // Shards do not take what an older run wrote behind a fence.
+                }
+
+                (int, long) origin = (routed.OriginPartition, routed.OriginOffset);
+                if (waiting.TryGetValue(origin, out WaitingEvent known) && known.IsUndecided && routed.OriginOffset < manifest.Positions[routed.OriginPartition])
+                {
+                    Router.Routed.Add(origin); // Its messageId is not taken in yet: it stays among them for that.
+                    continue;
+                }
+
+                if (waiting.Remove(origin))
                 {
                     Router.Clock = Math.Max(Router.Clock, Math.Max(routed.EventTime, routed.Now)); // It does not come by again.
                 }
 
                 if (routed.OriginOffset >= manifest.Positions[routed.OriginPartition])
                 {
-                    Router.Routed.Add((routed.OriginPartition, routed.OriginOffset));
+                    Router.Routed.Add(origin);
                 }
             }
         }
@@ -365,8 +383,11 @@ internal sealed record RouterManifest
     /// <summary>Durable end of identity-links.</summary>
     public long LinksEnd { get; init; }
 
-    /// <summary>Events that are not passed on yet, in the order in which they may be; of those that were asked about, some may stand behind <see cref="Positions"/>.</summary>
+    /// <summary>Events that are not passed on yet, in the order in which they may be; of those that were asked about, some may not have been read: their offsets are not below <see cref="Positions"/>.</summary>
     public IReadOnlyList<WaitingEvent> Waiting { get; init; } = [];
+
+    /// <summary>Of older checkpoints, whose <see cref="Positions"/> are those of the first that wait: events that wait for an answer.</summary>
+    public IReadOnlyList<WaitingEvent> Asked { get; init; } = [];
 
     /// <summary>Latest event time.</summary>
     public long Clock { get; init; } = long.MinValue;

@@ -30,6 +30,25 @@ public class SegmentEngineTests
         Assert.Equal(["-s"], person.Evaluate(11_000));
     }
 
+    /// <summary>Two leaves of one node: a model that has them could not be compiled once.</summary>
+    [Fact]
+    public void A_function_and_computed_traits_that_are_it_may_all_be_conditions()
+    {
+        CdpModel computed = Cdp(computed: [("a", Rule("""happened("A")""")), ("alias", Rule("""happened("A")""")), ("both", Rule("""happened("A") and happened("B")"""))]);
+        var person = new Person(computed with
+        {
+            Segments =
+            [
+                .. new[] { ("trait", "computed.a"), ("function", """happened("A")"""), ("never", "computed.a and not computed.alias"), ("two", """computed.both and not happened("C")""") }
+                    .Select(segment => new SegmentDefinition(segment.Item1, segment.Item1, ExpressionReader.ReadCondition(segment.Item2, computed).Expression!, 1)),
+            ],
+        });
+
+        Assert.Equal(["+trait", "+function"], person.Apply(new("A", 1, 1)).Evaluate(1));
+        Assert.Equal(["+two"], person.Apply(new("B", 2, 2)).Evaluate(2));
+        Assert.Equal(["-two"], person.Apply(new("C", 3, 3)).Evaluate(3));
+    }
+
     [Fact]
     public void The_deadline_sees_an_event_and_a_merge_after_the_evaluation_of_the_same_instant()
     {

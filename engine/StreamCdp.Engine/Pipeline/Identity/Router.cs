@@ -361,20 +361,20 @@ internal sealed class Router
     {
         if (!TryOpen(record, out CustomerEvent envelope, out EventType typeOfPath))
         {
-            DeadLetter(record, envelope, EventProblem.Unreadable);
+            Refuse(record, envelope, EventProblem.Unreadable);
             return;
         }
 
         if (!EventTimestamp.IsRepresentable(envelope.ReceivedAt))
         {
-            DeadLetter(record, envelope, EventProblem.ReceivedAtUnreadable);
+            Refuse(record, envelope, EventProblem.ReceivedAtUnreadable);
             return;
         }
 
         EventProblem problem = _reader.Read(envelope.Payload, envelope.Context, typeOfPath);
         if (problem != EventProblem.None)
         {
-            DeadLetter(record, envelope, problem);
+            Refuse(record, envelope, problem);
             return;
         }
 
@@ -384,7 +384,7 @@ internal sealed class Router
         current.Partition = record.Partition;
         current.Offset = record.Offset;
         current.TimestampMs = record.TimestampMs;
-
+        current.Now = 0;
         current.IsUndecided = IsUndecided && !Routed.Contains((record.Partition, record.Offset));
         if (!current.IsUndecided && !TryAccept(current, envelope, messageId, eventTime))
         {
@@ -404,6 +404,14 @@ internal sealed class Router
         }
     }
 
+    private void Refuse(in LogRecord record, in CustomerEvent envelope, EventProblem problem)
+    {
+        if (Routed.Count == 0 || !Routed.Remove((record.Partition, record.Offset))) // The last run passed it on, by the model of then.
+        {
+            DeadLetter(record, envelope, problem);
+        }
+    }
+
     /// <summary>Takes an event that waited in the last run, before any other is read. Those that were asked about come first: they share nothing with each other.</summary>
     /// <param name="record">The event.</param>
     /// <param name="waiting">What the last run knew of it.</param>
@@ -415,7 +423,7 @@ internal sealed class Router
     public void WaitAgain(in LogRecord record, in WaitingEvent waiting, bool isRead)
     {
         EventProblem problem = !TryOpen(record, out CustomerEvent envelope, out EventType typeOfPath) ? EventProblem.Unreadable : _reader.Read(envelope.Payload, envelope.Context, typeOfPath);
-        bool isUndecided = IsUndecided;
+        bool isUndecided = IsUndecided && !(isRead && Routed.Contains((record.Partition, record.Offset)));
         if (problem != EventProblem.None || (isUndecided && !isRead))
         {
             if (isRead)
@@ -442,7 +450,7 @@ internal sealed class Router
         }
         else
         {
-            current.Now = waiting.Now;
+            current.Now = _clockMode == ClockMode.Event ? Math.Max(waiting.Now, Math.Max(Clock, eventTime)) : 0;
         }
 
         if (!isRead)
@@ -463,14 +471,15 @@ internal sealed class Router
     /// <summary>Takes in the messageId and the time of an event that is no dead letter; false where it repeats another, or was passed on before a crash.</summary>
     private bool TryAccept(Waiting waiting, in CustomerEvent envelope, ReadOnlySpan<byte> messageId, long eventTime)
     {
-        if (!messageId.IsEmpty && _repeats.IsRepeat(Hash128.Of(messageId), _reader.SenderHash, envelope.ReceivedAt, waiting.Partition, waiting.Offset))
+        bool isRouted = Routed.Count > 0 && Routed.Remove((waiting.Partition, waiting.Offset));
+        if (!messageId.IsEmpty && _repeats.IsRepeat(Hash128.Of(messageId), _reader.SenderHash, envelope.ReceivedAt, waiting.Partition, waiting.Offset) && !isRouted)
         {
             Duplicates++;
             return false;
         }
 
         long now = Math.Max(Clock, eventTime);
-        if (Routed.Count > 0 && Routed.Remove((waiting.Partition, waiting.Offset)))
+        if (isRouted)
         {
             Clock = now;
             AskedBefore.Remove((waiting.Partition, waiting.Offset));

@@ -414,8 +414,8 @@ internal sealed class Profiler : IDisposable
     /// <param name="epoch">The latest backfill that had begun to count when it came.</param>
     private void Take(in ProfileEvent e, ReadOnlySpan<byte> value, long epoch)
     {
-        long now = e.Now != 0 ? e.Now : Math.Max(Now, e.EventTime); // A merge command has the time of its event: what time did to the loser before comes first.
-        Now = Math.Max(Now, now);
+        long now = Math.Max(Now, e.Now != 0 ? e.Now : e.EventTime); // A merge command has the time of its event: what time did to the loser before comes first.
+        Now = now;
         if (_pending.Count > 0 && _pending.TryGetValue(e.ProfileId, out Pending? pending) && pending.Queue.Count > 0)
         {
             Queue(pending, value, now, epoch);
@@ -662,7 +662,7 @@ internal sealed class Profiler : IDisposable
     {
         now = Math.Max(now, _profile.AdvancedTo); // It may have waited for a merge while the model changed: what was evaluated since is not evaluated for an instant before.
         Advance(Math.Min(dueAt, now), inclusive: true);
-        if (e is { Merged: > 0, Now: 0 })
+        if (e.Merged > 0)
         {
             now = Math.Max(now, LatestTransferred(e)); // This shard applies the events of the merged profiles now, and its now is never before one (RULES.md §4.3).
             Now = Math.Max(Now, now);

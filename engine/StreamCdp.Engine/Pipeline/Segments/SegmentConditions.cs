@@ -16,7 +16,12 @@ internal sealed class SegmentConditions
     public SegmentConditions(IReadOnlyList<Node> segments, IReadOnlyList<SegmentLeaf> leaves)
     {
         List<Node> parts = [.. leaves.Select(leaf => leaf.Node)];
-        var partOf = new Dictionary<Node, int>(parts.Select(KeyValuePair.Create<Node, int>), ReferenceEqualityComparer.Instance);
+        var partOf = new Dictionary<Node, int>(ReferenceEqualityComparer.Instance);
+        for (int leaf = 0; leaf < parts.Count; leaf++)
+        {
+            partOf.TryAdd(parts[leaf], leaf); // A computed trait and the function that it is are two leaves of one node.
+        }
+
         _ofSegment = new IndexLists([.. segments.Select(segment => Split(segment).Select(part => (PartOf(part.Node) << 1) | (part.IsNot ? 1 : 0)).Distinct().ToArray())]);
         _parts = [.. parts];
         _known = new long[leaves.Count];
@@ -31,6 +36,14 @@ internal sealed class SegmentConditions
 
             return part;
         }
+
+        IEnumerable<(Node Node, bool IsNot)> Split(Node node) => node switch
+        {
+            _ when partOf.ContainsKey(node) => [(node, false)],
+            LogicNode { IsAnd: true } and => and.Operands.SelectMany(Split),
+            NotNode { Operand: var operand } when partOf.ContainsKey(operand) || operand is not (LogicNode or NotNode) => [(operand, true)],
+            _ => [(node, false)],
+        };
     }
 
     /// <summary>Whether a segment's condition is true.</summary>
@@ -77,13 +90,6 @@ internal sealed class SegmentConditions
     }
 
     private static long Known(long stamp, bool holds) => (stamp << 1) | (holds ? 1L : 0L);
-
-    private static IEnumerable<(Node Node, bool IsNot)> Split(Node node) => node switch
-    {
-        LogicNode { IsAnd: true } and => and.Operands.SelectMany(Split),
-        NotNode { Operand: var operand } when operand is not (LogicNode or NotNode) => [(operand, true)],
-        _ => [(node, false)],
-    };
 }
 
 /// <summary>Lists of indexes in one array.</summary>
