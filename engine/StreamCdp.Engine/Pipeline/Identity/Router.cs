@@ -380,11 +380,7 @@ internal sealed class Router
 
         ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
         long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
-        Waiting current = _current;
-        current.Partition = record.Partition;
-        current.Offset = record.Offset;
-        current.TimestampMs = record.TimestampMs;
-        current.Now = 0;
+        Waiting current = Current(record);
         current.IsUndecided = IsUndecided && !Routed.Contains((record.Partition, record.Offset));
         if (!current.IsUndecided && !TryAccept(current, envelope, messageId, eventTime))
         {
@@ -402,6 +398,12 @@ internal sealed class Router
         {
             Wait(current, record);
         }
+    }
+
+    private Waiting Current(in LogRecord record)
+    {
+        (_current.Partition, _current.Offset, _current.TimestampMs, _current.Now) = (record.Partition, record.Offset, record.TimestampMs, 0);
+        return _current;
     }
 
     private void Refuse(in LogRecord record, in CustomerEvent envelope, EventProblem problem)
@@ -428,7 +430,7 @@ internal sealed class Router
         {
             if (isRead)
             {
-                DeadLetter(record, envelope, problem); // By the model of now.
+                Refuse(record, envelope, problem); // By the model of now.
             }
 
             return; // What is open to be a dead letter merges nobody: it may come by first, with what the filter of repeats knows by then.
@@ -436,10 +438,7 @@ internal sealed class Router
 
         ReadOnlySpan<byte> messageId = envelope.MessageId.IsEmpty ? _reader.MessageId : envelope.MessageId;
         long eventTime = _reader.EventTime(envelope.ReceivedAt, envelope.SentAt, envelope.Import);
-        Waiting current = _current;
-        current.Partition = record.Partition;
-        current.Offset = record.Offset;
-        current.TimestampMs = record.TimestampMs;
+        Waiting current = Current(record);
         current.IsUndecided = isUndecided;
         if (waiting.IsUndecided && !isUndecided && isRead)
         {
@@ -448,9 +447,9 @@ internal sealed class Router
                 return;
             }
         }
-        else
+        else if (_clockMode == ClockMode.Event)
         {
-            current.Now = _clockMode == ClockMode.Event ? Math.Max(waiting.Now, Math.Max(Clock, eventTime)) : 0;
+            current.Now = Math.Max(waiting.Now, Math.Max(Clock, eventTime));
         }
 
         if (!isRead)
